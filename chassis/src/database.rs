@@ -1,0 +1,146 @@
+//! The database: pool, migrations, and what its errors mean for the caller.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use deadpool::Runtime;
+use diesel::result::{ConnectionError, DatabaseErrorKind, Error};
+use diesel_async::pooled_connection::{
+    AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, deadpool as diesel_deadpool,
+};
+use diesel_async::{
+    AsyncConnection as _, AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl as _,
+    SimpleAsyncConnection as _,
+};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _};
+use futures_util::FutureExt as _;
+
+use crate::config::DatabaseConfig;
+
+/// A connection out of the pool; goes back to it when dropped, unless it is broken.
+pub type Connection = diesel_deadpool::Object<AsyncPgConnection>;
+
+/// A pool of connections.
+pub type Pool = diesel_deadpool::Pool<AsyncPgConnection>;
+
+/// No connection could be had from the pool.
+pub type PoolError = diesel_deadpool::PoolError;
+
+/// How long to wait for a free connection of the pool, and for a new one to be made.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Limits of each session: a statement that hangs, or a transaction nobody ends, is cut off by the
+/// database itself.
+const SESSION_LIMITS: &str = "set statement_timeout = '15s'; \
+     set lock_timeout = '10s'; \
+     set idle_in_transaction_session_timeout = '30s'; \
+     set tcp_keepalives_idle = 10; \
+     set tcp_keepalives_interval = 5; \
+     set tcp_keepalives_count = 3;";
+
+/// What a failed database call means for the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// It may pass: a lost connection, a deadlock, a full disk, a server going down. Try again.
+    Retry,
+    /// It never will: these values break a rule of the database.
+    Reject,
+}
+
+/// Classifies an error of the database.
+///
+/// Diesel names only a part of the SQLSTATEs, so an unnamed one (deadlock, shutdown, out of memory)
+/// counts as passing: the caller's number of tries bounds the cost of being wrong.
+#[must_use]
+pub const fn classify(error: &Error) -> Failure {
+    match error {
+        Error::DatabaseError(kind, _) => match kind {
+            DatabaseErrorKind::UniqueViolation
+            | DatabaseErrorKind::ForeignKeyViolation
+            | DatabaseErrorKind::NotNullViolation
+            | DatabaseErrorKind::CheckViolation
+            | DatabaseErrorKind::RestrictViolation
+            | DatabaseErrorKind::ExclusionViolation => Failure::Reject,
+            _ => Failure::Retry,
+        },
+        Error::InvalidCString(_)
+        | Error::NotFound
+        | Error::QueryBuilderError(_)
+        | Error::DeserializationError(_)
+        | Error::SerializationError(_) => Failure::Reject,
+        _ => Failure::Retry,
+    }
+}
+
+/// Makes a pool; connects when first asked for a connection.
+///
+/// # Errors
+/// The settings do not make a pool.
+pub fn pool(config: &DatabaseConfig, application_name: &'static str) -> anyhow::Result<Pool> {
+    let mut manager = ManagerConfig::default();
+    manager.recycling_method = RecyclingMethod::Fast;
+    manager.custom_setup =
+        Box::new(move |url| async move { connect(url, application_name).await }.boxed());
+    let manager = AsyncDieselConnectionManager::new_with_config(&config.database_url, manager);
+    Pool::builder(manager)
+        .max_size(usize::try_from(config.database_pool_size)?)
+        .wait_timeout(Some(CONNECTION_TIMEOUT))
+        .create_timeout(Some(CONNECTION_TIMEOUT))
+        .runtime(Runtime::Tokio1)
+        .build()
+        .context("making the database pool")
+}
+
+/// One connection of its own, with the session limits of the pool's.
+///
+/// # Errors
+/// The server can't be reached or refuses.
+pub async fn connect(
+    url: &str,
+    application_name: &'static str,
+) -> Result<AsyncPgConnection, ConnectionError> {
+    let mut conn = AsyncPgConnection::establish(url).await?;
+    conn.batch_execute(&format!(
+        "set application_name = '{application_name}'; {SESSION_LIMITS}"
+    ))
+    .await
+    .map_err(ConnectionError::CouldntSetupConfiguration)?;
+    Ok(conn)
+}
+
+/// Applies what is missing of each of `sources`, in their order. Several processes may do so at once.
+///
+/// # Errors
+/// The database can't be reached, or a migration fails; the failed one leaves nothing behind.
+pub async fn migrate(url: &str, sources: Vec<EmbeddedMigrations>) -> anyhow::Result<Vec<String>> {
+    let mut conn = AsyncPgConnection::establish(url)
+        .await
+        .context("connecting to the database to migrate it")?;
+    // Any constant: whoever comes second waits for the first to finish, and then finds nothing to do.
+    conn.batch_execute("select pg_advisory_lock(20260101)")
+        .await
+        .context("taking the migration lock")?;
+    tokio::task::spawn_blocking(move || {
+        let mut harness = AsyncMigrationHarness::new(conn);
+        let mut applied = Vec::new();
+        for source in sources {
+            let versions = harness
+                .run_pending_migrations(source)
+                .map_err(|error| anyhow::anyhow!(error))
+                .context("migrating the database")?;
+            applied.extend(versions.iter().map(ToString::to_string));
+        }
+        Ok(applied)
+    })
+    .await?
+}
+
+/// Succeeds when the database answers a query.
+///
+/// # Errors
+/// It does not.
+pub async fn check(pool: Pool) -> anyhow::Result<()> {
+    let mut conn = pool.get().await?;
+    diesel::sql_query("select 1").execute(&mut conn).await?;
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! `/livez`, `/readyz` and `/metrics`.
+//!
+//! Live means the process can answer at all. Ready means each named dependency answered just now.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use futures_util::future::{BoxFuture, FutureExt, join_all};
+use metrics_exporter_prometheus::PrometheusHandle;
+
+/// How long one check may take before it counts as failed.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+type Check = Box<dyn Fn() -> BoxFuture<'static, anyhow::Result<()>> + Send + Sync>;
+
+/// The named checks that decide whether a service is ready.
+#[derive(Default)]
+pub struct Readiness {
+    checks: Vec<(&'static str, Check)>,
+}
+
+impl Readiness {
+    /// No checks: ready whenever it is live.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Ready only while `check` succeeds too.
+    #[must_use]
+    pub fn require<F, Fut>(mut self, name: &'static str, check: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        self.checks.push((name, Box::new(move || check().boxed())));
+        self
+    }
+
+    /// Runs all checks at once: for each its name and `ok` or what is wrong.
+    async fn report(
+        &self,
+    ) -> Result<BTreeMap<&'static str, String>, BTreeMap<&'static str, String>> {
+        let answers = join_all(self.checks.iter().map(async |(name, check)| {
+            let failure = match tokio::time::timeout(CHECK_TIMEOUT, check()).await {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(format!("{error:#}")),
+                Err(_) => Some(format!("no answer within {CHECK_TIMEOUT:?}")),
+            };
+            (*name, failure)
+        }))
+        .await;
+        let ready = answers.iter().all(|(_, failure)| failure.is_none());
+        let report = answers
+            .into_iter()
+            .map(|(name, failure)| (name, failure.unwrap_or_else(|| "ok".to_owned())))
+            .collect();
+        if ready { Ok(report) } else { Err(report) }
+    }
+}
+
+/// The routes that operations look at.
+pub(crate) fn router(readiness: Readiness, metrics: PrometheusHandle) -> Router {
+    Router::new()
+        .route(
+            "/livez",
+            get(async || Json(serde_json::json!({ "status": "live" }))),
+        )
+        .route("/readyz", get(readyz))
+        .with_state(Arc::new(readiness))
+        .route("/metrics", get(async move || metrics.render()))
+}
+
+async fn readyz(State(readiness): State<Arc<Readiness>>) -> Response {
+    let (status, word, checks) = match readiness.report().await {
+        Ok(checks) => (StatusCode::OK, "ready", checks),
+        Err(checks) => (StatusCode::SERVICE_UNAVAILABLE, "not ready", checks),
+    };
+    let body = serde_json::json!({ "status": word, "checks": checks });
+    (status, Json(body)).into_response()
+}

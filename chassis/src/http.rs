@@ -1,0 +1,359 @@
+//! The HTTP server and its limits, and extractors that answer every bad request with a [`Problem`].
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::{Instrument as _, debug, info, info_span, warn};
+
+use crate::config::HttpConfig;
+use crate::{Problem, Traceparent};
+
+/// Bytes of a request's body; a larger one is answered 413.
+pub const BODY_BYTES_MAX: usize = 16 * 1024;
+
+/// The header that carries the trace context, in requests and in answers.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+#[derive(Clone, Copy)]
+struct BodyTimeout(Duration);
+
+/// A service's routes with what all of them have: problems for what no route matches, a trace, a log
+/// line, metrics, and the routes for operations beside them.
+pub fn app(routes: Router, operations: Router, config: &HttpConfig) -> Router {
+    routes
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(axum::Extension(BodyTimeout(config.body_timeout())))
+        .layer(middleware::from_fn(observe))
+        .layer(CatchPanicLayer::custom(panicked))
+        .merge(operations)
+}
+
+/// Serves `app` on `listener` until `stop`, then lets open requests finish.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    app: Router,
+    config: &HttpConfig,
+    stop: CancellationToken,
+) {
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(config.header_timeout());
+    let connections = Arc::new(Semaphore::new(config.http_connections_max));
+    let open = GracefulShutdown::new();
+    loop {
+        let accepted = stop
+            .run_until_cancelled(async {
+                let permit = Arc::clone(&connections).acquire_owned().await;
+                (permit, listener.accept().await)
+            })
+            .await;
+        let stream = match accepted {
+            None => break,
+            Some((permit, Ok((stream, _)))) => (permit, stream),
+            Some((_, Err(error))) => {
+                // Out of file descriptors, most likely: closing connections will free some.
+                warn!("accepting a connection: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let (permit, stream) = stream;
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!("setting TCP_NODELAY: {error}");
+        }
+        let connection =
+            http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app.clone()));
+        let connection = open.watch(connection);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "GracefulShutdown waits for the connection; a tracker would wait twice"
+        )]
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                debug!("connection ended: {error}");
+            }
+            drop(permit);
+        });
+    }
+    drop(listener);
+    open.shutdown().await;
+}
+
+async fn unknown_route(request: Request) -> Problem {
+    Problem::not_found("route", request.uri().path())
+}
+
+async fn method_not_allowed(request: Request) -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method-not-allowed",
+        "Method not allowed",
+        format!(
+            "{} can't be used on {}; the Allow header lists what can",
+            request.method(),
+            request.uri().path()
+        ),
+    )
+}
+
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message");
+    Problem::internal(&std::io::Error::other(format!(
+        "a handler panicked: {text}"
+    )))
+    .into_response()
+}
+
+/// Gives the request a trace, logs it with its answer and counts it.
+async fn observe(mut request: Request, next: Next) -> Response {
+    let trace = request
+        .headers()
+        .get(TRACEPARENT)
+        .and_then(|value| value.to_str().ok()?.parse::<Traceparent>().ok())
+        .map_or_else(Traceparent::start, Traceparent::child);
+    request.extensions_mut().insert(trace);
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "unknown".to_owned(), |path| path.as_str().to_owned());
+    let begun = Instant::now();
+    let span = info_span!("http", trace_id = trace.trace_id());
+    async {
+        let mut response = next.run(request).await;
+        let status = response.status().as_u16();
+        let elapsed = begun.elapsed();
+        info!(%method, path, status, elapsed_ms = elapsed.as_millis(), "answered");
+        let labels = [
+            ("method", method.to_string()),
+            ("route", route),
+            ("status", status.to_string()),
+        ];
+        metrics::histogram!("http_request_duration_seconds", &labels).record(elapsed);
+        if let Ok(value) = HeaderValue::from_str(&trace.to_string()) {
+            response.headers_mut().insert(TRACEPARENT, value);
+        }
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+/// A JSON body. Refuses another content type (415), more than [`BODY_BYTES_MAX`] (413), a body that
+/// does not arrive in time (408), what is not JSON (400) and what does not fit `T` (422).
+#[derive(Debug)]
+pub struct JsonBody<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let media_type = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok()?.split(';').next())
+            .map(|media_type| media_type.trim().to_ascii_lowercase());
+        if media_type.as_deref() != Some("application/json") {
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-media-type",
+                "Unsupported media type",
+                "send the body as JSON, with the header Content-Type: application/json",
+            ));
+        }
+        let timeout = request
+            .extensions()
+            .get::<BodyTimeout>()
+            .map_or(Duration::from_secs(5), |timeout| timeout.0);
+        let bytes = tokio::time::timeout(timeout, read_body(request.into_body()))
+            .await
+            .map_err(|_| {
+                Problem::new(
+                    StatusCode::REQUEST_TIMEOUT,
+                    "body-timeout",
+                    "The request stalled",
+                    format!("the body did not arrive within {timeout:?}"),
+                )
+            })??;
+        parse(&bytes).map(Self)
+    }
+}
+
+async fn read_body(body: Body) -> Result<axum::body::Bytes, Problem> {
+    let collected = Limited::new(body, BODY_BYTES_MAX).collect().await;
+    collected
+        .map(http_body_util::Collected::to_bytes)
+        .map_err(|error| {
+            if error.downcast_ref::<LengthLimitError>().is_some() {
+                Problem::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "body-too-large",
+                    "The body is too large",
+                    format!("a body has at most {BODY_BYTES_MAX} bytes"),
+                )
+            } else {
+                malformed("the body did not arrive whole")
+            }
+        })
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        let cause = error.into_inner();
+        match cause.classify() {
+            serde_json::error::Category::Data => {
+                Problem::invalid(without_position(&cause)).in_field(path)
+            }
+            serde_json::error::Category::Syntax
+            | serde_json::error::Category::Eof
+            | serde_json::error::Category::Io => malformed(cause.to_string()),
+        }
+    })?;
+    json.end().map_err(|error| malformed(error.to_string()))?;
+    Ok(value)
+}
+
+fn malformed(detail: impl Into<String>) -> Problem {
+    Problem::new(
+        StatusCode::BAD_REQUEST,
+        "malformed-json",
+        "The body is not valid JSON",
+        detail,
+    )
+}
+
+/// The message without `serde_json`'s " at line 1 column 2": of a value, the field's name says where.
+fn without_position(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(" at line ") {
+        Some((message, _)) => message.to_owned(),
+        None => text,
+    }
+}
+
+/// A parameter of the path, such as a UUID; malformed ones are answered 400.
+#[derive(Debug)]
+pub struct Path<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let extracted = axum::extract::Path::<T>::from_request_parts(parts, state).await;
+        extracted
+            .map(|path| Self(path.0))
+            .map_err(|rejection: PathRejection| {
+                Problem::new(
+                    StatusCode::BAD_REQUEST,
+                    "malformed-path",
+                    "The path has a malformed part",
+                    rejection.body_text(),
+                )
+            })
+    }
+}
+
+/// The query string; malformed ones and unknown parameters are answered 400.
+#[derive(Debug)]
+pub struct Query<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let extracted = axum::extract::Query::<T>::from_request_parts(parts, state).await;
+        extracted
+            .map(|query| Self(query.0))
+            .map_err(|rejection: QueryRejection| {
+                Problem::new(
+                    StatusCode::BAD_REQUEST,
+                    "malformed-query",
+                    "The query string is malformed",
+                    rejection.body_text(),
+                )
+            })
+    }
+}
+
+/// The trace of the request in hand.
+impl<S: Send + Sync> FromRequestParts<S> for Traceparent {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let trace = parts.extensions.get::<Self>().copied();
+        Ok(trace.unwrap_or_else(Self::start))
+    }
+}
+
+/// Keyset pagination: `?limit=50&before=<cursor>`, newest first.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PageQuery<C> {
+    #[serde(default = "limit_default")]
+    limit: NonZeroU16,
+    /// Only items older than this one: the `next_before` of the page before.
+    pub before: Option<C>,
+}
+
+/// Items of a page unless asked for otherwise.
+const LIMIT_DEFAULT: NonZeroU16 = NonZeroU16::new(50).expect("50 is not zero");
+
+/// Items of a page at the most; a larger `limit` is taken as this.
+const LIMIT_MAX: NonZeroU16 = NonZeroU16::new(500).expect("500 is not zero");
+
+const fn limit_default() -> NonZeroU16 {
+    LIMIT_DEFAULT
+}
+
+impl<C> PageQuery<C> {
+    /// How many items to answer.
+    #[must_use]
+    pub fn limit(&self) -> i64 {
+        i64::from(self.limit.min(LIMIT_MAX).get())
+    }
+
+    /// A page of `items`, which were asked for with [`Self::limit`].
+    pub fn page<T>(&self, items: Vec<T>, cursor: impl Fn(&T) -> C) -> Page<T, C> {
+        let full = i64::try_from(items.len()).is_ok_and(|count| count >= self.limit());
+        Page {
+            next_before: items.last().filter(|_| full).map(cursor),
+            items,
+        }
+    }
+}
+
+/// One page of a list, newest first.
+#[derive(Debug, serde::Serialize)]
+pub struct Page<T, C> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Pass it as `before` to get the next page; null when this is the last.
+    pub next_before: Option<C>,
+}

@@ -1,0 +1,24 @@
+//! What every service has, so that a service's own code is about its own work: configuration,
+//! logs, metrics, health, an HTTP server with limits, a database pool, a Kafka consumer loop, and an
+//! orderly stop.
+//!
+//! Promises: everything that waits has a limit; SIGTERM drains within [`service::STOP_WITHIN`];
+//! whatever fails for good ends the process with its reason, never a half-alive service.
+
+pub mod backoff;
+pub mod config;
+pub mod consumer;
+pub mod database;
+pub mod health;
+pub mod http;
+pub mod kafka;
+pub mod metrics;
+pub mod problem;
+pub mod service;
+pub mod telemetry;
+pub mod trace;
+
+pub use backoff::Backoff;
+pub use problem::Problem;
+pub use service::Service;
+pub use trace::Traceparent;

@@ -1,0 +1,140 @@
+//! The life of a service process: start, run its tasks, stop in order.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::Router;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info};
+
+use crate::config::{HttpConfig, LogConfig};
+use crate::health::Readiness;
+use crate::{http, metrics, telemetry};
+
+/// How long tasks have to finish what they are doing after SIGTERM or SIGINT.
+pub const STOP_WITHIN: Duration = Duration::from_secs(9);
+
+/// A running service process.
+#[derive(Debug)]
+pub struct Service {
+    name: &'static str,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    metrics: PrometheusHandle,
+    failed_sender: mpsc::Sender<anyhow::Error>,
+    failed: mpsc::Receiver<anyhow::Error>,
+}
+
+impl Service {
+    /// Starts logs and metrics.
+    ///
+    /// # Errors
+    /// The log filter does not parse, or the process has started a service before.
+    pub fn start(name: &'static str, log: &LogConfig) -> anyhow::Result<Self> {
+        telemetry::init(log)?;
+        let (failed_sender, failed) = mpsc::channel(1);
+        let service = Self {
+            name,
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            metrics: metrics::install()?,
+            failed_sender,
+            failed,
+        };
+        let handle = service.metrics.clone();
+        let stop = service.stop_token();
+        service.spawn("metrics upkeep", async move {
+            let mut tick = tokio::time::interval(metrics::UPKEEP_EVERY);
+            while stop.run_until_cancelled(tick.tick()).await.is_some() {
+                handle.run_upkeep();
+            }
+            Ok(())
+        });
+        Ok(service)
+    }
+
+    /// Cancelled when the service is to stop: a task finishes what it has begun and returns.
+    #[must_use]
+    pub fn stop_token(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Runs a task for as long as the service runs. If it fails or panics, the service stops.
+    pub fn spawn<F>(&self, name: &'static str, task: F)
+    where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        let failed = self.failed_sender.clone();
+        // A task of its own inside the watching one, so that a panic arrives as an error.
+        let inner = self.tasks.spawn(task);
+        self.tasks.spawn(async move {
+            let failure = match inner.await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.context(format!("{name} failed")),
+                Err(panic) => anyhow::Error::new(panic).context(format!("{name} panicked")),
+            };
+            // Full when another task failed first: one reason is enough.
+            drop(failed.try_send(failure));
+        });
+    }
+
+    /// Serves `routes`, and `/livez`, `/readyz` and `/metrics`, on `listen`.
+    ///
+    /// # Errors
+    /// The address can't be listened on.
+    pub async fn serve(
+        &self,
+        listen: &str,
+        config: &HttpConfig,
+        readiness: Readiness,
+        routes: Router,
+    ) -> anyhow::Result<()> {
+        let listener = TcpListener::bind(listen)
+            .await
+            .with_context(|| format!("listening on {listen}"))?;
+        info!(address = %listener.local_addr()?, "listening");
+        let app = http::app(
+            routes,
+            crate::health::router(readiness, self.metrics.clone()),
+            config,
+        );
+        let config = config.clone();
+        let stop = self.stop_token();
+        self.spawn("HTTP server", async move {
+            http::serve(listener, app, &config, stop).await;
+            Ok(())
+        });
+        Ok(())
+    }
+
+    /// Runs until SIGTERM, SIGINT or the first failed task, then waits for the tasks to finish.
+    ///
+    /// # Errors
+    /// Why the first task failed, or that tasks did not finish within [`STOP_WITHIN`].
+    pub async fn run(mut self) -> anyhow::Result<()> {
+        let mut terminate =
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+                .context("listening for SIGTERM")?;
+        let failure = tokio::select! {
+            _ = terminate.recv() => None,
+            _ = tokio::signal::ctrl_c() => None,
+            failure = self.failed.recv() => failure,
+        };
+        match &failure {
+            None => info!(service = self.name, "stopping"),
+            Some(failure) => error!(service = self.name, "stopping: {failure:#}"),
+        }
+        self.stop.cancel();
+        self.tasks.close();
+        let finished = tokio::time::timeout(STOP_WITHIN, self.tasks.wait()).await;
+        match (failure, finished) {
+            (Some(failure), _) => Err(failure),
+            (None, Ok(())) => Ok(()),
+            (None, Err(_)) => anyhow::bail!("tasks were still running after {STOP_WITHIN:?}"),
+        }
+    }
+}

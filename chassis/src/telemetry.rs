@@ -1,0 +1,43 @@
+//! Logs: for people or as JSON, to standard output.
+
+use anyhow::Context as _;
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{LogConfig, LogFormat};
+
+/// Starts logging for the process.
+///
+/// # Errors
+/// The filter does not parse, or logging was started before.
+pub fn init(config: &LogConfig) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&config.log)
+        .with_context(|| format!("LOG=\"{}\" is not a log filter", config.log))?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter);
+    match config.log_format {
+        LogFormat::Pretty => subscriber.compact().try_init(),
+        LogFormat::Json => subscriber
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .try_init(),
+    }
+    .map_err(|error| anyhow::anyhow!(error))
+    .context("starting the log")
+}
+
+/// An error with all its causes, on one line: what a log line shows.
+#[must_use]
+pub fn chain<'a>(error: &'a (dyn std::error::Error + 'a)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

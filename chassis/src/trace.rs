@@ -1,0 +1,102 @@
+//! The W3C trace context that follows a payment from the HTTP request, through the outbox row and the
+//! Kafka header, to the provider's request.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A W3C `traceparent` of version 00: `00-<trace id>-<span id>-<flags>`, lower-case hex.
+///
+/// Source: W3C Trace Context, section 3.2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Traceparent {
+    trace_id: u128,
+    span_id: u64,
+    flags: u8,
+}
+
+/// The text is not a valid `traceparent`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a W3C traceparent")]
+pub struct TraceparentError;
+
+impl Traceparent {
+    /// A new trace, sampled.
+    #[must_use]
+    pub fn start() -> Self {
+        Self {
+            trace_id: nonzero(rand::random),
+            span_id: nonzero(rand::random),
+            flags: 1,
+        }
+    }
+
+    /// The next span of the same trace.
+    #[must_use]
+    pub fn child(self) -> Self {
+        Self {
+            span_id: nonzero(rand::random),
+            ..self
+        }
+    }
+
+    /// The 32 hex digits that all spans of the trace share; what to search the logs for.
+    #[must_use]
+    pub fn trace_id(self) -> String {
+        format!("{:032x}", self.trace_id)
+    }
+}
+
+/// All-zero ids are invalid in W3C Trace Context.
+fn nonzero<T: Default + PartialEq>(random: impl Fn() -> T) -> T {
+    loop {
+        let value = random();
+        if value != T::default() {
+            return value;
+        }
+    }
+}
+
+impl fmt::Display for Traceparent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "00-{:032x}-{:016x}-{:02x}",
+            self.trace_id, self.span_id, self.flags
+        )
+    }
+}
+
+impl FromStr for Traceparent {
+    type Err = TraceparentError;
+
+    fn from_str(text: &str) -> Result<Self, TraceparentError> {
+        let hex = |part: &str, digits: usize| {
+            part.len() == digits
+                && part
+                    .bytes()
+                    .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        let mut parts = text.split('-');
+        let (Some("00"), Some(trace_id), Some(span_id), Some(flags), None) = (
+            parts.next(),
+            parts.next(),
+            parts.next(),
+            parts.next(),
+            parts.next(),
+        ) else {
+            return Err(TraceparentError);
+        };
+        if !hex(trace_id, 32) || !hex(span_id, 16) || !hex(flags, 2) {
+            return Err(TraceparentError);
+        }
+        let parsed = Self {
+            trace_id: u128::from_str_radix(trace_id, 16).map_err(|_| TraceparentError)?,
+            span_id: u64::from_str_radix(span_id, 16).map_err(|_| TraceparentError)?,
+            flags: u8::from_str_radix(flags, 16).map_err(|_| TraceparentError)?,
+        };
+        if parsed.trace_id == 0 || parsed.span_id == 0 {
+            return Err(TraceparentError);
+        }
+        Ok(parsed)
+    }
+}

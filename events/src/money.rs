@@ -1,0 +1,265 @@
+//! Money: an exact decimal amount in an ISO 4217 currency.
+//!
+//! An [`Amount`] is what somebody wrote: a plain decimal, not yet tied to a currency. [`Money`] is an
+//! amount that fits its currency's scale (JPY 0, INR 2, KWD 3). Neither ever passes through a float.
+
+use std::fmt;
+use std::str::FromStr;
+
+use rust_decimal::Decimal;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+/// The largest amount of one transfer, in major units of any currency.
+///
+/// Lower: honest payments are refused. Higher: a typo moves more money, and sums come closer to
+/// the 24 digits of the database's columns.
+pub const AMOUNT_MAX: Decimal = Decimal::from_parts(1_000_000_000, 0, 0, false, 0);
+
+/// Digits of an amount's text before the point; more is above [`AMOUNT_MAX`] whatever they are.
+const INTEGER_DIGITS_MAX: usize = 12;
+
+/// Digits of an amount's text after the point; no currency has more than 4.
+const FRACTION_DIGITS_MAX: usize = 12;
+
+/// A positive plain decimal such as `100` or `99.95`, at most [`AMOUNT_MAX`].
+///
+/// In JSON it is read from a string or from a number, digit by digit, and written as a string.
+/// Signs, exponents, separators, spaces, leading zeros and words such as `NaN` are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Amount(Decimal);
+
+/// Why a text is not an [`Amount`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AmountError {
+    /// Not of the form `digits` or `digits.digits`.
+    #[error(
+        "must be a plain decimal number such as \"100.00\", without sign, exponent or separators"
+    )]
+    NotADecimal,
+    /// Zero.
+    #[error("must be greater than zero")]
+    NotPositive,
+    /// More than [`AMOUNT_MAX`].
+    #[error("must not be greater than {AMOUNT_MAX}")]
+    TooLarge,
+    /// More fraction digits than any currency has.
+    #[error("has too many digits after the decimal point")]
+    TooPrecise,
+}
+
+impl Amount {
+    /// The decimal value; always greater than zero.
+    #[must_use]
+    pub const fn value(self) -> Decimal {
+        self.0
+    }
+}
+
+impl FromStr for Amount {
+    type Err = AmountError;
+
+    fn from_str(text: &str) -> Result<Self, AmountError> {
+        if let Some(magnitude) = text.strip_prefix('-') {
+            // A negative number is well-formed but never an amount; anything else is nonsense.
+            return Err(match magnitude.parse::<Self>() {
+                Err(AmountError::NotADecimal) => AmountError::NotADecimal,
+                _ => AmountError::NotPositive,
+            });
+        }
+        let (integer, fraction) = match text.split_once('.') {
+            Some((_, "")) => return Err(AmountError::NotADecimal),
+            Some((integer, fraction)) => (integer, fraction),
+            None => (text, ""),
+        };
+        let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        let leading_zero = integer.len() > 1 && integer.starts_with('0');
+        if integer.is_empty() || leading_zero || !digits(integer) || !digits(fraction) {
+            return Err(AmountError::NotADecimal);
+        }
+        if integer.len() > INTEGER_DIGITS_MAX {
+            return Err(AmountError::TooLarge);
+        }
+        if fraction.trim_end_matches('0').len() > FRACTION_DIGITS_MAX {
+            return Err(AmountError::TooPrecise);
+        }
+        let exact = text.trim_end_matches(|c| c == '0' && !fraction.is_empty());
+        let value = Decimal::from_str_exact(exact.trim_end_matches('.'))
+            .map_err(|_| AmountError::NotADecimal)?;
+        if value.is_zero() {
+            return Err(AmountError::NotPositive);
+        }
+        if value > AMOUNT_MAX {
+            return Err(AmountError::TooLarge);
+        }
+        Ok(Self(value.normalize()))
+    }
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The raw text of the JSON value: a number is read exactly as it was written.
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        let json = raw.get();
+        let text = if json.starts_with('"') {
+            serde_json::from_str::<String>(json).map_err(serde::de::Error::custom)?
+        } else {
+            json.to_owned()
+        };
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// An ISO 4217 currency that has a minor unit, so that amounts in it have a scale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Currency {
+    code: iso_currency::Currency,
+    scale: u32,
+}
+
+/// Why a text is not a [`Currency`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be an ISO 4217 currency code in capitals, such as \"INR\"")]
+pub struct CurrencyError;
+
+impl Currency {
+    /// The three-letter code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        self.code.code()
+    }
+
+    /// Digits after the decimal point: JPY 0, INR 2, KWD 3.
+    #[must_use]
+    pub const fn scale(self) -> u32 {
+        self.scale
+    }
+
+    /// A sum of money as text, at this currency's scale: `0` is `0.00` in INR.
+    #[must_use]
+    pub fn format(self, value: Decimal) -> String {
+        let mut at_scale = value;
+        at_scale.rescale(self.scale);
+        at_scale.to_string()
+    }
+}
+
+impl FromStr for Currency {
+    type Err = CurrencyError;
+
+    fn from_str(text: &str) -> Result<Self, CurrencyError> {
+        let code = iso_currency::Currency::from_code(text).ok_or(CurrencyError)?;
+        let scale = code.exponent().ok_or(CurrencyError)?;
+        Ok(Self {
+            code,
+            scale: u32::from(scale),
+        })
+    }
+}
+
+impl fmt::Display for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+impl Serialize for Currency {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.code())
+    }
+}
+
+impl<'de> Deserialize<'de> for Currency {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+/// A positive amount that its currency can express.
+///
+/// In JSON: `{"amount": "100.00", "currency": "INR"}`, the amount at the currency's scale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "MoneyJson", try_from = "MoneyJson")]
+pub struct Money {
+    amount: Amount,
+    currency: Currency,
+}
+
+/// Why an amount is not money in a currency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{currency} amounts have at most {} digits after the decimal point", currency.scale())]
+pub struct MoneyError {
+    currency: Currency,
+}
+
+impl Money {
+    /// `amount` in `currency`.
+    ///
+    /// # Errors
+    /// The amount has more decimals than the currency.
+    pub fn new(amount: Amount, currency: Currency) -> Result<Self, MoneyError> {
+        // An Amount is normalized: its scale counts significant decimals only.
+        if amount.0.scale() > currency.scale {
+            return Err(MoneyError { currency });
+        }
+        Ok(Self { amount, currency })
+    }
+
+    /// The value in major units, greater than zero.
+    #[must_use]
+    pub const fn value(self) -> Decimal {
+        self.amount.0
+    }
+
+    /// The currency.
+    #[must_use]
+    pub const fn currency(self) -> Currency {
+        self.currency
+    }
+}
+
+impl fmt::Display for Money {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let amount = self.currency.format(self.amount.0);
+        write!(f, "{} {amount}", self.currency)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct MoneyJson {
+    amount: String,
+    currency: Currency,
+}
+
+impl From<Money> for MoneyJson {
+    fn from(money: Money) -> Self {
+        Self {
+            amount: money.currency.format(money.amount.0),
+            currency: money.currency,
+        }
+    }
+}
+
+impl TryFrom<MoneyJson> for Money {
+    type Error = MoneyJsonError;
+
+    fn try_from(json: MoneyJson) -> Result<Self, MoneyJsonError> {
+        Ok(Self::new(json.amount.parse()?, json.currency)?)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum MoneyJsonError {
+    #[error("amount {0}")]
+    Amount(#[from] AmountError),
+    #[error(transparent)]
+    Money(#[from] MoneyError),
+}

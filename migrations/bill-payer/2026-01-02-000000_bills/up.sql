@@ -1,0 +1,35 @@
+-- Bills: what wallet-api asked to be paid, and the durable queue of the work to do so, in one table.
+
+create table bills (
+    payment_id uuid primary key,
+    wallet_id uuid not null,
+    amount numeric(24, 4) not null,
+    currency text not null,
+    provider text not null,
+    account_number text not null,
+    traceparent text not null,
+    status text not null default 'paying',
+    attempts int not null default 0,
+    next_attempt_at timestamptz not null default now(),
+    claim uuid,
+    receipt text,
+    last_error text,
+    created_at timestamptz not null default now(),
+    updated_at timestamptz not null default now(),
+    constraint bill_amount_is_positive check (amount > 0),
+    constraint bill_status_is_known check (status in ('paying', 'cancelling', 'parked', 'paid', 'failed')),
+    constraint paid_bill_has_receipt check ((status = 'paid') = (receipt is not null)),
+    constraint failed_or_parked_bill_has_reason check (status not in ('failed', 'parked') or last_error is not null),
+    constraint claimed_bill_is_open check (claim is null or status in ('paying', 'cancelling'))
+) with (fillfactor = 80);
+comment on column bills.status is
+    'paying: call the provider. cancelling: attempts are used up, ask the provider to refuse the payment from now on. parked: an operator decides. paid, failed: final.';
+comment on column bills.attempts is 'Calls begun in this status, counted before the call so that a crash counts too.';
+comment on column bills.next_attempt_at is
+    'When an executor may take the bill: the end of the back-off, or of the lease of the executor that has it.';
+comment on column bills.claim is 'The executor''s claim, null when nobody has the bill. An answer is recorded by its claim only.';
+
+-- "Which bills are due?"
+create index bills_due on bills (next_attempt_at) where status in ('paying', 'cancelling');
+-- "What needs an operator?"
+create index bills_parked on bills (updated_at) where status = 'parked';

@@ -1,0 +1,63 @@
+-- The write side (outbox) and the read side (inbox, dead letters) of the pattern.
+-- Applied to every database that publishes or consumes events.
+
+create table outbox (
+    seq bigint generated always as identity primary key,
+    id uuid not null,
+    aggregatetype text not null,
+    aggregateid text not null,
+    type text not null,
+    source text not null,
+    specversion text not null default '1.0',
+    contenttype text not null default 'application/json',
+    traceparent text not null,
+    payload jsonb not null,
+    created_at timestamptz not null default now(),
+    shard smallint not null generated always as ((hashtextextended(aggregateid, 0) & 63)::smallint) stored,
+    constraint event_fits_a_kafka_message check (pg_column_size(payload) <= 524288)
+);
+comment on table outbox is
+    'A row present is an event not yet known to be published. Append-only for the services; the relay deletes.';
+comment on column outbox.seq is
+    'Commit order within one aggregate, because its row is locked before the event is appended. Never a cursor: a smaller seq can commit later.';
+comment on column outbox.id is 'Event id, the ce_id header: the same on every redelivery.';
+comment on column outbox.aggregatetype is 'Topic is <aggregatetype>.events.';
+comment on column outbox.aggregateid is 'Message key: what events are ordered by.';
+comment on column outbox.shard is 'Virtual shard of the key, 0 to 63: the unit in which relays divide the work.';
+
+-- "Which events of my shard are next?"
+create index outbox_next_of_shard on outbox (shard, seq);
+
+-- A queue: rows live for milliseconds, so what a vacuum has to clean is a matter of count, not of share.
+alter table outbox set (
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 20000,
+    autovacuum_vacuum_insert_scale_factor = 0,
+    autovacuum_vacuum_insert_threshold = 100000,
+    autovacuum_vacuum_cost_delay = 0
+);
+
+create table inbox (
+    consumer text not null,
+    event_id uuid not null,
+    seen_at timestamptz not null default now(),
+    primary key (consumer, event_id)
+);
+comment on table inbox is
+    'Events a consumer has taken, written in the transaction of their effect: a redelivery finds its row and does nothing.';
+
+create table dead_letters (
+    id bigint generated always as identity primary key,
+    consumer text not null,
+    topic text not null,
+    kafka_partition int not null,
+    kafka_offset bigint not null,
+    key bytea,
+    headers jsonb not null,
+    payload bytea,
+    reason text not null,
+    created_at timestamptz not null default now(),
+    constraint message_is_dead_lettered_once unique (consumer, topic, kafka_partition, kafka_offset)
+);
+comment on table dead_letters is
+    'Messages that no retry can help, with their bytes and where they came from. The partition goes on without them.';

@@ -1,0 +1,105 @@
+//! Appending events to the outbox.
+
+use diesel::sql_types::{Array, Jsonb, Text, Uuid as SqlUuid};
+use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+use uuid::Uuid;
+
+use crate::statement;
+
+/// An event to be published once the surrounding transaction has committed.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    /// Identity of the event, kept on every redelivery; a UUID v7.
+    pub id: Uuid,
+    /// What kind of thing the event is about; the topic is `<aggregate_type>.events`.
+    pub aggregate_type: &'static str,
+    /// Which one: the message key. Events of one key are published in the order of their appends, if
+    /// the transaction locks the aggregate before it appends.
+    pub aggregate_id: String,
+    /// The event's type, such as `BillPaid`.
+    pub event_type: &'static str,
+    /// The service that speaks.
+    pub source: &'static str,
+    /// W3C trace context of the request that caused the event.
+    pub traceparent: String,
+    /// The body, at most 512 KiB as stored.
+    pub payload: serde_json::Value,
+}
+
+/// Why events were not appended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The connection is not inside a transaction: the event could commit without its cause.
+    #[error("an event can only be appended inside the transaction that causes it")]
+    OutsideTransaction,
+    /// The database refused.
+    #[error("appending to the outbox")]
+    Database(#[from] diesel::result::Error),
+}
+
+/// Appends `events` in their order, in one statement.
+///
+/// Call it last in the transaction, after the locks of all aggregates are taken: only then is the
+/// order of `seq` the order of commits for each of them.
+///
+/// # Errors
+/// [`AppendError::OutsideTransaction`] where no transaction is open, and whatever the database says.
+pub async fn append(
+    conn: &mut AsyncPgConnection,
+    events: Vec<NewEvent>,
+) -> Result<(), AppendError> {
+    type Manager = <AsyncPgConnection as AsyncConnection>::TransactionManager;
+    let depth =
+        <Manager as diesel_async::TransactionManager<_>>::transaction_manager_status_mut(conn)
+            .transaction_depth()?;
+    if depth.is_none() {
+        return Err(AppendError::OutsideTransaction);
+    }
+    if events.is_empty() {
+        return Ok(());
+    }
+    let mut columns = Columns::default();
+    for event in events {
+        columns.push(event);
+    }
+    statement(
+        "insert into outbox (id, aggregatetype, aggregateid, type, source, traceparent, payload) \
+         select id, aggregatetype, aggregateid, type, source, traceparent, payload \
+         from unnest($1, $2, $3, $4, $5, $6, $7) with ordinality \
+         as event (id, aggregatetype, aggregateid, type, source, traceparent, payload, position) \
+         order by position",
+    )
+    .bind::<Array<SqlUuid>, _>(columns.ids)
+    .bind::<Array<Text>, _>(columns.aggregate_types)
+    .bind::<Array<Text>, _>(columns.aggregate_ids)
+    .bind::<Array<Text>, _>(columns.event_types)
+    .bind::<Array<Text>, _>(columns.sources)
+    .bind::<Array<Text>, _>(columns.traceparents)
+    .bind::<Array<Jsonb>, _>(columns.payloads)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+#[derive(Default)]
+struct Columns {
+    ids: Vec<Uuid>,
+    aggregate_types: Vec<&'static str>,
+    aggregate_ids: Vec<String>,
+    event_types: Vec<&'static str>,
+    sources: Vec<&'static str>,
+    traceparents: Vec<String>,
+    payloads: Vec<serde_json::Value>,
+}
+
+impl Columns {
+    fn push(&mut self, event: NewEvent) {
+        self.ids.push(event.id);
+        self.aggregate_types.push(event.aggregate_type);
+        self.aggregate_ids.push(event.aggregate_id);
+        self.event_types.push(event.event_type);
+        self.sources.push(event.source);
+        self.traceparents.push(event.traceparent);
+        self.payloads.push(event.payload);
+    }
+}

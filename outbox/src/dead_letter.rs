@@ -1,0 +1,83 @@
+//! Messages that no retry can help: kept with their bytes, so that the partition can go on.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+
+use crate::schema::dead_letters;
+
+/// A message that could not be taken, and why.
+#[derive(Debug, Clone, Insertable)]
+#[diesel(table_name = dead_letters)]
+pub struct NewDeadLetter {
+    /// The consumer that could not take it.
+    pub consumer: &'static str,
+    /// Where it was read.
+    pub topic: String,
+    /// Where it was read.
+    pub kafka_partition: i32,
+    /// Where it was read.
+    pub kafka_offset: i64,
+    /// The message's key, as it was.
+    pub key: Option<Vec<u8>>,
+    /// The message's headers: an array of `[name, value]`, lossily as text.
+    pub headers: serde_json::Value,
+    /// The message's payload, as it was.
+    pub payload: Option<Vec<u8>>,
+    /// What is wrong with it, as a person would want to read it.
+    pub reason: String,
+}
+
+/// A dead letter as stored.
+#[derive(Debug, Clone, Queryable, Selectable)]
+#[diesel(table_name = dead_letters)]
+#[diesel(check_for_backend(diesel::pg::Pg))]
+#[expect(
+    missing_docs,
+    reason = "the fields are those of NewDeadLetter, and the row's own"
+)]
+pub struct DeadLetter {
+    pub id: i64,
+    pub consumer: String,
+    pub topic: String,
+    pub kafka_partition: i32,
+    pub kafka_offset: i64,
+    pub key: Option<Vec<u8>>,
+    pub headers: serde_json::Value,
+    pub payload: Option<Vec<u8>>,
+    pub reason: String,
+    pub created_at: DateTime<Utc>,
+}
+
+/// Records `letters`; one that is already there (a redelivery) is left as it is.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn record(conn: &mut AsyncPgConnection, letters: &[NewDeadLetter]) -> QueryResult<usize> {
+    if letters.is_empty() {
+        return Ok(0);
+    }
+    diesel::insert_into(dead_letters::table)
+        .values(letters)
+        .on_conflict_do_nothing()
+        .execute(conn)
+        .await
+}
+
+/// The newest dead letters, at most `limit`, older than the one with id `before`.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn list(
+    conn: &mut AsyncPgConnection,
+    before: Option<i64>,
+    limit: i64,
+) -> QueryResult<Vec<DeadLetter>> {
+    dead_letters::table
+        .filter(dead_letters::id.lt(before.unwrap_or(i64::MAX)))
+        .order(dead_letters::id.desc())
+        .limit(limit)
+        .select(DeadLetter::as_select())
+        .load(conn)
+        .await
+}

@@ -1,0 +1,43 @@
+//! The tables of `migrations/outbox`, as Diesel sees them.
+#![expect(missing_docs, reason = "the columns are described in the migration")]
+
+diesel::table! {
+    outbox (seq) {
+        seq -> BigInt,
+        id -> Uuid,
+        aggregatetype -> Text,
+        aggregateid -> Text,
+        #[sql_name = "type"]
+        type_ -> Text,
+        source -> Text,
+        specversion -> Text,
+        contenttype -> Text,
+        traceparent -> Text,
+        payload -> Jsonb,
+        created_at -> Timestamptz,
+        shard -> SmallInt,
+    }
+}
+
+diesel::table! {
+    inbox (consumer, event_id) {
+        consumer -> Text,
+        event_id -> Uuid,
+        seen_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    dead_letters (id) {
+        id -> BigInt,
+        consumer -> Text,
+        topic -> Text,
+        kafka_partition -> Integer,
+        kafka_offset -> BigInt,
+        key -> Nullable<Binary>,
+        headers -> Jsonb,
+        payload -> Nullable<Binary>,
+        reason -> Text,
+        created_at -> Timestamptz,
+    }
+}
