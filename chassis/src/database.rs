@@ -54,16 +54,16 @@ pub enum Failure {
 #[must_use]
 pub const fn classify(error: &Error) -> Failure {
     match error {
-        Error::DatabaseError(kind, _) => match kind {
+        Error::DatabaseError(
             DatabaseErrorKind::UniqueViolation
             | DatabaseErrorKind::ForeignKeyViolation
             | DatabaseErrorKind::NotNullViolation
             | DatabaseErrorKind::CheckViolation
             | DatabaseErrorKind::RestrictViolation
-            | DatabaseErrorKind::ExclusionViolation => Failure::Reject,
-            _ => Failure::Retry,
-        },
-        Error::InvalidCString(_)
+            | DatabaseErrorKind::ExclusionViolation,
+            _,
+        )
+        | Error::InvalidCString(_)
         | Error::NotFound
         | Error::QueryBuilderError(_)
         | Error::DeserializationError(_)

@@ -1,1 +1,31 @@
-//! Stub.
+//! For tests only: a database and topics of their own for each test, on the real PostgreSQL and the
+//! real broker, and waiting for a state instead of sleeping.
+//!
+//! The servers are those of `TEST_DATABASE_URL` and `TEST_KAFKA_BROKERS`, which `./dev test` starts
+//! and names. A test that finds none fails and says so.
+#![expect(
+    clippy::missing_panics_doc,
+    clippy::panic,
+    reason = "a test's tools fail by panicking: that is the test's failure"
+)]
+
+mod database;
+mod eventually;
+mod process;
+mod topics;
+
+pub use database::TestDatabase;
+pub use eventually::{DEADLINE, eventually};
+pub use process::Process;
+pub use topics::{TopicReader, kafka_brokers, produce, unique_prefix};
+
+/// A setting that `./dev test` makes.
+fn setting(name: &str) -> String {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the test servers are found by the environment; this is the tests' config"
+    )]
+    std::env::var(name).unwrap_or_else(|_| {
+        panic!("{name} is not set: run the tests by ./dev test, which starts the servers they need")
+    })
+}

@@ -1,0 +1,121 @@
+//! A database for each test, cloned from a migrated template.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
+use diesel_migrations::EmbeddedMigrations;
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+/// A database that belongs to one test and is dropped with this value.
+///
+/// A whole database and not a schema: replication slots and advisory locks belong to a database.
+#[derive(Debug)]
+pub struct TestDatabase {
+    name: String,
+    url: String,
+}
+
+/// The templates this process has made, by the name of their migrations.
+static TEMPLATES: LazyLock<Mutex<HashMap<&'static str, String>>> = LazyLock::new(Mutex::default);
+
+impl TestDatabase {
+    /// A new database with `migrations` applied; `kind` names the set, which is applied once a process.
+    pub async fn create(kind: &'static str, migrations: Vec<EmbeddedMigrations>) -> Self {
+        let server = super::setting("TEST_DATABASE_URL");
+        let mut admin = AsyncPgConnection::establish(&server)
+            .await
+            .expect("the test PostgreSQL answers");
+        // Held while cloning too: a template must have no other users.
+        let mut templates = TEMPLATES.lock().await;
+        let template = match templates.get(kind) {
+            Some(template) => template.clone(),
+            None => {
+                let template = format!("template_{kind}_{}", Uuid::now_v7().simple());
+                admin
+                    .batch_execute(&format!("create database {template}"))
+                    .await
+                    .expect("the template is created");
+                chassis::database::migrate(&with_database(&server, &template), migrations)
+                    .await
+                    .expect("the template is migrated");
+                templates.insert(kind, template.clone());
+                template
+            }
+        };
+        let name = format!("test_{}", Uuid::now_v7().simple());
+        clone_template(&mut admin, &template, &name).await;
+        drop(templates);
+        Self {
+            url: with_database(&server, &name),
+            name,
+        }
+    }
+
+    /// The URL to connect by.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A connection of the test's own, to look and to get in the way.
+    pub async fn connect(&self) -> AsyncPgConnection {
+        AsyncPgConnection::establish(&self.url)
+            .await
+            .expect("the test's database answers")
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        let server = super::setting("TEST_DATABASE_URL");
+        let statement = format!("drop database if exists {} with (force)", self.name);
+        // A thread of its own: drop can't await, and the test's runtime may be going down.
+        let dropped = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(async {
+                let mut admin = AsyncPgConnection::establish(&server)
+                    .await
+                    .map_err(std::io::Error::other)?;
+                admin
+                    .batch_execute(&statement)
+                    .await
+                    .map_err(std::io::Error::other)
+            })
+        })
+        .join();
+        if !matches!(dropped, Ok(Ok(()))) && !std::thread::panicking() {
+            panic!("the database {} was not dropped: {dropped:?}", self.name);
+        }
+    }
+}
+
+/// The migration's own connection may still be closing in the server; until then cloning is refused.
+async fn clone_template(admin: &mut AsyncPgConnection, template: &str, name: &str) {
+    super::eventually("the template has no other users", async || {
+        admin
+            .batch_execute(&format!(
+                "create database {name} template {template} strategy file_copy"
+            ))
+            .await
+            .map_err(|error| error.to_string())
+    })
+    .await;
+}
+
+/// `server` with another database in its path.
+fn with_database(server: &str, name: &str) -> String {
+    let (base, query) = server.split_once('?').unwrap_or((server, ""));
+    let authority = base
+        .match_indices('/')
+        .nth(2)
+        .map_or(base, |(end, _)| base.get(..end).unwrap_or(base));
+    if query.is_empty() {
+        format!("{authority}/{name}")
+    } else {
+        format!("{authority}/{name}?{query}")
+    }
+}

@@ -1,0 +1,99 @@
+//! Topics of a test's own, on the real broker.
+
+use std::time::Duration;
+
+use chassis::consumer::Record;
+use chassis::kafka;
+use rdkafka::consumer::{Consumer as _, StreamConsumer};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::{Offset, TopicPartitionList};
+use uuid::Uuid;
+
+/// The bootstrap servers of the test broker.
+#[must_use]
+pub fn kafka_brokers() -> String {
+    super::setting("TEST_KAFKA_BROKERS")
+}
+
+/// A `TOPIC_PREFIX` that no other test has.
+#[must_use]
+pub fn unique_prefix() -> String {
+    format!("t{}.", Uuid::now_v7().simple())
+}
+
+/// Reads a whole topic from its beginning, all partitions, without a group.
+pub struct TopicReader {
+    consumer: StreamConsumer,
+    topic: String,
+}
+
+impl TopicReader {
+    /// Creates `topic` if it is not there, and begins to read it.
+    pub async fn create(topic: &str, partitions: i32) -> Self {
+        kafka::create_topics(&kafka_brokers(), &[topic], partitions, 1)
+            .await
+            .expect("the topic is created");
+        let consumer: StreamConsumer = kafka::client(&kafka_brokers(), "testkit")
+            .set("group.id", "testkit-reads-without-a-group")
+            .set("enable.auto.commit", "false")
+            .set("fetch.wait.max.ms", "10")
+            .create()
+            .expect("a consumer is made");
+        let mut assignment = TopicPartitionList::new();
+        for partition in 0..partitions {
+            assignment
+                .add_partition_offset(topic, partition, Offset::Beginning)
+                .expect("the offset is valid");
+        }
+        consumer
+            .assign(&assignment)
+            .expect("partitions are assigned");
+        Self {
+            consumer,
+            topic: topic.to_owned(),
+        }
+    }
+
+    /// The next record, in the order of arrival here: that of the topic within a partition.
+    pub async fn next(&self) -> Record {
+        let message = tokio::time::timeout(super::DEADLINE, self.consumer.recv())
+            .await
+            .unwrap_or_else(|_| panic!("no further record on {}", self.topic))
+            .expect("the topic can be read");
+        Record::from(&message)
+    }
+
+    /// The next `count` records.
+    pub async fn take(&self, count: usize) -> Vec<Record> {
+        let mut records = Vec::with_capacity(count);
+        while records.len() < count {
+            records.push(self.next().await);
+        }
+        records
+    }
+}
+
+/// Publishes one message, as a stranger would.
+pub async fn produce(topic: &str, key: &str, headers: &[(&str, &str)], payload: &[u8]) {
+    let producer: FutureProducer = kafka::client(&kafka_brokers(), "testkit")
+        .set("partitioner", "murmur2_random")
+        .create()
+        .expect("a producer is made");
+    let headers = headers
+        .iter()
+        .fold(OwnedHeaders::new(), |headers, (key, value)| {
+            headers.insert(Header {
+                key,
+                value: Some(*value),
+            })
+        });
+    let record = FutureRecord::to(topic)
+        .key(key)
+        .headers(headers)
+        .payload(payload);
+    producer
+        .send(record, Duration::from_secs(30))
+        .await
+        .expect("the message is published");
+}
