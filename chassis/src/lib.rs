@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod config;
 pub mod consumer;
 pub mod database;
+pub mod dead_letters;
 pub mod health;
 pub mod http;
 pub mod kafka;

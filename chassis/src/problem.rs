@@ -1,7 +1,8 @@
 //! What goes wrong with a request, told as an RFC 9457 problem.
 
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
+pub use axum::http::StatusCode;
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tracing::error;
@@ -56,6 +57,18 @@ impl Problem {
     pub const fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after_s = Some(seconds);
         self
+    }
+
+    /// The status code to answer with.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// When the client should come back, in seconds.
+    #[must_use]
+    pub const fn retry_after_s(&self) -> Option<u32> {
+        self.retry_after_s
     }
 
     /// 422: the request is well-formed and a value in it is not allowed.

@@ -63,6 +63,13 @@ impl Service {
         self.stop.clone()
     }
 
+    /// Renders the process's metrics as Prometheus text, for a server that is not [`Self::serve`]'s.
+    #[must_use]
+    pub fn metrics(&self) -> impl Fn() -> String + Send + Sync + 'static {
+        let metrics = self.metrics.clone();
+        move || metrics.render()
+    }
+
     /// Runs a task for as long as the service runs. If it fails or panics, the service stops.
     pub fn spawn<F>(&self, name: &'static str, task: F)
     where

@@ -1,6 +1,6 @@
 //! The three events of a bill payment, their topics and their headers.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
 use crate::Money;
@@ -41,8 +41,10 @@ pub struct BillPaymentRequested {
     #[serde(flatten)]
     pub money: Money,
     /// Which provider, such as `wifi`.
+    #[serde(deserialize_with = "text")]
     pub provider: String,
     /// The customer's account number at the provider.
+    #[serde(deserialize_with = "text")]
     pub account_number: String,
 }
 
@@ -57,6 +59,7 @@ pub struct BillPaid {
     #[serde(flatten)]
     pub money: Money,
     /// The provider's proof of payment.
+    #[serde(deserialize_with = "text")]
     pub receipt: String,
 }
 
@@ -71,6 +74,7 @@ pub struct BillPaymentFailed {
     #[serde(flatten)]
     pub money: Money,
     /// Why, in the provider's words.
+    #[serde(deserialize_with = "text")]
     pub reason: String,
 }
 
@@ -163,6 +167,20 @@ impl BillPaid {
 impl BillPaymentFailed {
     /// The `ce_type` header.
     pub const TYPE: &'static str = "BillPaymentFailed";
+}
+
+/// Characters of a text in an event.
+const TEXT_CHARS_MAX: usize = 1_000;
+
+/// A text that every database can hold: bounded, and without the NUL character, which PostgreSQL refuses.
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.contains('\0') || text.chars().count() > TEXT_CHARS_MAX {
+        return Err(serde::de::Error::custom(format!(
+            "a text has at most {TEXT_CHARS_MAX} characters and no NUL among them"
+        )));
+    }
+    Ok(text)
 }
 
 fn from_json<'a, T: Deserialize<'a>>(

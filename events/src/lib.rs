@@ -11,4 +11,6 @@ pub use bill::{
     BILL_AGGREGATE, BILL_TOPIC, BillEvent, BillPaid, BillPaymentFailed, BillPaymentRequested,
     DecodeError, Decoded, WALLET_AGGREGATE, WALLET_TOPIC, WalletEvent, header,
 };
-pub use money::{AMOUNT_MAX, Amount, AmountError, Currency, CurrencyError, Money, MoneyError};
+pub use money::{
+    AMOUNT_MAX, Amount, AmountError, Currency, CurrencyError, Money, MoneyError, amount_or_zero,
+};

@@ -104,15 +104,33 @@ impl fmt::Display for Amount {
 
 impl<'de> Deserialize<'de> for Amount {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // The raw text of the JSON value: a number is read exactly as it was written.
-        let raw = Box::<RawValue>::deserialize(deserializer)?;
-        let json = raw.get();
-        let text = if json.starts_with('"') {
-            serde_json::from_str::<String>(json).map_err(serde::de::Error::custom)?
-        } else {
-            json.to_owned()
-        };
+        let text = number_text(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// An [`Amount`], or `None` for a zero of any spelling: an opening balance, for one, may be nothing.
+///
+/// # Errors
+/// Neither an amount nor zero.
+pub fn amount_or_zero<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Amount>, D::Error> {
+    let text = number_text(deserializer)?;
+    match text.parse() {
+        Err(AmountError::NotPositive) if !text.starts_with('-') => Ok(None),
+        parsed => parsed.map(Some).map_err(serde::de::Error::custom),
+    }
+}
+
+/// The characters of a JSON number, or of a JSON string, exactly as they were written.
+fn number_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let raw = Box::<RawValue>::deserialize(deserializer)?;
+    let json = raw.get();
+    if json.starts_with('"') {
+        serde_json::from_str(json).map_err(serde::de::Error::custom)
+    } else {
+        Ok(json.to_owned())
     }
 }
 

@@ -28,6 +28,29 @@ pub struct NewDeadLetter {
     pub reason: String,
 }
 
+impl NewDeadLetter {
+    /// PostgreSQL's texts cannot hold a NUL character, and a message that nobody understands can hold
+    /// anything. The bytes of the key and the payload stay as they are.
+    fn storable(&self) -> Self {
+        let mut letter = self.clone();
+        letter.reason = without_nul(&letter.reason);
+        let headers = letter.headers.as_array_mut().into_iter().flatten();
+        for text in headers
+            .filter_map(serde_json::Value::as_array_mut)
+            .flatten()
+        {
+            if let serde_json::Value::String(text) = text {
+                *text = without_nul(text);
+            }
+        }
+        letter
+    }
+}
+
+fn without_nul(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
 /// A dead letter as stored.
 #[derive(Debug, Clone, Queryable, Selectable)]
 #[diesel(table_name = dead_letters)]
@@ -57,8 +80,9 @@ pub async fn record(conn: &mut AsyncPgConnection, letters: &[NewDeadLetter]) -> 
     if letters.is_empty() {
         return Ok(0);
     }
+    let storable: Vec<NewDeadLetter> = letters.iter().map(NewDeadLetter::storable).collect();
     diesel::insert_into(dead_letters::table)
-        .values(letters)
+        .values(storable)
         .on_conflict_do_nothing()
         .execute(conn)
         .await

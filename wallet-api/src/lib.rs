@@ -1,1 +1,25 @@
-//! Stub.
+//! Wallets and their payments over HTTP.
+//!
+//! Promises: a debit, its ledger entry and its outbox event commit together or not at all; a wallet is
+//! never negative; the same idempotency key and body gives the same answer; a result of the bill's
+//! provider settles or refunds a payment once. Leaves to others: publishing the events (the relay) and
+//! paying the provider (bill-payer).
+
+pub mod config;
+pub mod domain;
+pub mod group_commit;
+pub mod http;
+mod ledger;
+mod payments;
+mod reads;
+mod schema;
+pub mod settlement;
+mod wallets;
+
+use diesel_migrations::{EmbeddedMigrations, embed_migrations};
+
+/// The wallet database's own migrations; [`outbox::MIGRATIONS`] go first.
+pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations/wallet");
+
+/// The name in events, logs, consumer groups and database sessions.
+pub const SERVICE: &str = "wallet-api";

@@ -1,0 +1,75 @@
+//! The wallet-api process: `wallet-api migrate`, and `wallet-api` to serve.
+
+use anyhow::Context as _;
+use chassis::consumer::{Consumer, ConsumerConfig};
+use chassis::{Service, database, health::Readiness};
+use clap::Parser;
+use tracing::info;
+use wallet_api::config::Config;
+use wallet_api::group_commit::group_commit;
+use wallet_api::http::{self, App};
+use wallet_api::settlement::Settlement;
+use wallet_api::{MIGRATIONS, SERVICE};
+
+/// Wallets and their payments over HTTP
+#[derive(Debug, Parser)]
+#[command(name = SERVICE, version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    config: Config,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Bring the database up to date, and end
+    Migrate,
+}
+
+/// Results of one transaction of the settlement at the most.
+const RESULTS_BATCH_MAX: usize = 500;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let Cli { command, config } = Cli::parse();
+    let service = Service::start(SERVICE, &config.log)?;
+    match command {
+        Some(Command::Migrate) => {
+            let sources = vec![outbox::MIGRATIONS, MIGRATIONS];
+            let applied = database::migrate(&config.database.database_url, sources).await?;
+            info!(applied = applied.len(), "the wallet database is up to date");
+            Ok(())
+        }
+        None => serve(service, &config).await,
+    }
+}
+
+async fn serve(service: Service, config: &Config) -> anyhow::Result<()> {
+    let pool = database::pool(&config.database, SERVICE)?;
+    let (payments, writers) = group_commit(&config.writer, &pool);
+    for writer in writers {
+        service.spawn("payment writer", writer.run());
+    }
+    let results = ConsumerConfig {
+        brokers: config.kafka.kafka_brokers.clone(),
+        group: config.kafka.prefixed(SERVICE),
+        topic: config.kafka.prefixed(events::BILL_TOPIC),
+        batch_records_max: RESULTS_BATCH_MAX,
+    };
+    let results = Consumer::new(results, Settlement::new(pool.clone()))?;
+    service.spawn("settlement", results.run(service.stop_token()));
+    let checked = pool.clone();
+    // Not Kafka: payments are accepted while it is away, and settled when it is back.
+    let readiness = Readiness::new().require("database", move || database::check(checked.clone()));
+    service
+        .serve(
+            &config.listen,
+            &config.http,
+            readiness,
+            http::routes(App { pool, payments }),
+        )
+        .await
+        .context("starting the HTTP server")?;
+    service.run().await
+}

@@ -1,0 +1,336 @@
+//! The hot transaction: a batch of payments, all of it or nothing.
+//!
+//! | step | statement | lock | why here |
+//! | --- | --- | --- | --- |
+//! | 1 | `select wallets ... order by id for no key update` | the batch's wallet rows, in id order | two batches meet in the same order, so they wait and never deadlock; from here on a wallet's order of `seq` is its order of commits |
+//! | 2 | `select payments` by wallet and key | none | under the wallet's lock nobody else can add the key |
+//! | 3 | [`domain::decide`] | none | pure: funds, currency, keys |
+//! | 4 | `insert payments` | their rows | transfers refer to them |
+//! | 5 | `insert transfers` | their rows | the ledger |
+//! | 6 | `update wallets` | held since 1 | the balance, a cache of the ledger |
+//! | 7 | `insert outbox` | their rows | last, behind the locks: see step 1 |
+//! | 8 | `commit` | releases all | one flush of the log for the whole batch |
+//!
+//! Nothing here waits for anything but the database.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::sql_types::{Array, Binary, Numeric, Text, Timestamptz, Uuid as SqlUuid};
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
+use events::{BillPaymentRequested, Currency, Money, WALLET_AGGREGATE};
+use outbox::{AppendError, NewEvent, statement};
+use rust_decimal::Decimal;
+use uuid::Uuid;
+
+use crate::domain::{
+    self, Decision, Decline, IdempotencyKey, KeySource, KnownPayment, PayBill, Wallet,
+};
+use crate::ledger::{self, Kind, Transfers};
+use crate::{SERVICE, schema};
+
+/// A payment as it was accepted: what the first answer said, and what every repetition says again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// The payment's id.
+    pub payment_id: Uuid,
+    /// What left the wallet.
+    pub money: Money,
+    /// When, by the database's clock.
+    pub created_at: DateTime<Utc>,
+    /// Whether an earlier request did it.
+    pub replayed: Replayed,
+}
+
+/// Whether a request was the first with its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replayed {
+    /// It was.
+    No,
+    /// An earlier one was, and this is its answer again.
+    Yes,
+}
+
+/// Why a batch was not written; none of it was.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BatchError {
+    #[error("writing a batch of payments")]
+    Database(#[from] diesel::result::Error),
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    #[error("wallet {0} has a currency that is none")]
+    Currency(Uuid),
+    #[error("an event could not be written as JSON")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Whether the batch has been tried before, and may have been committed unnoticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Try {
+    First,
+    Again,
+}
+
+/// Decides and writes a batch; answers for each request, in order.
+pub(crate) async fn write_batch(
+    conn: &mut AsyncPgConnection,
+    batch: &[PayBill],
+    attempt: Try,
+) -> Result<Vec<Result<Accepted, Decline>>, BatchError> {
+    conn.transaction(async |conn| {
+        let (mut wallets, now) = lock_wallets(conn, batch).await?;
+        let stored = find_by_key(conn, batch, attempt).await?;
+        let mut known = stored
+            .values()
+            .map(|payment| (payment.key(), payment.known()))
+            .collect();
+        let decisions = domain::decide(batch, &mut wallets, &mut known);
+        write_accepted(conn, batch, &decisions).await?;
+        let mut accepted = stored
+            .into_values()
+            .map(|payment| Ok((payment.id, payment.accepted()?)))
+            .collect::<Result<HashMap<_, _>, BatchError>>()?;
+        Ok(batch
+            .iter()
+            .zip(decisions)
+            .map(|(request, decision)| answer(request, decision, now, &mut accepted))
+            .collect())
+    })
+    .await
+}
+
+fn answer(
+    request: &PayBill,
+    decision: Decision,
+    now: DateTime<Utc>,
+    accepted: &mut HashMap<Uuid, Accepted>,
+) -> Result<Accepted, Decline> {
+    match decision {
+        Decision::Decline(decline) => Err(decline),
+        Decision::Accept(money) => {
+            let payment = Accepted {
+                payment_id: request.payment_id,
+                money,
+                created_at: now,
+                replayed: Replayed::No,
+            };
+            accepted.insert(request.payment_id, payment.clone());
+            Ok(payment)
+        }
+        Decision::Replay(payment_id) => {
+            let payment = accepted
+                .get(&payment_id)
+                .expect("a replayed payment is stored or was accepted earlier in this batch");
+            // Its own id: this very request was committed by a try whose answer was lost.
+            let replayed = if payment_id == request.payment_id {
+                Replayed::No
+            } else {
+                Replayed::Yes
+            };
+            Ok(Accepted {
+                replayed,
+                ..payment.clone()
+            })
+        }
+    }
+}
+
+/// Step 1.
+async fn lock_wallets(
+    conn: &mut AsyncPgConnection,
+    batch: &[PayBill],
+) -> Result<(HashMap<Uuid, Wallet>, DateTime<Utc>), BatchError> {
+    use schema::wallets::dsl;
+    let mut ids: Vec<Uuid> = batch.iter().map(|request| request.wallet_id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let rows: Vec<(Uuid, String, Decimal, DateTime<Utc>)> = dsl::wallets
+        .filter(dsl::id.eq_any(ids))
+        .order(dsl::id)
+        .select((
+            dsl::id,
+            dsl::currency,
+            dsl::balance,
+            diesel::dsl::now.into_sql::<Timestamptz>(),
+        ))
+        .for_no_key_update()
+        .load(conn)
+        .await?;
+    let now = rows.as_slice().first().map(|row| row.3).unwrap_or_default();
+    let wallets = rows
+        .into_iter()
+        .map(|(id, currency, balance, _)| {
+            let currency = currency.parse().map_err(|_| BatchError::Currency(id))?;
+            Ok((id, Wallet { currency, balance }))
+        })
+        .collect::<Result<_, BatchError>>()?;
+    Ok((wallets, now))
+}
+
+#[derive(QueryableByName)]
+struct StoredPayment {
+    #[diesel(sql_type = SqlUuid)]
+    id: Uuid,
+    #[diesel(sql_type = SqlUuid)]
+    wallet_id: Uuid,
+    #[diesel(sql_type = Text)]
+    idempotency_key: String,
+    #[diesel(sql_type = Binary)]
+    fingerprint: Vec<u8>,
+    #[diesel(sql_type = Numeric)]
+    amount: Decimal,
+    #[diesel(sql_type = Text)]
+    currency: String,
+    #[diesel(sql_type = Timestamptz)]
+    created_at: DateTime<Utc>,
+}
+
+impl StoredPayment {
+    fn key(&self) -> (Uuid, IdempotencyKey) {
+        let key = self
+            .idempotency_key
+            .parse()
+            .expect("a stored key was valid when it was stored");
+        (self.wallet_id, key)
+    }
+
+    fn known(&self) -> KnownPayment {
+        KnownPayment {
+            payment_id: self.id,
+            fingerprint: self.fingerprint.clone(),
+        }
+    }
+
+    fn accepted(&self) -> Result<Accepted, BatchError> {
+        Ok(Accepted {
+            payment_id: self.id,
+            money: ledger::stored_money(self.amount, &self.currency)
+                .ok_or(BatchError::Currency(self.wallet_id))?,
+            created_at: self.created_at,
+            replayed: Replayed::Yes,
+        })
+    }
+}
+
+/// Step 2. A key that was made up for this request needs no look, unless the request was tried before.
+async fn find_by_key(
+    conn: &mut AsyncPgConnection,
+    batch: &[PayBill],
+    attempt: Try,
+) -> Result<HashMap<Uuid, StoredPayment>, BatchError> {
+    let (wallets, keys): (Vec<Uuid>, Vec<&str>) = batch
+        .iter()
+        .filter(|request| attempt == Try::Again || request.key_source == KeySource::Client)
+        .map(|request| (request.wallet_id, request.key.as_str()))
+        .unzip();
+    if wallets.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows: Vec<StoredPayment> = statement(
+        "select id, wallet_id, idempotency_key, fingerprint, amount, currency, created_at \
+         from payments where (wallet_id, idempotency_key) in (select * from unnest($1, $2))",
+    )
+    .bind::<Array<SqlUuid>, _>(wallets)
+    .bind::<Array<Text>, _>(keys)
+    .load(conn)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+}
+
+/// Steps 4 to 7, for the requests that were accepted.
+async fn write_accepted(
+    conn: &mut AsyncPgConnection,
+    batch: &[PayBill],
+    decisions: &[Decision],
+) -> Result<(), BatchError> {
+    let mut payments = PaymentColumns::default();
+    let mut transfers = Transfers::default();
+    let mut debits: HashMap<Uuid, Decimal> = HashMap::new();
+    let mut events = Vec::new();
+    for (request, decision) in batch.iter().zip(decisions) {
+        let Decision::Accept(money) = decision else {
+            continue;
+        };
+        payments.push(request, *money);
+        transfers.add(
+            Kind::Payment,
+            request.wallet_id,
+            *money,
+            Some(request.payment_id),
+        );
+        *debits.entry(request.wallet_id).or_default() -= money.value();
+        events.push(requested_event(request, *money)?);
+    }
+    if events.is_empty() {
+        return Ok(());
+    }
+    payments.insert(conn).await?;
+    transfers.post(conn).await?;
+    ledger::change_balances(conn, debits).await?;
+    outbox::append(conn, events).await?;
+    Ok(())
+}
+
+fn requested_event(request: &PayBill, money: Money) -> Result<NewEvent, serde_json::Error> {
+    let payload = BillPaymentRequested {
+        payment_id: request.payment_id,
+        wallet_id: request.wallet_id,
+        money,
+        provider: request.provider.as_str().to_owned(),
+        account_number: request.account_number.as_str().to_owned(),
+    };
+    Ok(NewEvent {
+        id: Uuid::now_v7(),
+        aggregate_type: WALLET_AGGREGATE,
+        aggregate_id: request.wallet_id.to_string(),
+        event_type: BillPaymentRequested::TYPE,
+        source: SERVICE,
+        traceparent: request.traceparent.clone(),
+        payload: serde_json::to_value(payload)?,
+    })
+}
+
+#[derive(Default)]
+struct PaymentColumns<'a> {
+    ids: Vec<Uuid>,
+    wallets: Vec<Uuid>,
+    amounts: Vec<Decimal>,
+    currencies: Vec<&'static str>,
+    providers: Vec<&'a str>,
+    account_numbers: Vec<&'a str>,
+    keys: Vec<&'a str>,
+    fingerprints: Vec<Vec<u8>>,
+}
+
+impl<'a> PaymentColumns<'a> {
+    fn push(&mut self, request: &'a PayBill, money: Money) {
+        self.ids.push(request.payment_id);
+        self.wallets.push(request.wallet_id);
+        self.amounts.push(money.value());
+        self.currencies.push(Currency::code(money.currency()));
+        self.providers.push(request.provider.as_str());
+        self.account_numbers.push(request.account_number.as_str());
+        self.keys.push(request.key.as_str());
+        self.fingerprints
+            .push(request.fingerprint().as_bytes().to_vec());
+    }
+
+    async fn insert(self, conn: &mut AsyncPgConnection) -> QueryResult<()> {
+        statement(
+            "insert into payments (id, wallet_id, amount, currency, provider, account_number, \
+             idempotency_key, fingerprint) select * from unnest($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind::<Array<SqlUuid>, _>(self.ids)
+        .bind::<Array<SqlUuid>, _>(self.wallets)
+        .bind::<Array<Numeric>, _>(self.amounts)
+        .bind::<Array<Text>, _>(self.currencies)
+        .bind::<Array<Text>, _>(self.providers)
+        .bind::<Array<Text>, _>(self.account_numbers)
+        .bind::<Array<Text>, _>(self.keys)
+        .bind::<Array<Binary>, _>(self.fingerprints)
+        .execute(conn)
+        .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,251 @@
+//! What can be looked at: wallets, payments and transfers, a page at a time, newest first.
+
+use chassis::Problem;
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Nullable, Numeric, Text, Timestamptz, Uuid as SqlUuid};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use events::Currency;
+use outbox::statement;
+use rust_decimal::Decimal;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::domain::Decline;
+use crate::schema;
+
+/// A wallet, as the API shows it.
+#[derive(Debug, Serialize)]
+pub(crate) struct WalletView {
+    pub(crate) id: Uuid,
+    pub(crate) currency: String,
+    /// At the currency's scale.
+    pub(crate) balance: String,
+    pub(crate) created_at: DateTime<Utc>,
+}
+
+/// A payment, as the API shows it.
+#[derive(Debug, Serialize)]
+pub(crate) struct PaymentView {
+    pub(crate) id: Uuid,
+    pub(crate) wallet_id: Uuid,
+    /// At the currency's scale.
+    pub(crate) amount: String,
+    pub(crate) currency: String,
+    pub(crate) provider: String,
+    pub(crate) account_number: String,
+    /// `pending`, `paid` or `refunded`.
+    pub(crate) status: String,
+    /// The provider's, once paid.
+    pub(crate) receipt: Option<String>,
+    /// Why it was refunded.
+    pub(crate) reason: Option<String>,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) updated_at: DateTime<Utc>,
+}
+
+/// A transfer, as the API shows it.
+#[derive(Debug, Serialize)]
+pub(crate) struct TransferView {
+    pub(crate) id: Uuid,
+    /// `top_up`, `payment` or `refund`.
+    pub(crate) kind: String,
+    pub(crate) debit_account: Uuid,
+    pub(crate) credit_account: Uuid,
+    /// At the currency's scale.
+    pub(crate) amount: String,
+    pub(crate) currency: String,
+    pub(crate) payment_id: Option<Uuid>,
+    pub(crate) created_at: DateTime<Utc>,
+}
+
+/// A sum as text, at the scale of a stored currency.
+fn at_scale(value: Decimal, currency: &str) -> Result<String, Problem> {
+    let currency: Currency = currency
+        .parse()
+        .map_err(|error| Problem::internal(&error))?;
+    Ok(currency.format(value))
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = schema::wallets, check_for_backend(diesel::pg::Pg))]
+struct WalletRow {
+    id: Uuid,
+    currency: String,
+    balance: Decimal,
+    created_at: DateTime<Utc>,
+}
+
+impl TryFrom<WalletRow> for WalletView {
+    type Error = Problem;
+
+    fn try_from(row: WalletRow) -> Result<Self, Problem> {
+        Ok(Self {
+            id: row.id,
+            balance: at_scale(row.balance, &row.currency)?,
+            currency: row.currency,
+            created_at: row.created_at,
+        })
+    }
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = schema::payments, check_for_backend(diesel::pg::Pg))]
+struct PaymentRow {
+    id: Uuid,
+    wallet_id: Uuid,
+    amount: Decimal,
+    currency: String,
+    provider: String,
+    account_number: String,
+    status: String,
+    receipt: Option<String>,
+    reason: Option<String>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+impl TryFrom<PaymentRow> for PaymentView {
+    type Error = Problem;
+
+    fn try_from(row: PaymentRow) -> Result<Self, Problem> {
+        Ok(Self {
+            id: row.id,
+            wallet_id: row.wallet_id,
+            amount: at_scale(row.amount, &row.currency)?,
+            currency: row.currency,
+            provider: row.provider,
+            account_number: row.account_number,
+            status: row.status,
+            receipt: row.receipt,
+            reason: row.reason,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        })
+    }
+}
+
+#[derive(QueryableByName)]
+struct TransferRow {
+    #[diesel(sql_type = SqlUuid)]
+    id: Uuid,
+    #[diesel(sql_type = Text)]
+    kind: String,
+    #[diesel(sql_type = SqlUuid)]
+    debit_account: Uuid,
+    #[diesel(sql_type = SqlUuid)]
+    credit_account: Uuid,
+    #[diesel(sql_type = Numeric)]
+    amount: Decimal,
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    payment_id: Option<Uuid>,
+    #[diesel(sql_type = Timestamptz)]
+    created_at: DateTime<Utc>,
+}
+
+/// Wallets made before `before`.
+pub(crate) async fn wallets(
+    conn: &mut AsyncPgConnection,
+    before: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<WalletView>, Problem> {
+    use schema::wallets::dsl;
+    let rows: Vec<WalletRow> = dsl::wallets
+        .filter(dsl::id.lt(before.unwrap_or(Uuid::max())))
+        .order(dsl::id.desc())
+        .limit(limit)
+        .select(WalletRow::as_select())
+        .load(conn)
+        .await?;
+    rows.into_iter().map(TryInto::try_into).collect()
+}
+
+/// One wallet.
+pub(crate) async fn wallet(conn: &mut AsyncPgConnection, id: Uuid) -> Result<WalletView, Problem> {
+    schema::wallets::table
+        .find(id)
+        .select(WalletRow::as_select())
+        .first(conn)
+        .await
+        .optional()?
+        .ok_or_else(|| Problem::from(Decline::UnknownWallet(id)))?
+        .try_into()
+}
+
+/// One payment.
+pub(crate) async fn payment(
+    conn: &mut AsyncPgConnection,
+    id: Uuid,
+) -> Result<PaymentView, Problem> {
+    schema::payments::table
+        .find(id)
+        .select(PaymentRow::as_select())
+        .first(conn)
+        .await
+        .optional()?
+        .ok_or_else(|| Problem::not_found("payment", id))?
+        .try_into()
+}
+
+/// Payments of a wallet, made before `before`.
+pub(crate) async fn payments(
+    conn: &mut AsyncPgConnection,
+    wallet_id: Uuid,
+    before: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<PaymentView>, Problem> {
+    use schema::payments::dsl;
+    wallet(conn, wallet_id).await?;
+    let rows: Vec<PaymentRow> = dsl::payments
+        .filter(dsl::wallet_id.eq(wallet_id))
+        .filter(dsl::id.lt(before.unwrap_or(Uuid::max())))
+        .order(dsl::id.desc())
+        .limit(limit)
+        .select(PaymentRow::as_select())
+        .load(conn)
+        .await?;
+    rows.into_iter().map(TryInto::try_into).collect()
+}
+
+/// Transfers that changed a wallet's balance, made before `before`.
+pub(crate) async fn transfers(
+    conn: &mut AsyncPgConnection,
+    wallet_id: Uuid,
+    before: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<TransferView>, Problem> {
+    let wallet = wallet(conn, wallet_id).await?;
+    let before = before.unwrap_or(Uuid::max());
+    // Each half walks its own index and stops at the limit.
+    let rows: Vec<TransferRow> = statement(
+        "(select id, kind, debit_account, credit_account, amount, payment_id, created_at from transfers \
+          where debit_account = $1 and kind = 'payment' and id < $2 order by id desc limit $3) \
+         union all \
+         (select id, kind, debit_account, credit_account, amount, payment_id, created_at from transfers \
+          where credit_account = $4 and kind in ('top_up', 'refund') and id < $5 order by id desc limit $6) \
+         order by id desc limit $7",
+    )
+    .bind::<SqlUuid, _>(wallet_id)
+    .bind::<SqlUuid, _>(before)
+    .bind::<BigInt, _>(limit)
+    .bind::<SqlUuid, _>(wallet_id)
+    .bind::<SqlUuid, _>(before)
+    .bind::<BigInt, _>(limit)
+    .bind::<BigInt, _>(limit)
+    .load(conn)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(TransferView {
+                id: row.id,
+                kind: row.kind,
+                debit_account: row.debit_account,
+                credit_account: row.credit_account,
+                amount: at_scale(row.amount, &wallet.currency)?,
+                currency: wallet.currency.clone(),
+                payment_id: row.payment_id,
+                created_at: row.created_at,
+            })
+        })
+        .collect()
+}
