@@ -18,6 +18,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -223,21 +224,18 @@ async fn read_body(body: Body) -> Result<axum::body::Bytes, Problem> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    // First whether it is JSON at all, so that what fails afterwards is the value's fault.
+    let json: &RawValue =
+        serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
+    // serde would read a struct from an array too, by position.
+    if !json.get().starts_with('{') {
+        return Err(Problem::invalid("the body must be a JSON object"));
+    }
+    let mut value = serde_json::Deserializer::from_str(json.get());
+    serde_path_to_error::deserialize(&mut value).map_err(|error| {
         let path = error.path().to_string();
-        let cause = error.into_inner();
-        match cause.classify() {
-            serde_json::error::Category::Data => {
-                Problem::invalid(without_position(&cause)).in_field(path)
-            }
-            serde_json::error::Category::Syntax
-            | serde_json::error::Category::Eof
-            | serde_json::error::Category::Io => malformed(cause.to_string()),
-        }
-    })?;
-    json.end().map_err(|error| malformed(error.to_string()))?;
-    Ok(value)
+        Problem::invalid(without_position(error.inner())).in_field(path)
+    })
 }
 
 fn malformed(detail: impl Into<String>) -> Problem {

@@ -64,7 +64,6 @@ impl Service {
     }
 
     /// Renders the process's metrics as Prometheus text, for a server that is not [`Self::serve`]'s.
-    #[must_use]
     pub fn metrics(&self) -> impl Fn() -> String + Send + Sync + 'static {
         let metrics = self.metrics.clone();
         move || metrics.render()

@@ -46,6 +46,12 @@ impl Traceparent {
     }
 }
 
+/// The trace id within a `traceparent`'s text, for a log line; empty if the text is something else.
+#[must_use]
+pub fn trace_id(traceparent: &str) -> &str {
+    traceparent.split('-').nth(1).unwrap_or_default()
+}
+
 /// All-zero ids are invalid in W3C Trace Context.
 fn nonzero<T: Default + PartialEq>(random: impl Fn() -> T) -> T {
     loop {
@@ -98,5 +104,45 @@ impl FromStr for Traceparent {
             return Err(TraceparentError);
         }
         Ok(parsed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    #[test]
+    fn reads_back_what_it_writes() {
+        let trace: Traceparent = EXAMPLE.parse().unwrap();
+        assert_eq!(trace.to_string(), EXAMPLE);
+        assert_eq!(trace.trace_id(), trace_id(EXAMPLE));
+        let started = Traceparent::start();
+        assert_eq!(started.to_string().parse(), Ok(started));
+    }
+
+    #[test]
+    fn a_child_is_another_span_of_the_same_trace() {
+        let trace: Traceparent = EXAMPLE.parse().unwrap();
+        let child = trace.child();
+        assert_eq!(child.trace_id(), trace.trace_id());
+        assert_ne!(child, trace);
+    }
+
+    #[test]
+    fn refuses_what_the_standard_refuses() {
+        for text in [
+            "",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+            "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "00-+af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
+        ] {
+            assert_eq!(text.parse::<Traceparent>(), Err(TraceparentError), "{text}");
+        }
     }
 }

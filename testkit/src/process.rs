@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 /// A binary of this workspace, running; killed when dropped.
 #[derive(Debug)]
 pub struct Process {
@@ -40,7 +43,14 @@ impl Process {
         self.child.wait().expect("the process is reaped");
     }
 
+    /// SIGTERM; does not wait.
+    pub fn terminate(&self) {
+        let id = i32::try_from(self.child.id()).expect("a process id fits");
+        kill(Pid::from_raw(id), Signal::SIGTERM).expect("the process is running");
+    }
+
     /// Waits for the process to end by itself.
+    #[must_use]
     pub fn wait(mut self) -> ExitStatus {
         self.child.wait().expect("the process ends")
     }

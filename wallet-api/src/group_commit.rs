@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chassis::database::{Failure, Pool, PoolError, classify};
+use chassis::trace::trace_id;
 use chassis::{Backoff, telemetry};
 use outbox::AppendError;
 use tokio::sync::mpsc::error::TrySendError;
@@ -223,7 +224,7 @@ fn count(request: &PayBill, outcome: &Result<Accepted, PayError>) {
     info!(
         payment_id = %request.payment_id,
         wallet_id = %request.wallet_id,
-        traceparent = request.traceparent,
+        trace_id = trace_id(&request.traceparent),
         "payment {label}"
     );
 }

@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use chassis::consumer::{HandleError, Handler, Record};
 use chassis::database::Pool;
 use chassis::dead_letters::dead_letter;
+use chassis::trace::trace_id;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Nullable, Numeric, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
@@ -112,10 +113,10 @@ struct Settled {
 impl Settled {
     fn report(&self) {
         for (payment_id, traceparent) in &self.paid {
-            info!(%payment_id, traceparent, "payment settled");
+            info!(%payment_id, trace_id = trace_id(traceparent), "payment settled");
         }
         for (payment_id, traceparent) in &self.refunded {
-            info!(%payment_id, traceparent, "payment refunded");
+            info!(%payment_id, trace_id = trace_id(traceparent), "payment refunded");
         }
         count(
             "settled",

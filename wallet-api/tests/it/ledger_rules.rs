@@ -1,0 +1,71 @@
+//! The ledger's rules are held by the database, whatever the code does.
+
+use diesel_async::SimpleAsyncConnection as _;
+
+use crate::support::WalletApi;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_database_refuses_what_would_break_the_ledger() {
+    let api = WalletApi::start().await;
+    let wallet = api.wallet("10").await;
+    let payment = api.pay(&wallet, None, "1").await.id();
+    let mut conn = api.database.connect().await;
+    let transfer = "insert into transfers (id, kind, debit_account, credit_account, amount, payment_id) \
+                    select gen_random_uuid(), ";
+    let rupees = format!("(select debit_account from transfers where payment_id = '{payment}')");
+    let settlement = format!(
+        "{transfer} 'settlement', a.id, b.id, 1, '{payment}' from accounts a, accounts b \
+         where a.kind = 'clearing' and b.kind = 'provider'"
+    );
+    for (statement, rule) in [
+        ("update transfers set amount = 2".to_owned(), "append-only"),
+        ("delete from transfers".to_owned(), "append-only"),
+        ("truncate transfers cascade".to_owned(), "append-only"),
+        (
+            format!("{transfer} 'top_up', {rupees}, gen_random_uuid(), 1, null"),
+            "two known accounts",
+        ),
+        (
+            format!("{transfer} 'top_up', id, id, 1, null from wallets"),
+            "transfer_has_two_accounts",
+        ),
+        (
+            "update transfers set amount = 0; ".to_owned(),
+            "append-only",
+        ),
+        (
+            "update wallets set balance = -1".to_owned(),
+            "wallet_is_never_negative",
+        ),
+        (
+            "update payments set status = 'paid'".to_owned(),
+            "paid_payment_has_receipt",
+        ),
+        (
+            "update payments set status = 'refunded'".to_owned(),
+            "refunded_payment_has_reason",
+        ),
+        (
+            "update payments set amount = 2".to_owned(),
+            "payment only moves",
+        ),
+        (
+            format!("{settlement}; {settlement}"),
+            "payment_is_settled_or_refunded_once",
+        ),
+        (
+            "update payments set status = 'paid', receipt = 'r'; \
+             update payments set status = 'refunded', reason = 'late', receipt = null"
+                .to_owned(),
+            "payment only moves",
+        ),
+    ] {
+        let refused = conn
+            .batch_execute(&format!("begin; {statement}"))
+            .await
+            .expect_err(&statement)
+            .to_string();
+        conn.batch_execute("rollback").await.expect("rollback");
+        assert!(refused.contains(rule), "{statement}: {refused}");
+    }
+}

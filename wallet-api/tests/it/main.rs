@@ -1,0 +1,17 @@
+//! wallet-api's behaviour: through its routes, on a real PostgreSQL.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "tests: a panic is the failure"
+)]
+
+mod bad_input;
+mod domain;
+mod group_commit;
+mod idempotency;
+mod ledger_rules;
+mod pay_bill;
+mod process;
+mod reads;
+mod settlement;
+mod support;

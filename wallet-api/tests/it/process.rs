@@ -1,0 +1,149 @@
+//! The process: it stops in order, and does not wait for clients that stall.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use testkit::{Process, TestDatabase, eventually, kafka_brokers, unique_prefix};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+struct Server {
+    database: TestDatabase,
+    process: Process,
+    address: String,
+    client: reqwest::Client,
+}
+
+/// A port that was free a moment ago.
+fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    listener
+        .local_addr()
+        .expect("it has an address")
+        .to_string()
+}
+
+async fn start() -> Server {
+    let migrations = vec![outbox::MIGRATIONS, wallet_api::MIGRATIONS];
+    let database = TestDatabase::create("wallet", migrations).await;
+    let address = free_address();
+    let process = Process::start(
+        "wallet-api",
+        &[
+            ("DATABASE_URL", database.url()),
+            ("KAFKA_BROKERS", &kafka_brokers()),
+            ("TOPIC_PREFIX", &unique_prefix()),
+            ("LISTEN", &address),
+            ("HTTP_HEADER_TIMEOUT_MS", "300"),
+            ("HTTP_BODY_TIMEOUT_MS", "300"),
+            ("LOG", "warn"),
+        ],
+    );
+    let client = reqwest::Client::builder()
+        .timeout(Duration::from_secs(20))
+        .build()
+        .expect("a client is made");
+    let ready = format!("http://{address}/readyz");
+    eventually("wallet-api is ready", async || {
+        let answer = client
+            .get(&ready)
+            .send()
+            .await
+            .map_err(|error| error.to_string())?;
+        if answer.status().is_success() {
+            Ok(())
+        } else {
+            Err(answer.status().to_string())
+        }
+    })
+    .await;
+    Server {
+        database,
+        process,
+        address,
+        client,
+    }
+}
+
+impl Server {
+    async fn post(&self, path: &str, body: Value) -> reqwest::Result<reqwest::Response> {
+        let request = self.client.post(format!("http://{}{path}", self.address));
+        let request = request.header("content-type", "application/json");
+        request.body(body.to_string()).send().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_answers_what_has_begun_and_ends_within_ten_seconds() {
+    let server = start().await;
+    let wallet = json!({ "currency": "INR", "opening_balance": "10" });
+    let wallet: Value = server
+        .post("/wallets", wallet)
+        .await
+        .and_then(reqwest::Response::error_for_status)
+        .expect("a wallet is made")
+        .json()
+        .await
+        .expect("it is JSON");
+    let wallet = wallet["id"].as_str().expect("it has an id").to_owned();
+    let mut lock = server.database.connect().await;
+    let locked = format!("begin; select from wallets where id = '{wallet}' for update");
+    diesel_async::SimpleAsyncConnection::batch_execute(&mut lock, &locked)
+        .await
+        .expect("the wallet is locked");
+    let path = format!("/wallets/{wallet}/pay-bill");
+    let body = json!({ "amount": "1", "account_number": "W" });
+    let (answer, ()) = tokio::join!(server.post(&path, body), async {
+        let mut conn = server.database.connect().await;
+        eventually("the payment waits for the lock", async || {
+            let waiting = "select 1 from pg_stat_activity where datname = current_database() \
+                           and wait_event_type = 'Lock'";
+            let query = diesel::sql_query(waiting);
+            match diesel_async::RunQueryDsl::execute(query, &mut conn).await {
+                Ok(1) => Ok(()),
+                seen => Err(format!("{seen:?}")),
+            }
+        })
+        .await;
+        server.process.terminate();
+        diesel_async::SimpleAsyncConnection::batch_execute(&mut lock, "rollback")
+            .await
+            .expect("the lock is released");
+    });
+    let begun = Instant::now();
+    assert_eq!(answer.expect("the request is answered").status(), 202);
+    assert!(server.process.wait().success());
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}
+
+/// Sends `text`, then nothing more, and returns what comes back until the server hangs up.
+async fn stall_after(address: &str, text: &str) -> String {
+    let mut stream = TcpStream::connect(address)
+        .await
+        .expect("the server is there");
+    stream
+        .write_all(text.as_bytes())
+        .await
+        .expect("the text is sent");
+    let mut answer = Vec::new();
+    tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut answer))
+        .await
+        .expect("the server does not wait for ever")
+        .expect("the answer can be read");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_stalls_is_cut_off() {
+    let server = start().await;
+    assert_eq!(stall_after(&server.address, "").await, "");
+    let half_a_header = "POST /wallets HTTP/1.1\r\nhost: x\r\ncontent-ty";
+    let answer = stall_after(&server.address, half_a_header).await;
+    assert!(!answer.contains("200"), "{answer}");
+    let half_a_body = "POST /wallets HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+                       content-length: 100\r\n\r\n{";
+    let answer = stall_after(&server.address, half_a_body).await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("urn:problem:body-timeout"), "{answer}");
+}
