@@ -61,39 +61,44 @@ impl FromStr for Amount {
 
     fn from_str(text: &str) -> Result<Self, AmountError> {
         if let Some(magnitude) = text.strip_prefix('-') {
-            // A negative number is well-formed but never an amount; anything else is nonsense.
-            return Err(match magnitude.parse::<Self>() {
+            // A negative number is well-formed and never an amount; anything else is nonsense.
+            return Err(match unsigned(magnitude) {
                 Err(AmountError::NotADecimal) => AmountError::NotADecimal,
                 _ => AmountError::NotPositive,
             });
         }
-        let (integer, fraction) = match text.split_once('.') {
-            Some((_, "")) => return Err(AmountError::NotADecimal),
-            Some((integer, fraction)) => (integer, fraction),
-            None => (text, ""),
-        };
-        let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-        let leading_zero = integer.len() > 1 && integer.starts_with('0');
-        if integer.is_empty() || leading_zero || !digits(integer) || !digits(fraction) {
-            return Err(AmountError::NotADecimal);
-        }
-        if integer.len() > INTEGER_DIGITS_MAX {
-            return Err(AmountError::TooLarge);
-        }
-        if fraction.trim_end_matches('0').len() > FRACTION_DIGITS_MAX {
-            return Err(AmountError::TooPrecise);
-        }
-        let exact = text.trim_end_matches(|c| c == '0' && !fraction.is_empty());
-        let value = Decimal::from_str_exact(exact.trim_end_matches('.'))
-            .map_err(|_| AmountError::NotADecimal)?;
+        let value = unsigned(text)?;
         if value.is_zero() {
-            return Err(AmountError::NotPositive);
+            Err(AmountError::NotPositive)
+        } else if value > AMOUNT_MAX {
+            Err(AmountError::TooLarge)
+        } else {
+            Ok(Self(value))
         }
-        if value > AMOUNT_MAX {
-            return Err(AmountError::TooLarge);
-        }
-        Ok(Self(value.normalize()))
     }
+}
+
+/// `digits` or `digits.digits`, without its trailing zeros.
+fn unsigned(text: &str) -> Result<Decimal, AmountError> {
+    let (integer, fraction) = match text.split_once('.') {
+        Some((_, "")) => return Err(AmountError::NotADecimal),
+        Some((integer, fraction)) => (integer, fraction.trim_end_matches('0')),
+        None => (text, ""),
+    };
+    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    let leading_zero = integer.len() > 1 && integer.starts_with('0');
+    if integer.is_empty() || leading_zero || !digits(integer) || !digits(fraction) {
+        return Err(AmountError::NotADecimal);
+    }
+    if integer.len() > INTEGER_DIGITS_MAX {
+        return Err(AmountError::TooLarge);
+    }
+    if fraction.len() > FRACTION_DIGITS_MAX {
+        return Err(AmountError::TooPrecise);
+    }
+    Decimal::from_str_exact(&format!("{integer}.{fraction}0"))
+        .map(|value| value.normalize())
+        .map_err(|_| AmountError::NotADecimal)
 }
 
 impl fmt::Display for Amount {

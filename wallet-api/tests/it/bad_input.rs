@@ -151,7 +151,7 @@ const BAD_BODIES: &[(u16, &str, &str, &str)] = &[
     (
         422,
         "invalid-request",
-        "amount",
+        "",
         r#"{"amount":1,"amount":2,"account_number":"W"}"#,
     ),
     (

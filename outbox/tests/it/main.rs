@@ -1,0 +1,195 @@
+//! The pattern's write side, on a real PostgreSQL.
+
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Text};
+use diesel_async::{
+    AsyncConnection as _, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _,
+};
+use outbox::dead_letter::{self, NewDeadLetter};
+use outbox::inbox::{self, Seen};
+use outbox::schema::outbox as table;
+use outbox::{AppendError, NewEvent, append, statement};
+use testkit::{TestDatabase, eventually};
+use uuid::Uuid;
+
+async fn database() -> TestDatabase {
+    TestDatabase::create("outbox", vec![outbox::MIGRATIONS]).await
+}
+
+fn event(key: &str, number: u32) -> NewEvent {
+    NewEvent {
+        id: Uuid::now_v7(),
+        aggregate_type: "wallet",
+        aggregate_id: key.to_owned(),
+        event_type: "Counted",
+        source: "test",
+        traceparent: String::new(),
+        payload: serde_json::json!({ "number": number }),
+    }
+}
+
+async fn stored(conn: &mut AsyncPgConnection) -> Vec<Uuid> {
+    table::table
+        .order(table::seq)
+        .select(table::id)
+        .load(conn)
+        .await
+        .expect("the outbox can be read")
+}
+
+#[tokio::test]
+async fn an_event_commits_with_its_cause_or_not_at_all() {
+    let database = database().await;
+    let mut conn = database.connect().await;
+    let kept = event("a", 1);
+    let id = kept.id;
+    conn.transaction(async |conn| append(conn, vec![kept]).await)
+        .await
+        .expect("the first commits");
+    let rolled_back: Result<(), AppendError> = conn
+        .transaction(async |conn| {
+            append(conn, vec![event("a", 2)]).await?;
+            Err(diesel::result::Error::RollbackTransaction.into())
+        })
+        .await;
+    assert!(rolled_back.is_err());
+    assert_eq!(stored(&mut conn).await, [id]);
+}
+
+#[tokio::test]
+async fn appending_outside_a_transaction_is_refused() {
+    let database = database().await;
+    let mut conn = database.connect().await;
+    let refused = append(&mut conn, vec![event("a", 1)]).await;
+    assert!(
+        matches!(refused, Err(AppendError::OutsideTransaction)),
+        "{refused:?}"
+    );
+    assert!(stored(&mut conn).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_batch_keeps_its_order_and_a_key_its_shard() {
+    let database = database().await;
+    let mut conn = database.connect().await;
+    let events: Vec<NewEvent> = (0..500)
+        .map(|number| event(&format!("key-{}", number % 7), number))
+        .collect();
+    let ids: Vec<Uuid> = events.iter().map(|event| event.id).collect();
+    conn.transaction(async |conn| append(conn, events).await)
+        .await
+        .expect("the batch commits");
+    assert_eq!(stored(&mut conn).await, ids);
+    let shards: Vec<(String, i16)> = table::table
+        .select((table::aggregateid, table::shard))
+        .distinct()
+        .load(&mut conn)
+        .await
+        .expect("the outbox can be read");
+    assert_eq!(shards.len(), 7, "one shard a key: {shards:?}");
+    assert!(shards.iter().all(|(_, shard)| (0..64).contains(shard)));
+}
+
+#[tokio::test]
+async fn the_inbox_says_first_once() {
+    let database = database().await;
+    let mut conn = database.connect().await;
+    let (one, two, three) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
+    let seen = inbox::take(&mut conn, "consumer", &[two, one, two]).await;
+    assert_eq!(seen, Ok(vec![Seen::First, Seen::First, Seen::Again]));
+    let seen = inbox::take(&mut conn, "consumer", &[one, three]).await;
+    assert_eq!(seen, Ok(vec![Seen::Again, Seen::First]));
+    let seen = inbox::take(&mut conn, "another consumer", &[one]).await;
+    assert_eq!(seen, Ok(vec![Seen::First]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_transactions_that_take_one_event_act_once() {
+    let database = database().await;
+    let (mut slow, mut fast, mut watch) = (
+        database.connect().await,
+        database.connect().await,
+        database.connect().await,
+    );
+    let ids = [Uuid::now_v7()];
+    slow.batch_execute("begin").await.expect("begin");
+    assert_eq!(
+        inbox::take(&mut slow, "c", &ids).await,
+        Ok(vec![Seen::First])
+    );
+    let (seen, ()) = tokio::join!(inbox::take(&mut fast, "c", &ids), async {
+        eventually("the second waits for the first", async || {
+            let waiting = diesel::sql_query(
+                "select 1 from pg_stat_activity \
+                 where datname = current_database() and wait_event_type = 'Lock'",
+            );
+            match RunQueryDsl::execute(waiting, &mut watch).await {
+                Ok(1) => Ok(()),
+                seen => Err(format!("{seen:?}")),
+            }
+        })
+        .await;
+        slow.batch_execute("commit").await.expect("commit");
+    });
+    assert_eq!(seen, Ok(vec![Seen::Again]));
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_kept_once_whatever_it_holds() {
+    let database = database().await;
+    let mut conn = database.connect().await;
+    let letter = NewDeadLetter {
+        consumer: "c",
+        topic: "t".to_owned(),
+        kafka_partition: 1,
+        kafka_offset: 2,
+        key: Some(vec![0]),
+        headers: serde_json::json!([["name", "nul \0 inside"]]),
+        payload: Some(vec![0xff, 0]),
+        reason: "nul \0 inside".to_owned(),
+    };
+    for expected in [1, 0] {
+        let recorded = dead_letter::record(&mut conn, std::slice::from_ref(&letter)).await;
+        assert_eq!(recorded, Ok(expected));
+    }
+    let kept = dead_letter::list(&mut conn, None, 10)
+        .await
+        .expect("the list");
+    assert_eq!(kept.len(), 1);
+    let kept = kept.as_slice().first().expect("one letter");
+    assert_eq!((&kept.key, &kept.payload), (&letter.key, &letter.payload));
+    assert_eq!(kept.reason, "nul \u{fffd} inside");
+    let older = dead_letter::list(&mut conn, Some(kept.id), 10).await;
+    assert!(older.expect("the list").is_empty());
+}
+
+#[tokio::test]
+async fn a_statement_is_prepared_once_a_connection() {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = BigInt)]
+        count: i64,
+    }
+    let database = database().await;
+    let mut conn = database.connect().await;
+    for texts in [vec!["a"], vec!["b", "c"]] {
+        let rows: Vec<Row> = statement("select count(*) from unnest($1) as one (x) where x <> $2")
+            .bind::<Array<Text>, _>(texts.clone())
+            .bind::<Text, _>("c")
+            .load(&mut conn)
+            .await
+            .expect("the statement is valid");
+        assert_eq!(
+            rows.as_slice().first().map(|row| row.count),
+            Some(1),
+            "{texts:?}"
+        );
+    }
+    let prepared: Vec<Row> = diesel::sql_query(
+        "select count(*) from pg_prepared_statements where statement like 'select count(*) from unnest%'",
+    )
+    .load(&mut conn)
+    .await
+    .expect("the statements are listed");
+    assert_eq!(prepared.as_slice().first().map(|row| row.count), Some(1));
+}
