@@ -1,0 +1,24 @@
+//! The mock provider's process.
+
+use clap::Parser;
+use mock_provider::{Provider, ProviderConfig};
+
+/// The Wi-Fi provider, mocked: takes payments, and misbehaves as PUT /behaviour tells it to
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(flatten)]
+    provider: ProviderConfig,
+    #[command(flatten)]
+    log: chassis::config::LogConfig,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    let service = chassis::Service::start("mock-provider", &cli.log)?;
+    let provider = Provider::start_with_metrics(cli.provider, service.metrics()).await?;
+    let stop = service.stop_token();
+    service.spawn("HTTP server", async move { Ok(provider.run(stop).await?) });
+    service.run().await
+}
