@@ -331,6 +331,15 @@ const fn limit_default() -> NonZeroU16 {
 }
 
 impl<C> PageQuery<C> {
+    /// Of a query string that has parameters of its own beside these two.
+    #[must_use]
+    pub fn new(limit: Option<NonZeroU16>, before: Option<C>) -> Self {
+        Self {
+            limit: limit.unwrap_or(LIMIT_DEFAULT),
+            before,
+        }
+    }
+
     /// How many items to answer.
     #[must_use]
     pub fn limit(&self) -> i64 {

@@ -1,1 +1,2 @@
 drop table bills;
+drop function finished_bill_never_changes;

@@ -1,0 +1,149 @@
+//! The service's settings.
+
+use std::time::Duration;
+
+use chassis::Backoff;
+use chassis::config::{DatabaseConfig, HttpConfig, KafkaConfig, LogConfig};
+
+use crate::domain::Policy;
+
+/// Milliseconds by which a lease has to outlast a call: the claim's and the record's way to the database.
+const LEASE_MARGIN_MS: u64 = 2_000;
+
+/// Everything that can be set; `bill-payer --help` lists it.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Config {
+    /// Address to serve HTTP on
+    #[arg(long, env, default_value = "127.0.0.1:8081")]
+    pub listen: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented where the settings are")]
+    pub database: DatabaseConfig,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented where the settings are")]
+    pub kafka: KafkaConfig,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented where the settings are")]
+    pub http: HttpConfig,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented where the settings are")]
+    pub log: LogConfig,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented where the settings are")]
+    pub provider: ProviderConfig,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented where the settings are")]
+    pub executor: ExecutorConfig,
+}
+
+/// Where the provider is, and how long to wait for it.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ProviderConfig {
+    /// Base URL of the provider
+    #[arg(long, env, default_value = "http://127.0.0.1:8082")]
+    pub provider_url: String,
+    /// Milliseconds to wait for a connection to the provider
+    #[arg(long, env, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub provider_connect_timeout_ms: u64,
+    /// Milliseconds to wait for the provider's whole answer. Too low: slow answers are asked for again
+    /// and again. Too high: hung calls hold their slots.
+    #[arg(long, env, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub provider_call_timeout_ms: u64,
+}
+
+/// How bills are worked on.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ExecutorConfig {
+    /// Calls of the provider at a time. Too low: slow answers hold up other bills. Too high: the
+    /// provider is overrun, and a crash leaves more bills to wait for their lease.
+    #[arg(long, env, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4_096))]
+    pub calls_in_flight_max: u16,
+    /// Milliseconds for which a bill belongs to the executor that has claimed it. Must outlast a call
+    /// by two seconds. Too high: the bills of a killed executor wait that long.
+    #[arg(long, env, default_value_t = 10_000)]
+    pub claim_lease_ms: u64,
+    /// Calls to pay a bill without an answer before it is cancelled. Too low: a short outage of the
+    /// provider cancels bills. Too high: the customer's money hangs.
+    #[arg(long, env, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub pay_attempts_max: u32,
+    /// Calls to cancel a bill without an answer before it is parked for an operator
+    #[arg(long, env, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub cancel_attempts_max: u32,
+    /// Milliseconds before the second call for a bill at the most; doubled for each further one
+    #[arg(long, env, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
+    pub retry_first_ms: u64,
+    /// Milliseconds between two calls for a bill at the most. Too low: an outage is hammered. Too high:
+    /// its end is noticed late.
+    #[arg(long, env, default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub retry_max_ms: u64,
+}
+
+/// Settings that do not fit together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Another executor would take a bill while the first one's call is still good.
+    #[error(
+        "CLAIM_LEASE_MS={lease_ms} is too short for PROVIDER_CALL_TIMEOUT_MS={call_timeout_ms}: set it to {} or more",
+        call_timeout_ms.saturating_add(LEASE_MARGIN_MS)
+    )]
+    LeaseTooShort {
+        /// The lease.
+        lease_ms: u64,
+        /// The longest call.
+        call_timeout_ms: u64,
+    },
+}
+
+impl Config {
+    /// Checks what one setting demands of another.
+    ///
+    /// # Errors
+    /// The first pair that does not fit.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let lease_ms = self.executor.claim_lease_ms;
+        let call_timeout_ms = self.provider.provider_call_timeout_ms;
+        if lease_ms < call_timeout_ms.saturating_add(LEASE_MARGIN_MS) {
+            return Err(ConfigError::LeaseTooShort {
+                lease_ms,
+                call_timeout_ms,
+            });
+        }
+        Ok(())
+    }
+}
+
+impl ProviderConfig {
+    pub(crate) const fn connect_timeout(&self) -> Duration {
+        Duration::from_millis(self.provider_connect_timeout_ms)
+    }
+
+    pub(crate) const fn call_timeout(&self) -> Duration {
+        Duration::from_millis(self.provider_call_timeout_ms)
+    }
+}
+
+impl ExecutorConfig {
+    /// As many calls as may be in flight.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        usize::from(self.calls_in_flight_max)
+    }
+
+    pub(crate) const fn lease(&self) -> Duration {
+        Duration::from_millis(self.claim_lease_ms)
+    }
+
+    pub(crate) const fn policy(&self) -> Policy {
+        Policy {
+            pay_attempts_max: self.pay_attempts_max,
+            cancel_attempts_max: self.cancel_attempts_max,
+        }
+    }
+
+    pub(crate) const fn backoff(&self) -> Backoff {
+        Backoff {
+            first: Duration::from_millis(self.retry_first_ms),
+            max: Duration::from_millis(self.retry_max_ms),
+        }
+    }
+}

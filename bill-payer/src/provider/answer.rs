@@ -1,0 +1,392 @@
+//! What each answer of the provider means. Pure.
+//!
+//! Promises: an answer is final only if it can't be read in any other way; what is not understood says
+//! nothing about the money. [`kind`] is the one place that knows all statuses.
+
+use events::{BillPaymentRequested, Money};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use crate::domain::{CancelAnswer, ProviderAnswer, Why};
+
+/// Characters of a receipt at the most; a longer one is not taken for one.
+const RECEIPT_CHARS_MAX: usize = 255;
+
+/// Characters of the provider's words that are kept.
+const WORDS_CHARS_MAX: usize = 500;
+
+/// A whole answer.
+#[derive(Debug)]
+pub(super) struct Reply {
+    pub(super) status: u16,
+    pub(super) body: Vec<u8>,
+}
+
+/// What came back of a call.
+#[derive(Debug)]
+pub(super) enum Heard {
+    Reply(Reply),
+    /// No whole answer.
+    Nothing(Why),
+}
+
+/// What an HTTP status says, before the body is read. Each of them is here, once.
+enum Kind {
+    /// Done: the body tells what.
+    Done,
+    /// A decision: the body tells which.
+    Decision,
+    /// It can't serve now. Whether it acted is unknown: a gateway may say so after it did.
+    Unavailable,
+    /// It does not take the request as one of its own. A setting is wrong (401, 403, 404, 3xx), the
+    /// contract was broken (400, 413), or the key stands for another payment (409). To refund on these
+    /// would be a guess; asked to cancel, the provider says what became of the money.
+    Refused,
+}
+
+const fn kind(status: u16) -> Kind {
+    match status {
+        200 | 201 => Kind::Done,
+        422 => Kind::Decision,
+        408 | 429 | 500..=599 => Kind::Unavailable,
+        0..=199 | 202..=407 | 409..=421 | 423..=428 | 430..=499 | 600..=u16::MAX => Kind::Refused,
+    }
+}
+
+/// What the provider said to a payment.
+pub(super) fn to_payment(request: &BillPaymentRequested, heard: Heard) -> ProviderAnswer {
+    let Reply { status, body } = match heard {
+        Heard::Reply(reply) => reply,
+        Heard::Nothing(why) => return ProviderAnswer::Unknown(why),
+    };
+    match kind(status) {
+        Kind::Done => match accepted(request, &body) {
+            Ok(receipt) => ProviderAnswer::Accepted { receipt },
+            Err(why) => ProviderAnswer::Unknown(why),
+        },
+        Kind::Decision => match ProblemJson::read(&body).decline() {
+            Some(reason) => ProviderAnswer::Declined { reason },
+            None => ProviderAnswer::Unknown(refused(status, &body)),
+        },
+        Kind::Unavailable => ProviderAnswer::Unknown(Why::Unavailable(status)),
+        Kind::Refused => ProviderAnswer::Unknown(refused(status, &body)),
+    }
+}
+
+/// What the provider said to a cancellation.
+pub(super) fn to_cancellation(payment_id: Uuid, heard: Heard) -> CancelAnswer {
+    let Reply { status, body } = match heard {
+        Heard::Reply(reply) => reply,
+        Heard::Nothing(why) => return CancelAnswer::Unknown(why),
+    };
+    match kind(status) {
+        Kind::Done => cancelled(payment_id, &body).unwrap_or_else(CancelAnswer::Unknown),
+        Kind::Unavailable => CancelAnswer::Unknown(Why::Unavailable(status)),
+        Kind::Decision | Kind::Refused => CancelAnswer::Unknown(refused(status, &body)),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StatusJson {
+    Accepted,
+    Declined,
+    Cancelled,
+}
+
+#[derive(Deserialize)]
+struct AcceptedJson {
+    reference: Uuid,
+    status: StatusJson,
+    receipt: String,
+    #[serde(flatten)]
+    money: Money,
+}
+
+/// The receipt of an accepted payment, if the answer is about this payment and this amount.
+fn accepted(request: &BillPaymentRequested, body: &[u8]) -> Result<String, Why> {
+    let answer: AcceptedJson = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
+    match answer.status {
+        StatusJson::Accepted => {}
+        StatusJson::Declined | StatusJson::Cancelled => {
+            return Err(Why::Unreadable("done, but not accepted".to_owned()));
+        }
+    }
+    about(request.payment_id, answer.reference)?;
+    if answer.money != request.money {
+        return Err(Why::Unreadable(format!(
+            "it is about {}, asked for was {}",
+            answer.money, request.money
+        )));
+    }
+    receipt(answer.receipt)
+}
+
+#[derive(Deserialize)]
+struct CancelledJson {
+    reference: Uuid,
+    status: StatusJson,
+    receipt: Option<String>,
+}
+
+fn cancelled(payment_id: Uuid, body: &[u8]) -> Result<CancelAnswer, Why> {
+    let answer: CancelledJson = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
+    about(payment_id, answer.reference)?;
+    match (answer.status, answer.receipt) {
+        (StatusJson::Accepted, Some(text)) => Ok(CancelAnswer::AlreadyPaid {
+            receipt: receipt(text)?,
+        }),
+        (StatusJson::Cancelled | StatusJson::Declined, None) => Ok(CancelAnswer::Cancelled),
+        (StatusJson::Accepted, None) => {
+            Err(Why::Unreadable("accepted, without a receipt".to_owned()))
+        }
+        (StatusJson::Cancelled | StatusJson::Declined, Some(_)) => {
+            Err(Why::Unreadable("not accepted, with a receipt".to_owned()))
+        }
+    }
+}
+
+fn about(asked: Uuid, answered: Uuid) -> Result<(), Why> {
+    if asked == answered {
+        Ok(())
+    } else {
+        Err(Why::Unreadable(format!("it is about payment {answered}")))
+    }
+}
+
+fn receipt(text: String) -> Result<String, Why> {
+    let long = text.chars().count() > RECEIPT_CHARS_MAX;
+    if text.trim().is_empty() || long || text.chars().any(char::is_control) {
+        return Err(Why::Unreadable(format!(
+            "a receipt has 1 to {RECEIPT_CHARS_MAX} characters, none of them a control character"
+        )));
+    }
+    Ok(text)
+}
+
+fn unreadable(error: &serde_json::Error) -> Why {
+    Why::Unreadable(words(&error.to_string()))
+}
+
+/// An RFC 9457 problem; empty if the body is none.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ProblemJson {
+    #[serde(rename = "type")]
+    kind: String,
+    title: String,
+    detail: String,
+}
+
+impl ProblemJson {
+    fn read(body: &[u8]) -> Self {
+        serde_json::from_slice(body).unwrap_or_default()
+    }
+
+    /// Why the provider will never take the money, if this says so.
+    fn decline(&self) -> Option<String> {
+        let slug = self.kind.strip_prefix("urn:problem:")?;
+        matches!(slug, "payment-declined" | "payment-cancelled").then(|| self.reason())
+    }
+
+    fn reason(&self) -> String {
+        let said = [&self.detail, &self.title, &self.kind];
+        let said = said.into_iter().find(|text| !text.trim().is_empty());
+        said.map_or_else(|| "no reason given".to_owned(), |text| words(text))
+    }
+}
+
+fn refused(status: u16, body: &[u8]) -> Why {
+    Why::Refused {
+        status,
+        detail: ProblemJson::read(body).reason(),
+    }
+}
+
+/// Somebody else's text, fit to be stored and logged: on one line, and not too long.
+pub(super) fn words(text: &str) -> String {
+    let mut kept = String::new();
+    for character in text.chars().take(WORDS_CHARS_MAX) {
+        let shown = if character.is_control() {
+            ' '
+        } else {
+            character
+        };
+        kept.push(shown);
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAYMENT: Uuid = Uuid::from_u128(0x0198_c5f0_7b1c_7d52_9c7e_1f3f_5a2b_8c4d);
+
+    fn request() -> BillPaymentRequested {
+        BillPaymentRequested {
+            payment_id: PAYMENT,
+            wallet_id: Uuid::nil(),
+            money: Money::new("100.00".parse().unwrap(), "INR".parse().unwrap()).unwrap(),
+            provider: "wifi".to_owned(),
+            account_number: "WIFI-1".to_owned(),
+        }
+    }
+
+    fn pay(status: u16, body: &str) -> ProviderAnswer {
+        let body = body.replace("PAYMENT", &PAYMENT.to_string()).into_bytes();
+        to_payment(&request(), Heard::Reply(Reply { status, body }))
+    }
+
+    fn cancel(status: u16, body: &str) -> CancelAnswer {
+        let body = body.replace("PAYMENT", &PAYMENT.to_string()).into_bytes();
+        to_cancellation(PAYMENT, Heard::Reply(Reply { status, body }))
+    }
+
+    const ACCEPTED: &str = r#"{"reference":"PAYMENT","status":"accepted","receipt":"R-1","amount":"100.00","currency":"INR","new":1}"#;
+    const DECLINED: &str = r#"{"type":"urn:problem:payment-declined","title":"Declined","status":422,"detail":"no such account"}"#;
+    const AFTER_CANCEL: &str = r#"{"type":"urn:problem:payment-cancelled","title":"Cancelled"}"#;
+
+    #[test]
+    fn a_whole_answer_about_this_payment_and_amount_is_accepted() {
+        let accepted = ProviderAnswer::Accepted {
+            receipt: "R-1".to_owned(),
+        };
+        assert_eq!(pay(201, ACCEPTED), accepted);
+        assert_eq!(pay(200, ACCEPTED), accepted);
+        assert_eq!(pay(200, &ACCEPTED.replace("100.00", "100.0")), accepted);
+    }
+
+    #[test]
+    fn only_the_two_problems_that_say_so_decline() {
+        let declined = |reason: &str| ProviderAnswer::Declined {
+            reason: reason.to_owned(),
+        };
+        assert_eq!(pay(422, DECLINED), declined("no such account"));
+        assert_eq!(pay(422, AFTER_CANCEL), declined("Cancelled"));
+        for (status, body) in [
+            (422, ""),
+            (422, "{}"),
+            (422, "<html>"),
+            (
+                422,
+                r#"{"type":"urn:problem:invalid-request","detail":"amount"}"#,
+            ),
+            (422, r#"{"type":"payment-declined"}"#),
+            (422, r#"{"type":42}"#),
+            (400, DECLINED),
+            (404, DECLINED),
+            (500, DECLINED),
+            (200, DECLINED),
+        ] {
+            let answer = pay(status, body);
+            assert!(
+                matches!(answer, ProviderAnswer::Unknown(_)),
+                "{status} {body}: {answer:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_other_status_says_nothing_about_the_money() {
+        for status in 0..=1_000 {
+            let label = match status {
+                200 | 201 => continue,
+                408 | 429 | 500..=599 => "unavailable",
+                _ => "refused",
+            };
+            for body in ["", ACCEPTED] {
+                let ProviderAnswer::Unknown(why) = pay(status, body) else {
+                    panic!("{status} must be unknown");
+                };
+                assert_eq!(why.label(), label, "{status}");
+                let CancelAnswer::Unknown(why) = cancel(status, body) else {
+                    panic!("{status} must be unknown");
+                };
+                assert_eq!(why.label(), label, "{status}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_that_can_be_read_in_two_ways_is_not_accepted() {
+        for (part, instead) in [
+            ("PAYMENT", "0198c5f0-7b1c-7d52-9c7e-000000000000"),
+            ("PAYMENT", "somebody"),
+            ("accepted", "declined"),
+            ("accepted", "cancelled"),
+            ("accepted", "pending"),
+            ("100.00", "100.01"),
+            ("100.00", "100.001"),
+            ("INR", "USD"),
+            ("R-1", " "),
+            ("R-1", ""),
+            ("R-1", "R\\u0000"),
+            ("R-1", &"R".repeat(256)),
+            (r#""R-1""#, "null"),
+            (r#""100.00""#, "100.00"),
+            (r#""receipt":"R-1","#, ""),
+            (r#""amount":"100.00","#, ""),
+            ("{", ""),
+            ("}", ""),
+        ] {
+            let answer = pay(201, &ACCEPTED.replace(part, instead));
+            let ProviderAnswer::Unknown(why) = answer else {
+                panic!("{part} as {instead} must be unknown");
+            };
+            assert_eq!(why.label(), "unreadable", "{part} as {instead}");
+        }
+    }
+
+    #[test]
+    fn a_cancellation_says_cancelled_or_already_paid() {
+        let body = |status: &str, receipt: &str| {
+            format!(r#"{{"reference":"PAYMENT","status":"{status}","receipt":{receipt}}}"#)
+        };
+        let paid = CancelAnswer::AlreadyPaid {
+            receipt: "R-1".to_owned(),
+        };
+        assert_eq!(
+            cancel(200, &body("cancelled", "null")),
+            CancelAnswer::Cancelled
+        );
+        assert_eq!(
+            cancel(200, &body("declined", "null")),
+            CancelAnswer::Cancelled
+        );
+        assert_eq!(cancel(200, &body("accepted", "\"R-1\"")), paid);
+        for (status, receipt) in [
+            ("cancelled", "\"R-1\""),
+            ("accepted", "null"),
+            ("accepted", "\"\""),
+            ("paid", "\"R-1\""),
+        ] {
+            let answer = cancel(200, &body(status, receipt));
+            assert!(
+                matches!(answer, CancelAnswer::Unknown(_)),
+                "{status} {receipt}: {answer:?}"
+            );
+        }
+        let other = body("cancelled", "null").replace("PAYMENT", &Uuid::nil().to_string());
+        assert!(matches!(cancel(200, &other), CancelAnswer::Unknown(_)));
+    }
+
+    #[test]
+    fn silence_is_unknown() {
+        let why = Why::Timeout;
+        assert_eq!(
+            to_payment(&request(), Heard::Nothing(why.clone())),
+            ProviderAnswer::Unknown(why.clone())
+        );
+        assert_eq!(
+            to_cancellation(PAYMENT, Heard::Nothing(why.clone())),
+            CancelAnswer::Unknown(why)
+        );
+    }
+
+    #[test]
+    fn words_are_cut_and_kept_on_one_line() {
+        assert_eq!(words("no\r\nsuch\0account"), "no  such account");
+        assert_eq!(words(&"é".repeat(900)).chars().count(), WORDS_CHARS_MAX);
+    }
+}

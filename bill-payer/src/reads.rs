@@ -1,0 +1,158 @@
+//! What can be looked at: bills, a page at a time, newest first; and how many wait, for the gauges.
+
+use chassis::Problem;
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use diesel::sql_types::{Double, Text};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use events::Currency;
+use outbox::statement;
+use rust_decimal::Decimal;
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::domain::Status;
+use crate::schema::bills;
+
+/// A bill, as the API shows it.
+#[derive(Debug, Serialize)]
+pub(crate) struct BillView {
+    pub(crate) payment_id: Uuid,
+    wallet_id: Uuid,
+    /// At the currency's scale.
+    amount: String,
+    currency: String,
+    provider: String,
+    account_number: String,
+    /// `paying`, `cancelling`, `parked`, `paid` or `failed`.
+    status: String,
+    /// Calls begun in this status.
+    attempts: i32,
+    /// When the next call is planned, or the lease of the one in flight ends; null when there is none.
+    next_attempt_at: Option<DateTime<Utc>>,
+    /// The provider's, once paid.
+    receipt: Option<String>,
+    /// Why the last call had no final answer; of a failed bill, what the customer reads.
+    last_error: Option<String>,
+    traceparent: String,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = bills, check_for_backend(diesel::pg::Pg))]
+struct BillRow {
+    payment_id: Uuid,
+    wallet_id: Uuid,
+    amount: Decimal,
+    currency: String,
+    provider: String,
+    account_number: String,
+    traceparent: String,
+    status: String,
+    attempts: i32,
+    next_attempt_at: DateTime<Utc>,
+    receipt: Option<String>,
+    last_error: Option<String>,
+    created_at: DateTime<Utc>,
+    updated_at: DateTime<Utc>,
+}
+
+impl TryFrom<BillRow> for BillView {
+    type Error = Problem;
+
+    fn try_from(row: BillRow) -> Result<Self, Problem> {
+        let currency: Currency = row
+            .currency
+            .parse()
+            .map_err(|error| Problem::internal(&error))?;
+        let status: Status = row
+            .status
+            .parse()
+            .map_err(|error| Problem::internal(&error))?;
+        let due = match status {
+            Status::Paying | Status::Cancelling => Some(row.next_attempt_at),
+            Status::Parked | Status::Paid | Status::Failed => None,
+        };
+        Ok(Self {
+            payment_id: row.payment_id,
+            wallet_id: row.wallet_id,
+            amount: currency.format(row.amount),
+            currency: row.currency,
+            provider: row.provider,
+            account_number: row.account_number,
+            status: row.status,
+            attempts: row.attempts,
+            next_attempt_at: due,
+            receipt: row.receipt,
+            last_error: row.last_error,
+            traceparent: row.traceparent,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        })
+    }
+}
+
+/// Bills older than `before`, of one status or of all. By payment id, which carries the time at which the
+/// payment was made.
+pub(crate) async fn bills(
+    conn: &mut AsyncPgConnection,
+    status: Option<Status>,
+    before: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<BillView>, Problem> {
+    let mut query = bills::table
+        .filter(bills::payment_id.lt(before.unwrap_or(Uuid::max())))
+        .order(bills::payment_id.desc())
+        .limit(limit)
+        .select(BillRow::as_select())
+        .into_boxed();
+    if let Some(status) = status {
+        query = query.filter(bills::status.eq(status.as_str()));
+    }
+    let rows: Vec<BillRow> = query.load(conn).await?;
+    rows.into_iter().map(TryInto::try_into).collect()
+}
+
+/// One bill.
+pub(crate) async fn bill(
+    conn: &mut AsyncPgConnection,
+    payment_id: Uuid,
+) -> Result<BillView, Problem> {
+    bills::table
+        .find(payment_id)
+        .select(BillRow::as_select())
+        .first(conn)
+        .await
+        .optional()?
+        .ok_or_else(|| Problem::not_found("bill", payment_id))?
+        .try_into()
+}
+
+/// Bills of a status that are not finished.
+#[derive(Debug, QueryableByName)]
+pub(crate) struct Unfinished {
+    #[diesel(sql_type = Text)]
+    pub(crate) status: String,
+    #[diesel(sql_type = Double)]
+    pub(crate) bills: f64,
+    /// Age of the oldest one, in seconds.
+    #[diesel(sql_type = Double)]
+    pub(crate) oldest_s: f64,
+}
+
+/// The bills that are not finished, by status; a row for each status that has any.
+///
+/// Two halves, each by its own partial index: the finished ones, which are most, are not looked at.
+pub(crate) async fn unfinished(conn: &mut AsyncPgConnection) -> QueryResult<Vec<Unfinished>> {
+    statement(
+        "select status, count(*)::float8 as bills, \
+             greatest(extract(epoch from now() - min(created_at)), 0)::float8 as oldest_s \
+         from (select status, created_at from bills where status in ('paying', 'cancelling') \
+               union all \
+               select status, created_at from bills where status = 'parked') as unfinished \
+         group by status",
+    )
+    .load(conn)
+    .await
+}

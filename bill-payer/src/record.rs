@@ -1,0 +1,280 @@
+//! Recording what came of calls: the hot transaction, of every answer that has come in meanwhile.
+//!
+//! | step | statement | lock taken | why in this order |
+//! | --- | --- | --- | --- |
+//! | 1 | `select bills ... for no key update` | the bills, in payment id order | two executors that have called for the same bill can't deadlock, and what [`judge`] sees stays so |
+//! | 2 | `update bills` | held since 1 | only the bills that [`judge`] lets move |
+//! | 3 | `pg_advisory_xact_lock` | the wallets of result events, in id order | until the commit nobody else appends for these wallets: `seq` order is commit order for each |
+//! | 4 | `insert outbox` | its rows | last, as [`outbox::append`] asks: one event for each bill that 2 has ended |
+//! | 5 | `commit` | releases all | a bill and its event are there together, or neither is |
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Nullable, Text, Uuid as SqlUuid};
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
+use events::{BILL_AGGREGATE, BillPaid, BillPaymentFailed};
+use outbox::{AppendError, NewEvent, statement};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::SERVICE;
+use crate::domain::{Claim, Next, Status, Verdict, judge};
+use crate::schema::bills;
+use crate::store::{ClaimedBill, milliseconds};
+
+/// What is to be recorded of a call.
+#[derive(Debug, Clone)]
+pub struct Decided {
+    /// The bill as it was claimed.
+    pub bill: ClaimedBill,
+    /// What becomes of it.
+    pub next: Next,
+    /// How long until its next call, if there is one.
+    pub wait: Duration,
+}
+
+/// What was recorded; of one transaction, the bills that moved are in payment id order.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// Bills that moved, and where to.
+    pub moved: Vec<(Uuid, Status)>,
+    /// Answers that came too late to change anything.
+    pub stale: Vec<Uuid>,
+    /// Bills that have ended the other way than the answer says.
+    pub contradictions: Vec<Uuid>,
+}
+
+impl Recorded {
+    /// Adds what another transaction recorded.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.moved.extend(other.moved);
+        self.stale.extend(other.stale);
+        self.contradictions.extend(other.contradictions);
+    }
+}
+
+/// Why nothing was recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The database refused.
+    #[error("recording answers")]
+    Database(#[from] diesel::result::Error),
+    /// The result events could not be appended.
+    #[error("recording answers")]
+    Append(#[from] AppendError),
+}
+
+/// Records `decided`, all of it or nothing. Dropped half-way it has recorded all or nothing, too; to
+/// record the same again changes nothing.
+///
+/// # Errors
+/// [`RecordError`]; nothing was recorded.
+pub async fn record(
+    conn: &mut AsyncPgConnection,
+    decided: &[Decided],
+) -> Result<Recorded, RecordError> {
+    conn.transaction(async |conn| {
+        let mut current = lock(conn, decided).await?;
+        let (changes, recorded) = changes(decided, &mut current);
+        update(conn, &changes).await?;
+        let events: Vec<NewEvent> = changes.values().filter_map(event).collect();
+        lock_wallets(conn, &events).await?;
+        outbox::append(conn, events).await?;
+        Ok(recorded)
+    })
+    .await
+}
+
+/// A bill as step 1 finds it.
+struct Current {
+    status: Status,
+    claim: Option<Uuid>,
+}
+
+/// Step 1.
+async fn lock(
+    conn: &mut AsyncPgConnection,
+    decided: &[Decided],
+) -> QueryResult<BTreeMap<Uuid, Current>> {
+    let ids: Vec<Uuid> = decided
+        .iter()
+        .map(|decided| decided.bill.request.payment_id)
+        .collect();
+    let rows: Vec<(Uuid, String, Option<Uuid>)> = bills::table
+        .filter(bills::payment_id.eq_any(ids))
+        .order(bills::payment_id)
+        .select((bills::payment_id, bills::status, bills::claim))
+        .for_no_key_update()
+        .load(conn)
+        .await?;
+    let current = rows.into_iter().map(|(id, status, claim)| {
+        let status = status
+            .parse()
+            .map_err(|error| diesel::result::Error::DeserializationError(Box::new(error)))?;
+        Ok((id, Current { status, claim }))
+    });
+    current.collect()
+}
+
+/// What the decisions change, one change a bill. Two answers for one bill meet in a batch when its
+/// lease ended while the database was away: the later one sees what the earlier one made of it.
+fn changes<'a>(
+    decided: &'a [Decided],
+    current: &mut BTreeMap<Uuid, Current>,
+) -> (BTreeMap<Uuid, Change<'a>>, Recorded) {
+    let mut changes = BTreeMap::new();
+    let mut recorded = Recorded::default();
+    for decided in decided {
+        let payment_id = decided.bill.request.payment_id;
+        // A bill that is gone was deleted by hand.
+        let Some(current) = current.get_mut(&payment_id) else {
+            recorded.stale.push(payment_id);
+            continue;
+        };
+        let claim = if current.claim == Some(decided.bill.claim) {
+            Claim::Held
+        } else {
+            Claim::Lost
+        };
+        match judge(current.status, claim, &decided.next) {
+            Verdict::Stale => recorded.stale.push(payment_id),
+            Verdict::Contradiction => recorded.contradictions.push(payment_id),
+            Verdict::Record => {
+                let status = decided.next.status(current.status);
+                *current = Current {
+                    status,
+                    claim: None,
+                };
+                changes.insert(payment_id, Change { decided, status });
+            }
+        }
+    }
+    let moved = changes.iter().map(|(id, change)| (*id, change.status));
+    recorded.moved = moved.collect();
+    (changes, recorded)
+}
+
+struct Change<'a> {
+    decided: &'a Decided,
+    status: Status,
+}
+
+/// Step 2.
+async fn update(
+    conn: &mut AsyncPgConnection,
+    changes: &BTreeMap<Uuid, Change<'_>>,
+) -> QueryResult<()> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let mut columns = ChangeColumns::default();
+    for (payment_id, change) in changes {
+        columns.push(*payment_id, change);
+    }
+    statement(
+        "update bills set status = change.status, claim = null, \
+             attempts = case when change.status = 'cancelling' and bills.status = 'paying' \
+                 then 0 else attempts end, \
+             next_attempt_at = now() + change.wait_ms * interval '1 millisecond', \
+             receipt = change.receipt, \
+             last_error = coalesce(change.error, last_error), \
+             updated_at = now() \
+         from unnest($1, $2, $3, $4, $5) as change (payment_id, status, wait_ms, receipt, error) \
+         where bills.payment_id = change.payment_id",
+    )
+    .bind::<Array<SqlUuid>, _>(columns.payments)
+    .bind::<Array<Text>, _>(columns.statuses)
+    .bind::<Array<BigInt>, _>(columns.waits_ms)
+    .bind::<Array<Nullable<Text>>, _>(columns.receipts)
+    .bind::<Array<Nullable<Text>>, _>(columns.errors)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+#[derive(Default)]
+struct ChangeColumns<'a> {
+    payments: Vec<Uuid>,
+    statuses: Vec<&'static str>,
+    waits_ms: Vec<i64>,
+    receipts: Vec<Option<&'a str>>,
+    errors: Vec<Option<String>>,
+}
+
+impl<'a> ChangeColumns<'a> {
+    fn push(&mut self, payment_id: Uuid, change: &Change<'a>) {
+        let (receipt, error) = match &change.decided.next {
+            Next::Paid { receipt } => (Some(receipt.as_str()), None),
+            Next::Failed { reason } => (None, Some(reason.clone())),
+            Next::Retry { why, .. } | Next::BeginCancelling { why } | Next::Parked { why } => {
+                (None, Some(why.to_string()))
+            }
+        };
+        self.payments.push(payment_id);
+        self.statuses.push(change.status.as_str());
+        self.waits_ms.push(milliseconds(change.decided.wait));
+        self.receipts.push(receipt);
+        self.errors.push(error);
+    }
+}
+
+/// Step 3.
+async fn lock_wallets(conn: &mut AsyncPgConnection, events: &[NewEvent]) -> QueryResult<()> {
+    let mut wallets: Vec<&str> = events.iter().map(|it| it.aggregate_id.as_str()).collect();
+    wallets.sort_unstable();
+    wallets.dedup();
+    if wallets.is_empty() {
+        return Ok(());
+    }
+    // A function's rows come in the order of its array, and so do the locks.
+    statement(
+        "select pg_advisory_xact_lock(hashtextextended(wallet_id, 0)) \
+         from unnest($1) as wallet (wallet_id)",
+    )
+    .bind::<Array<Text>, _>(wallets)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// The event of a bill that has ended.
+fn event(change: &Change<'_>) -> Option<NewEvent> {
+    let bill = &change.decided.bill;
+    let request = &bill.request;
+    let (event_type, payload) = match &change.decided.next {
+        Next::Paid { receipt } => (
+            BillPaid::TYPE,
+            json(&BillPaid {
+                payment_id: request.payment_id,
+                wallet_id: request.wallet_id,
+                money: request.money,
+                receipt: receipt.clone(),
+            }),
+        ),
+        Next::Failed { reason } => (
+            BillPaymentFailed::TYPE,
+            json(&BillPaymentFailed {
+                payment_id: request.payment_id,
+                wallet_id: request.wallet_id,
+                money: request.money,
+                reason: reason.clone(),
+            }),
+        ),
+        Next::Retry { .. } | Next::BeginCancelling { .. } | Next::Parked { .. } => return None,
+    };
+    Some(NewEvent {
+        id: Uuid::now_v7(),
+        aggregate_type: BILL_AGGREGATE,
+        aggregate_id: request.wallet_id.to_string(),
+        event_type,
+        source: SERVICE,
+        traceparent: bill.traceparent.child().to_string(),
+        payload,
+    })
+}
+
+fn json(event: &impl Serialize) -> serde_json::Value {
+    serde_json::to_value(event).expect("an event is JSON by its type")
+}

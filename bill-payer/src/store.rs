@@ -1,0 +1,196 @@
+//! The table `bills` as a queue: taking bills in, and claiming those that are due.
+//!
+//! A claim is a lease: whoever has it calls the provider, and nobody else does until the lease ends.
+//! A crash therefore delays a bill by the lease and loses nothing. [`crate::record`] gives it back.
+
+use std::time::Duration;
+
+use chassis::Traceparent;
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Integer, Numeric, Text, Uuid as SqlUuid};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use events::{Amount, BillPaymentRequested, Money};
+use outbox::statement;
+use rust_decimal::Decimal;
+use tracing::error;
+use uuid::Uuid;
+
+use crate::domain::{Call, Status};
+
+/// A bill as its event asks for it.
+#[derive(Debug, Clone)]
+pub struct NewBill {
+    /// What is to be paid.
+    pub request: BillPaymentRequested,
+    /// The trace that the event came with.
+    pub traceparent: Traceparent,
+}
+
+/// Inserts `bills` and returns the payment ids of those that were not there yet.
+///
+/// In payment id order, so that two consumers with the same events wait for each other at most once.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn insert(conn: &mut AsyncPgConnection, bills: &[NewBill]) -> QueryResult<Vec<Uuid>> {
+    #[derive(QueryableByName)]
+    struct Inserted {
+        #[diesel(sql_type = SqlUuid)]
+        payment_id: Uuid,
+    }
+    if bills.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut columns = BillColumns::default();
+    for bill in bills {
+        columns.push(bill);
+    }
+    let inserted: Vec<Inserted> = statement(
+        "insert into bills \
+         (payment_id, wallet_id, amount, currency, provider, account_number, traceparent) \
+         select * from unnest($1, $2, $3, $4, $5, $6, $7) as bill \
+         (payment_id, wallet_id, amount, currency, provider, account_number, traceparent) \
+         order by payment_id \
+         on conflict do nothing returning payment_id",
+    )
+    .bind::<Array<SqlUuid>, _>(columns.payments)
+    .bind::<Array<SqlUuid>, _>(columns.wallets)
+    .bind::<Array<Numeric>, _>(columns.amounts)
+    .bind::<Array<Text>, _>(columns.currencies)
+    .bind::<Array<Text>, _>(columns.providers)
+    .bind::<Array<Text>, _>(columns.accounts)
+    .bind::<Array<Text>, _>(columns.traceparents)
+    .load(conn)
+    .await?;
+    Ok(inserted.into_iter().map(|row| row.payment_id).collect())
+}
+
+#[derive(Default)]
+struct BillColumns<'a> {
+    payments: Vec<Uuid>,
+    wallets: Vec<Uuid>,
+    amounts: Vec<Decimal>,
+    currencies: Vec<&'static str>,
+    providers: Vec<&'a str>,
+    accounts: Vec<&'a str>,
+    traceparents: Vec<String>,
+}
+
+impl<'a> BillColumns<'a> {
+    fn push(&mut self, bill: &'a NewBill) {
+        self.payments.push(bill.request.payment_id);
+        self.wallets.push(bill.request.wallet_id);
+        self.amounts.push(bill.request.money.value());
+        self.currencies.push(bill.request.money.currency().code());
+        self.providers.push(&bill.request.provider);
+        self.accounts.push(&bill.request.account_number);
+        self.traceparents.push(bill.traceparent.to_string());
+    }
+}
+
+/// A bill that this executor has for the time of the lease.
+#[derive(Debug, Clone)]
+pub struct ClaimedBill {
+    /// What is to be paid.
+    pub request: BillPaymentRequested,
+    /// The trace that follows the payment.
+    pub traceparent: Traceparent,
+    /// What to ask the provider.
+    pub call: Call,
+    /// Calls of that kind begun so far, with the one that is about to begin.
+    pub attempts: u32,
+    /// The claim to record the answer by.
+    pub claim: Uuid,
+}
+
+/// Claims up to `bills_max` bills that are due, those that have waited longest first, for `lease`.
+///
+/// # Errors
+/// Whatever the database says; nothing is claimed, or claimed by nobody until the lease ends.
+pub async fn claim(
+    conn: &mut AsyncPgConnection,
+    bills_max: usize,
+    lease: Duration,
+) -> QueryResult<Vec<ClaimedBill>> {
+    let claim = Uuid::now_v7();
+    let rows: Vec<ClaimedRow> = statement(
+        "with due as materialized ( \
+             select payment_id from bills \
+             where status in ('paying', 'cancelling') and next_attempt_at <= now() \
+             order by next_attempt_at limit $1 \
+             for no key update skip locked) \
+         update bills set claim = $2, attempts = attempts + 1, updated_at = now(), \
+             next_attempt_at = now() + $3 * interval '1 millisecond' \
+         from due where bills.payment_id = due.payment_id \
+         returning bills.payment_id, wallet_id, amount, currency, provider, account_number, \
+             traceparent, status, attempts",
+    )
+    .bind::<BigInt, _>(i64::try_from(bills_max).unwrap_or(i64::MAX))
+    .bind::<SqlUuid, _>(claim)
+    .bind::<BigInt, _>(milliseconds(lease))
+    .load(conn)
+    .await?;
+    let claimed = rows.into_iter().filter_map(|row| {
+        let payment_id = row.payment_id;
+        let bill = row.bill(claim);
+        if bill.is_none() {
+            error!(%payment_id, "the bill's row was changed by hand and can't be read; correct it");
+        }
+        bill
+    });
+    Ok(claimed.collect())
+}
+
+/// A time as the statements here take it.
+pub(crate) fn milliseconds(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[derive(QueryableByName)]
+struct ClaimedRow {
+    #[diesel(sql_type = SqlUuid)]
+    payment_id: Uuid,
+    #[diesel(sql_type = SqlUuid)]
+    wallet_id: Uuid,
+    #[diesel(sql_type = Numeric)]
+    amount: Decimal,
+    #[diesel(sql_type = Text)]
+    currency: String,
+    #[diesel(sql_type = Text)]
+    provider: String,
+    #[diesel(sql_type = Text)]
+    account_number: String,
+    #[diesel(sql_type = Text)]
+    traceparent: String,
+    #[diesel(sql_type = Text)]
+    status: String,
+    #[diesel(sql_type = Integer)]
+    attempts: i32,
+}
+
+impl ClaimedRow {
+    /// None if the row is not one that [`insert`] has written: it would stop all others.
+    fn bill(self, claim: Uuid) -> Option<ClaimedBill> {
+        let amount: Amount = self.amount.normalize().to_string().parse().ok()?;
+        Some(ClaimedBill {
+            request: BillPaymentRequested {
+                payment_id: self.payment_id,
+                wallet_id: self.wallet_id,
+                money: Money::new(amount, self.currency.parse().ok()?).ok()?,
+                provider: self.provider,
+                account_number: self.account_number,
+            },
+            traceparent: self
+                .traceparent
+                .parse()
+                .unwrap_or_else(|_| Traceparent::start()),
+            call: match self.status.parse().ok()? {
+                Status::Paying => Call::Pay,
+                Status::Cancelling => Call::Cancel,
+                Status::Parked | Status::Paid | Status::Failed => return None,
+            },
+            attempts: u32::try_from(self.attempts).ok()?,
+            claim,
+        })
+    }
+}

@@ -1,0 +1,305 @@
+//! A bill belongs to one executor for the time of its lease, and ends once whoever has heard what.
+
+use std::time::Duration;
+
+use bill_payer::domain::{Next, Status, Why};
+use bill_payer::record::{Decided, Recorded, record};
+use bill_payer::store::{self, ClaimedBill};
+use diesel_async::RunQueryDsl as _;
+use mock_provider::Behaviour;
+use serde_json::json;
+use testkit::eventually;
+
+use crate::support::{BillPayer, quick, until_recorded};
+
+const LEASE: Duration = Duration::from_secs(60);
+
+fn paid() -> Next {
+    Next::Paid {
+        receipt: "R-1".to_owned(),
+    }
+}
+
+fn failed() -> Next {
+    Next::Failed {
+        reason: "no such account".to_owned(),
+    }
+}
+
+fn retry() -> Next {
+    Next::Retry {
+        failures: 1,
+        why: Why::Timeout,
+    }
+}
+
+async fn claim(payer: &BillPayer) -> Vec<ClaimedBill> {
+    let mut conn = payer.pool.get().await.unwrap();
+    store::claim(&mut conn, 10, LEASE).await.unwrap()
+}
+
+async fn recorded(payer: &BillPayer, bills: &[(&ClaimedBill, Next)]) -> Recorded {
+    let decided: Vec<Decided> = bills
+        .iter()
+        .map(|(bill, next)| Decided {
+            bill: (*bill).clone(),
+            next: next.clone(),
+            wait: Duration::from_secs(30),
+        })
+        .collect();
+    let mut conn = payer.pool.get().await.unwrap();
+    record(&mut conn, &decided).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_claimed_bill_is_nobody_elses_until_its_lease_ends() {
+    let payer = BillPayer::start().await;
+    let payment = payer.take("WIFI-1").await;
+    let first = claim(&payer).await.remove(0);
+    assert_eq!((first.request.payment_id, first.attempts), (payment, 1));
+    assert!(claim(&payer).await.is_empty());
+    payer.let_time_pass().await;
+    let second = claim(&payer).await.remove(0);
+    assert_eq!((second.request.payment_id, second.attempts), (payment, 2));
+    assert_ne!(first.claim, second.claim);
+}
+
+#[tokio::test]
+async fn a_bill_that_is_being_recorded_is_skipped_and_not_waited_for() {
+    let payer = BillPayer::start().await;
+    let locked = payer.take("WIFI-1").await;
+    let free = payer.take("WIFI-2").await;
+    let mut other = payer.database.connect().await;
+    diesel::sql_query("begin")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    diesel::sql_query(format!(
+        "select from bills where payment_id = '{locked}' for update"
+    ))
+    .execute(&mut other)
+    .await
+    .unwrap();
+    let claimed = claim(&payer).await;
+    assert_eq!(claimed.len(), 1);
+    assert_eq!(claimed[0].request.payment_id, free);
+}
+
+#[tokio::test]
+async fn the_bills_that_wait_longest_are_claimed_first() {
+    let payer = BillPayer::start().await;
+    let first = payer.take("WIFI-1").await;
+    let second = payer.take("WIFI-2").await;
+    let mut conn = payer.pool.get().await.unwrap();
+    for expected in [first, second] {
+        let claimed = store::claim(&mut conn, 1, LEASE).await.unwrap();
+        assert_eq!(claimed[0].request.payment_id, expected);
+    }
+}
+
+#[tokio::test]
+async fn two_executors_that_both_heard_accepted_record_it_once() {
+    let payer = BillPayer::start().await;
+    payer.behave(Behaviour {
+        latency_ms: 500,
+        ..Behaviour::default()
+    });
+    let payment = payer.take("WIFI-1").await;
+    let mut slow = payer.executor(quick());
+    let mut quick = payer.executor(quick());
+    assert_eq!(slow.run_once().await.unwrap().claimed, 1);
+    payer.let_time_pass().await;
+    assert_eq!(quick.run_once().await.unwrap().claimed, 1);
+    let (one, other) = tokio::join!(until_recorded(&mut slow), until_recorded(&mut quick));
+    let (one, other) = (one.recorded, other.recorded);
+    assert_eq!([one.moved, other.moved].concat(), [(payment, Status::Paid)]);
+    assert_eq!([one.stale, other.stale].concat(), [payment]);
+    let (_, _, calls) = payer.at_provider(payment).await.unwrap();
+    assert_eq!(calls, 2);
+    assert_eq!(payer.events().await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_not_known_counts_only_from_the_executor_that_has_the_bill() {
+    let payer = BillPayer::start().await;
+    let payment = payer.take("WIFI-1").await;
+    let lost = claim(&payer).await.remove(0);
+    payer.let_time_pass().await;
+    let held = claim(&payer).await.remove(0);
+    let before = payer.bill(payment).await;
+    let late = [
+        retry(),
+        Next::BeginCancelling { why: Why::Timeout },
+        Next::Parked { why: Why::Timeout },
+    ];
+    for next in late {
+        let recorded = recorded(&payer, &[(&lost, next)]).await;
+        assert_eq!(recorded.stale, [payment]);
+    }
+    assert_eq!(payer.bill(payment).await, before);
+    let recorded = recorded(&payer, &[(&held, retry())]).await;
+    assert_eq!(recorded.moved, [(payment, Status::Paying)]);
+    let bill = payer.bill(payment).await;
+    assert_eq!(bill["last_error"], "the provider did not answer in time");
+    assert_eq!(bill["attempts"], 2);
+}
+
+#[tokio::test]
+async fn the_providers_word_counts_whoever_heard_it_and_whatever_happened_since() {
+    let payer = BillPayer::start().await;
+    for (next, status) in [(paid(), "paid"), (failed(), "failed")] {
+        for since in ["paying", "cancelling", "parked"] {
+            let payment = payer.take("WIFI-1").await;
+            let lost = claim(&payer).await.remove(0);
+            payer.let_time_pass().await;
+            let held = claim(&payer).await.remove(0);
+            if since != "paying" {
+                let why = Why::Timeout;
+                recorded(&payer, &[(&held, Next::BeginCancelling { why })]).await;
+            }
+            if since == "parked" {
+                payer.let_time_pass().await;
+                let held = claim(&payer).await.remove(0);
+                recorded(&payer, &[(&held, Next::Parked { why: Why::Timeout })]).await;
+            }
+            assert_eq!(payer.bill(payment).await["status"], since);
+            recorded(&payer, &[(&lost, next.clone())]).await;
+            assert_eq!(payer.bill(payment).await["status"], status);
+        }
+    }
+    assert_eq!(payer.events().await.len(), 6);
+}
+
+#[tokio::test]
+async fn a_bill_that_has_ended_never_changes() {
+    let payer = BillPayer::start().await;
+    let payment = payer.take("WIFI-1").await;
+    let bill = claim(&payer).await.remove(0);
+    recorded(&payer, &[(&bill, paid())]).await;
+    let before = payer.bill(payment).await;
+    assert_eq!(
+        recorded(&payer, &[(&bill, failed())]).await.contradictions,
+        [payment]
+    );
+    for next in [paid(), retry(), Next::Parked { why: Why::Timeout }] {
+        assert_eq!(recorded(&payer, &[(&bill, next)]).await.stale, [payment]);
+    }
+    assert_eq!(payer.bill(payment).await, before);
+    assert_eq!(payer.events().await.len(), 1);
+    // The database holds it, too.
+    let mut conn = payer.database.connect().await;
+    let refused = diesel::sql_query("update bills set status = 'paying', receipt = null")
+        .execute(&mut conn)
+        .await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("never changes"), "{refused}");
+}
+
+#[tokio::test]
+async fn two_answers_for_one_bill_in_one_batch_make_one_event() {
+    let payer = BillPayer::start().await;
+    let payment = payer.take("WIFI-1").await;
+    let first = claim(&payer).await.remove(0);
+    payer.let_time_pass().await;
+    let second = claim(&payer).await.remove(0);
+    let batch = [(&first, paid()), (&second, retry()), (&second, paid())];
+    let recorded = recorded(&payer, &batch).await;
+    assert_eq!(recorded.moved, [(payment, Status::Paid)]);
+    assert_eq!(recorded.stale, [payment, payment]);
+    assert_eq!(payer.bill(payment).await["status"], "paid");
+    assert_eq!(payer.events().await.len(), 1);
+}
+
+#[tokio::test]
+async fn executors_that_record_the_same_bills_never_deadlock() {
+    let payer = BillPayer::start().await;
+    for _ in 0..20 {
+        let requests: Vec<_> = (0..10).map(|_| crate::support::request("WIFI-1")).collect();
+        payer.take_all(&requests).await;
+        let mut bills = claim(&payer).await;
+        let one: Vec<_> = bills.iter().map(|bill| (bill.clone(), paid())).collect();
+        bills.reverse();
+        let other: Vec<_> = bills.iter().map(|bill| (bill.clone(), paid())).collect();
+        let borrowed = |all: &[(ClaimedBill, Next)]| -> Vec<Decided> {
+            all.iter()
+                .map(|(bill, next)| Decided {
+                    bill: bill.clone(),
+                    next: next.clone(),
+                    wait: Duration::ZERO,
+                })
+                .collect()
+        };
+        let (one, other) = (borrowed(&one), borrowed(&other));
+        let (mut first, mut second) = (
+            payer.pool.get().await.unwrap(),
+            payer.pool.get().await.unwrap(),
+        );
+        let (one, other) = tokio::join!(record(&mut first, &one), record(&mut second, &other));
+        let moved = one.unwrap().moved.len() + other.unwrap().moved.len();
+        assert_eq!(moved, 10);
+    }
+    assert_eq!(payer.events().await.len(), 200);
+}
+
+#[tokio::test]
+async fn events_of_one_wallet_commit_in_the_order_of_their_seq() {
+    let payer = BillPayer::start().await;
+    let mut request = crate::support::request("WIFI-1");
+    let wallet_id = request.wallet_id;
+    payer.take_all(std::slice::from_ref(&request)).await;
+    request = crate::support::request("WIFI-2");
+    request.wallet_id = wallet_id;
+    payer.take_all(std::slice::from_ref(&request)).await;
+    let bills = claim(&payer).await;
+    // Somebody else has appended an event of this wallet and not committed yet.
+    let mut other = payer.database.connect().await;
+    diesel::sql_query("begin")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    diesel::sql_query(format!(
+        "select pg_advisory_xact_lock(hashtextextended('{wallet_id}', 0))"
+    ))
+    .execute(&mut other)
+    .await
+    .unwrap();
+    let mut watcher = payer.database.connect().await;
+    let batch = [(&bills[0], paid()), (&bills[1], paid())];
+    let recording = recorded(&payer, &batch);
+    let release = async {
+        waits_for_lock(&mut watcher, "advisory").await;
+        assert_eq!(payer.events().await.len(), 0);
+        diesel::sql_query("commit")
+            .execute(&mut other)
+            .await
+            .unwrap();
+    };
+    tokio::join!(recording, release);
+    let events = payer.events().await;
+    let ids: Vec<_> = events
+        .iter()
+        .map(|it| it.payload["payment_id"].clone())
+        .collect();
+    let mut expected = [bills[0].request.payment_id, bills[1].request.payment_id];
+    expected.sort();
+    assert_eq!(ids, [json!(expected[0]), json!(expected[1])]);
+}
+
+/// Waits until a session of this database waits for a lock of that type.
+async fn waits_for_lock(conn: &mut diesel_async::AsyncPgConnection, kind: &str) {
+    eventually("a session waits for the lock", async || {
+        let waiting = diesel::sql_query(format!(
+            "select from pg_stat_activity \
+             where datname = current_database() and wait_event_type = 'Lock' and wait_event = '{kind}'"
+        ))
+        .execute(conn)
+        .await
+        .unwrap();
+        if waiting > 0 {
+            Ok(())
+        } else {
+            Err("none does".to_owned())
+        }
+    })
+    .await;
+}

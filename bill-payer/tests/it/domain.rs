@@ -1,0 +1,303 @@
+//! Decisions by value, and against a model of the provider.
+
+use bill_payer::domain::{
+    Answer, Call, CancelAnswer, Claim, Next, Policy, ProviderAnswer, Status, Verdict, Why, decide,
+    judge,
+};
+use proptest::prelude::*;
+
+const POLICY: Policy = Policy {
+    pay_attempts_max: 3,
+    cancel_attempts_max: 2,
+};
+
+fn receipt() -> String {
+    "R-1".to_owned()
+}
+
+fn every_why() -> [Why; 8] {
+    let text = || "text".to_owned();
+    [
+        Why::Unreachable(text()),
+        Why::Timeout,
+        Why::Broken(text()),
+        Why::Unavailable(503),
+        Why::Refused {
+            status: 409,
+            detail: text(),
+        },
+        Why::Unreadable(text()),
+        Why::Unrecorded,
+        Why::Stopped,
+    ]
+}
+
+fn every_next() -> [Next; 5] {
+    let why = || Why::Timeout;
+    [
+        Next::Paid { receipt: receipt() },
+        Next::Failed {
+            reason: "declined".to_owned(),
+        },
+        Next::Retry {
+            failures: 1,
+            why: why(),
+        },
+        Next::BeginCancelling { why: why() },
+        Next::Parked { why: why() },
+    ]
+}
+
+#[test]
+fn the_providers_word_is_final_at_any_attempt() {
+    for attempts in [1, 2, 3, 4, u32::MAX] {
+        let accepted = Answer::ToPay(ProviderAnswer::Accepted { receipt: receipt() });
+        let declined = Answer::ToPay(ProviderAnswer::Declined {
+            reason: "no such account".to_owned(),
+        });
+        let already_paid = Answer::ToCancel(CancelAnswer::AlreadyPaid { receipt: receipt() });
+        let cancelled = Answer::ToCancel(CancelAnswer::Cancelled);
+        let paid = Next::Paid { receipt: receipt() };
+        assert_eq!(decide(attempts, accepted, POLICY), paid);
+        assert_eq!(decide(attempts, already_paid, POLICY), paid);
+        assert_eq!(
+            decide(attempts, declined, POLICY),
+            Next::Failed {
+                reason: "no such account".to_owned()
+            }
+        );
+        assert!(matches!(
+            decide(attempts, cancelled, POLICY),
+            Next::Failed { .. }
+        ));
+    }
+}
+
+#[test]
+fn unknown_is_tried_again_then_cancelled_then_parked_whatever_the_reason() {
+    for why in every_why() {
+        let pay = |attempts| {
+            let answer = Answer::ToPay(ProviderAnswer::Unknown(why.clone()));
+            decide(attempts, answer, POLICY)
+        };
+        let cancel = |attempts| {
+            let answer = Answer::ToCancel(CancelAnswer::Unknown(why.clone()));
+            decide(attempts, answer, POLICY)
+        };
+        let retry = |failures| Next::Retry {
+            failures,
+            why: why.clone(),
+        };
+        assert_eq!(pay(1), retry(1));
+        assert_eq!(pay(2), retry(2));
+        for used_up in [3, 4, u32::MAX] {
+            assert_eq!(pay(used_up), Next::BeginCancelling { why: why.clone() });
+        }
+        assert_eq!(cancel(1), retry(1));
+        for used_up in [2, 3, u32::MAX] {
+            assert_eq!(cancel(used_up), Next::Parked { why: why.clone() });
+        }
+    }
+}
+
+#[test]
+fn crashes_use_attempts_up_too() {
+    let unrecorded = |call: Call, attempts| call.answered_by_exhaustion(attempts, POLICY);
+    assert_eq!(unrecorded(Call::Pay, 3), None);
+    assert_eq!(
+        unrecorded(Call::Pay, 4),
+        Some(Answer::ToPay(ProviderAnswer::Unknown(Why::Unrecorded)))
+    );
+    assert_eq!(unrecorded(Call::Cancel, 2), None);
+    assert_eq!(
+        unrecorded(Call::Cancel, 3),
+        Some(Answer::ToCancel(CancelAnswer::Unknown(Why::Unrecorded)))
+    );
+}
+
+#[test]
+fn what_may_be_recorded_depends_on_the_bill_as_it_is_by_now() {
+    use Verdict::{Contradiction, Record, Stale};
+    for claim in [Claim::Held, Claim::Lost] {
+        let guess = match claim {
+            Claim::Held => Record,
+            Claim::Lost => Stale,
+        };
+        for (current, expected) in [
+            // in the order of every_next: paid, failed, retry, begin cancelling, parked
+            (Status::Paying, [Record, Record, guess, guess, guess]),
+            (Status::Cancelling, [Record, Record, guess, guess, guess]),
+            (Status::Parked, [Record, Record, guess, guess, guess]),
+            (Status::Paid, [Stale, Contradiction, Stale, Stale, Stale]),
+            (Status::Failed, [Contradiction, Stale, Stale, Stale, Stale]),
+        ] {
+            let verdicts = every_next().map(|next| judge(current, claim, &next));
+            assert_eq!(verdicts, expected, "{current} {claim:?}");
+        }
+    }
+}
+
+#[test]
+fn a_status_reads_back_as_it_is_written() {
+    for status in Status::ALL {
+        assert_eq!(status.to_string().parse(), Ok(status));
+        assert_eq!(
+            serde_json::to_value(status).unwrap(),
+            serde_json::json!(status.as_str())
+        );
+    }
+    assert!("Paid".parse::<Status>().is_err());
+}
+
+/// The provider, as the contract has it.
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+enum Provider {
+    #[default]
+    Undecided,
+    Took,
+    Declined,
+    Cancelled,
+}
+
+/// What happens to one call: does it arrive, would a new payment be declined, does the answer come back.
+#[derive(Debug, Clone, Copy)]
+struct Weather {
+    arrives: bool,
+    declines: bool,
+    heard: bool,
+}
+
+fn weather() -> impl Strategy<Value = Weather> {
+    (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(arrives, declines, heard)| Weather {
+        arrives,
+        declines,
+        heard,
+    })
+}
+
+impl Provider {
+    fn call(&mut self, call: Call, weather: Weather) -> Answer {
+        if weather.arrives {
+            *self = match (call, *self) {
+                (Call::Pay, Self::Undecided) if weather.declines => Self::Declined,
+                (Call::Pay, Self::Undecided) => Self::Took,
+                (Call::Cancel, Self::Undecided | Self::Declined) => Self::Cancelled,
+                (_, decided) => decided,
+            };
+        }
+        let heard = weather.arrives && weather.heard;
+        match (call, *self) {
+            (Call::Pay, Self::Took) if heard => {
+                Answer::ToPay(ProviderAnswer::Accepted { receipt: receipt() })
+            }
+            (Call::Pay, Self::Declined | Self::Cancelled) if heard => {
+                Answer::ToPay(ProviderAnswer::Declined {
+                    reason: "declined".to_owned(),
+                })
+            }
+            (Call::Cancel, Self::Took) if heard => {
+                Answer::ToCancel(CancelAnswer::AlreadyPaid { receipt: receipt() })
+            }
+            (Call::Cancel, Self::Cancelled) if heard => Answer::ToCancel(CancelAnswer::Cancelled),
+            (Call::Pay, _) => Answer::ToPay(ProviderAnswer::Unknown(Why::Timeout)),
+            (Call::Cancel, _) => Answer::ToCancel(CancelAnswer::Unknown(Why::Timeout)),
+        }
+    }
+}
+
+/// A bill as the table has it: status and attempts.
+struct Bill {
+    status: Status,
+    attempts: u32,
+}
+
+impl Bill {
+    const NEW: Self = Self {
+        status: Status::Paying,
+        attempts: 0,
+    };
+
+    /// Claims the bill and returns the call that follows; none if nobody has to call.
+    fn claim(&mut self) -> Option<Call> {
+        self.attempts += 1;
+        match self.status {
+            Status::Paying => Some(Call::Pay),
+            Status::Cancelling => Some(Call::Cancel),
+            Status::Parked | Status::Paid | Status::Failed => None,
+        }
+    }
+
+    fn record(&mut self, claim: Claim, next: &Next) -> Verdict {
+        let verdict = judge(self.status, claim, next);
+        if verdict == Verdict::Record {
+            if matches!(next, Next::BeginCancelling { .. }) {
+                self.attempts = 0;
+            }
+            self.status = next.status(self.status);
+        }
+        verdict
+    }
+}
+
+proptest! {
+    /// One executor, a provider that loses calls and answers, and a process that dies now and then.
+    #[test]
+    fn a_bill_ends_as_the_provider_says_or_with_an_operator(
+        policy in (1..5u32, 1..5u32).prop_map(|(pay_attempts_max, cancel_attempts_max)| {
+            Policy { pay_attempts_max, cancel_attempts_max }
+        }),
+        calls in proptest::collection::vec((weather(), any::<bool>()), 12),
+    ) {
+        let mut provider = Provider::default();
+        let mut bill = Bill::NEW;
+        for (weather, dies) in calls {
+            let Some(call) = bill.claim() else { break };
+            let answer = match call.answered_by_exhaustion(bill.attempts, policy) {
+                Some(answer) => answer,
+                None => {
+                    let answer = provider.call(call, weather);
+                    if dies {
+                        continue;
+                    }
+                    answer
+                }
+            };
+            let next = decide(bill.attempts, answer, policy);
+            prop_assert_eq!(bill.record(Claim::Held, &next), Verdict::Record);
+        }
+        match bill.status {
+            Status::Paid => prop_assert_eq!(provider, Provider::Took),
+            Status::Failed => prop_assert!(matches!(provider, Provider::Declined | Provider::Cancelled)),
+            Status::Parked => {}
+            Status::Paying | Status::Cancelling => prop_assert!(false, "it has not ended"),
+        }
+    }
+
+    /// Many executors, of which all but the newest have lost their lease, whose answers come in any order.
+    #[test]
+    fn late_answers_never_refund_what_was_paid(
+        steps in proptest::collection::vec((weather(), any::<prop::sample::Index>(), any::<bool>()), 1..40),
+    ) {
+        let mut provider = Provider::default();
+        let mut bill = Bill::NEW;
+        let mut waiting: Vec<(u32, u32, Answer)> = Vec::new();
+        for (lease, (weather, which, claims)) in (1..).zip(steps) {
+            if claims && let Some(call) = bill.claim() {
+                let answer = call.answered_by_exhaustion(bill.attempts, POLICY);
+                let answer = answer.unwrap_or_else(|| provider.call(call, weather));
+                waiting.push((lease, bill.attempts, answer));
+            } else if !waiting.is_empty() {
+                let newest = waiting.iter().map(|(lease, ..)| *lease).max();
+                let (lease, attempts, answer) = waiting.swap_remove(which.index(waiting.len()));
+                let claim = if Some(lease) == newest { Claim::Held } else { Claim::Lost };
+                let verdict = bill.record(claim, &decide(attempts, answer, POLICY));
+                prop_assert_ne!(verdict, Verdict::Contradiction);
+            }
+            match bill.status {
+                Status::Paid => prop_assert_eq!(provider, Provider::Took),
+                Status::Failed => prop_assert!(matches!(provider, Provider::Declined | Provider::Cancelled)),
+                Status::Paying | Status::Cancelling | Status::Parked => {}
+            }
+        }
+    }
+}

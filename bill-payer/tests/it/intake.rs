@@ -1,0 +1,263 @@
+//! From the topic into the table: each payment once, and nothing holds up its partition.
+
+use chassis::consumer::{Consumer, ConsumerConfig, Handler as _};
+use events::{BillPaymentRequested, header};
+use serde_json::{Value, json};
+use testkit::{TopicReader, eventually, kafka_brokers, produce, unique_prefix};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::support::{BillPayer, counts, headers, record, request};
+
+/// An intake that reads a topic of one partition.
+struct Topic {
+    name: String,
+    group: String,
+    _reader: TopicReader,
+}
+
+struct Running {
+    stop: CancellationToken,
+    task: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Topic {
+    async fn create() -> Self {
+        let prefix = unique_prefix();
+        let name = format!("{prefix}wallet.events");
+        Self {
+            _reader: TopicReader::create(&name, 1).await,
+            group: format!("{prefix}bill-payer"),
+            name,
+        }
+    }
+
+    fn intake(&self, payer: &BillPayer) -> Running {
+        let config = ConsumerConfig {
+            brokers: kafka_brokers(),
+            group: self.group.clone(),
+            topic: self.name.clone(),
+            batch_records_max: 500,
+        };
+        let consumer = Consumer::new(config, payer.intake()).expect("a consumer is made");
+        let stop = CancellationToken::new();
+        #[expect(clippy::disallowed_methods, reason = "stopped by the test")]
+        let task = tokio::spawn(consumer.run(stop.clone()));
+        Running { stop, task }
+    }
+
+    /// Publishes a message, changed by `change`, in the place of the event of `request`.
+    async fn publish(&self, request: &BillPaymentRequested, change: impl FnOnce(&mut Message)) {
+        let mut message = Message {
+            key: request.wallet_id.to_string(),
+            headers: headers(BillPaymentRequested::TYPE),
+            payload: serde_json::to_vec(request).unwrap(),
+        };
+        change(&mut message);
+        let headers: Vec<(&str, &str)> = message
+            .headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        produce(&self.name, &message.key, &headers, &message.payload).await;
+    }
+}
+
+struct Message {
+    key: String,
+    headers: Vec<(&'static str, String)>,
+    payload: Vec<u8>,
+}
+
+impl Message {
+    fn set(&mut self, name: &'static str, value: &str) {
+        self.headers.retain(|(header, _)| *header != name);
+        self.headers.push((name, value.to_owned()));
+    }
+
+    fn remove(&mut self, name: &'static str) {
+        self.headers.retain(|(header, _)| *header != name);
+    }
+}
+
+impl Running {
+    async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_redelivered_event_makes_one_bill() {
+    let payer = BillPayer::start().await;
+    let topic = Topic::create().await;
+    let intake = topic.intake(&payer);
+    let (first, last) = (request("WIFI-1"), request("WIFI-2"));
+    for _ in 0..3 {
+        topic.publish(&first, |_| {}).await;
+    }
+    topic.publish(&last, |_| {}).await;
+    counts(&payer.database, "paying", 2).await;
+    intake.stop().await;
+    // In one batch, and after it was paid, too.
+    payer.take_all(&[first.clone(), first.clone()]).await;
+    let executor = crate::support::Running::start(payer.executor(crate::support::quick()));
+    counts(&payer.database, "paid", 2).await;
+    payer.take_all(&[first]).await;
+    executor.stop().await;
+    counts(&payer.database, "paid", 2).await;
+    assert_eq!(payer.events().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_malformed_message_is_a_dead_letter_and_the_partition_goes_on() {
+    let payer = BillPayer::start().await;
+    let topic = Topic::create().await;
+    let mut request = request("WIFI-1");
+    request.wallet_id = Uuid::from_u128(0x0198_c5f0_7b1c_7d52_9c7e_0000_0000_0001);
+    let event = request.clone();
+    topic
+        .publish(&event, |it| it.payload = b"{ not \xff JSON".to_vec())
+        .await;
+    topic.publish(&event, |it| it.payload = Vec::new()).await;
+    topic
+        .publish(&event, |it| it.payload = br#"{"amount":"1"}"#.to_vec())
+        .await;
+    topic.publish(&event, |it| it.remove(header::TYPE)).await;
+    topic.publish(&event, |it| it.remove(header::ID)).await;
+    topic
+        .publish(&event, |it| it.set(header::ID, "4\u{0}2"))
+        .await;
+    topic
+        .publish(&event, |it| it.key = "somebody".to_owned())
+        .await;
+    request.account_number = "WIFI\u{0}1".to_owned();
+    topic.publish(&request, |_| {}).await;
+    let good = crate::support::request("WIFI-2");
+    topic.publish(&good, |_| {}).await;
+    let intake = topic.intake(&payer);
+    counts(&payer.database, "paying", 1).await;
+    assert_eq!(
+        payer.bill(good.payment_id).await["account_number"],
+        "WIFI-2"
+    );
+    intake.stop().await;
+
+    let letters = payer.get("/dead-letters").await.1["items"].clone();
+    let letters: Vec<&Value> = letters.as_array().unwrap().iter().rev().collect();
+    let reasons: Vec<&Value> = letters.iter().map(|letter| &letter["reason"]).collect();
+    insta::assert_json_snapshot!("dead_letter_reasons", reasons);
+    for (offset, letter) in letters.iter().enumerate() {
+        let from = (&letter["topic"], &letter["partition"], &letter["offset"]);
+        assert_eq!(from, (&json!(topic.name), &json!(0), &json!(offset)));
+        assert_eq!(letter["consumer"], "bill-payer");
+    }
+    // The bytes are kept as they were, in the table.
+    let stored = outbox::dead_letter::list(&mut payer.database.connect().await, None, 50).await;
+    let stored = stored.unwrap().pop().unwrap();
+    assert_eq!(stored.payload.unwrap(), b"{ not \xff JSON");
+    assert_eq!(
+        stored.key.unwrap(),
+        event.wallet_id.to_string().into_bytes()
+    );
+
+    // Their offsets are committed: another member of the group takes only what came since.
+    let later = crate::support::request("WIFI-3");
+    topic.publish(&later, |_| {}).await;
+    let intake = topic.intake(&payer);
+    counts(&payer.database, "paying", 2).await;
+    intake.stop().await;
+    let letters = payer.get("/dead-letters").await.1["items"].clone();
+    assert_eq!(letters.as_array().unwrap().len(), 8);
+}
+
+#[tokio::test]
+async fn an_event_of_an_unknown_type_is_skipped() {
+    let payer = BillPayer::start().await;
+    let topic = Topic::create().await;
+    let (skipped, taken) = (request("WIFI-1"), request("WIFI-2"));
+    topic
+        .publish(&skipped, |it| it.set(header::TYPE, "WalletRenamed"))
+        .await;
+    topic.publish(&taken, |_| {}).await;
+    let intake = topic.intake(&payer);
+    counts(&payer.database, "paying", 1).await;
+    intake.stop().await;
+    payer.bill(taken.payment_id).await;
+    let letters = payer.get("/dead-letters").await.1;
+    assert_eq!(letters["items"], json!([]));
+}
+
+#[tokio::test]
+async fn a_lost_trace_is_no_reason_not_to_pay() {
+    let payer = BillPayer::start().await;
+    let request = request("WIFI-1");
+    let mut record = record(&request);
+    record
+        .headers
+        .retain(|(name, _)| name != header::TRACEPARENT);
+    payer.intake().handle(&[record]).await.unwrap();
+    let bill = payer.bill(request.payment_id).await;
+    let traceparent = bill["traceparent"].as_str().unwrap();
+    assert!(traceparent.parse::<chassis::Traceparent>().is_ok());
+}
+
+#[tokio::test]
+async fn unknown_fields_of_an_event_are_ignored() {
+    let payer = BillPayer::start().await;
+    let request = request("WIFI-1");
+    let mut record = record(&request);
+    let mut payload = serde_json::to_value(&request).unwrap();
+    payload["memo"] = json!("for the flat");
+    record.payload = Some(payload.to_string().into_bytes());
+    payer.intake().handle(&[record]).await.unwrap();
+    assert_eq!(payer.bill(request.payment_id).await["status"], "paying");
+}
+
+#[tokio::test]
+async fn a_batch_is_taken_whole_or_not_at_all() {
+    let payer = BillPayer::start().await;
+    let (good, mut bad) = (request("WIFI-1"), request("WIFI-2"));
+    bad.payment_id = good.payment_id;
+    let mut broken = record(&bad);
+    broken.payload = Some(b"{".to_vec());
+    // The dead letter can't be written while somebody has locked its table.
+    let mut other = payer.database.connect().await;
+    execute(
+        &mut other,
+        "begin; lock table dead_letters in exclusive mode",
+    )
+    .await;
+    let mut intake = payer.intake();
+    let records = [record(&good), broken];
+    let taken = intake.handle(&records);
+    let look = async {
+        eventually("the intake waits", async || {
+            let waiting =
+                "select from pg_locks where not granted and relation = 'dead_letters'::regclass";
+            match rows(&payer, waiting).await {
+                0 => Err("it does not".to_owned()),
+                _ => Ok(()),
+            }
+        })
+        .await;
+        assert_eq!(rows(&payer, "select from bills").await, 0);
+        execute(&mut other, "rollback").await;
+    };
+    let (taken, ()) = tokio::join!(taken, look);
+    taken.unwrap();
+    assert_eq!(rows(&payer, "select from bills").await, 1);
+    assert_eq!(rows(&payer, "select from dead_letters").await, 1);
+}
+
+async fn execute(conn: &mut diesel_async::AsyncPgConnection, sql: &str) {
+    use diesel_async::SimpleAsyncConnection as _;
+    conn.batch_execute(sql).await.unwrap();
+}
+
+async fn rows(payer: &BillPayer, sql: &str) -> usize {
+    use diesel_async::RunQueryDsl as _;
+    let mut conn = payer.database.connect().await;
+    diesel::sql_query(sql).execute(&mut conn).await.unwrap()
+}

@@ -1,0 +1,17 @@
+//! bill-payer's behaviour: on a real PostgreSQL, a real Kafka, and the real mock provider.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests: a panic is the test's failure"
+)]
+
+mod cancelling;
+mod claims;
+mod domain;
+mod intake;
+mod paying;
+mod process;
+mod provider;
+mod reads;
+mod support;

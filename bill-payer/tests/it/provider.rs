@@ -1,0 +1,136 @@
+//! The client on the wire: whatever the other end does, a call ends with an answer in time.
+
+use std::time::{Duration, Instant};
+
+use bill_payer::domain::{Call, CancelAnswer, ProviderAnswer, Why};
+use bill_payer::store::ClaimedBill;
+use chassis::Traceparent;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use uuid::Uuid;
+
+use crate::support::{client, request};
+
+fn bill() -> ClaimedBill {
+    ClaimedBill {
+        request: request("WIFI-1"),
+        traceparent: Traceparent::start(),
+        call: Call::Pay,
+        attempts: 1,
+        claim: Uuid::nil(),
+    }
+}
+
+/// What the other end does once it has the request.
+enum Fault {
+    Say(Vec<u8>),
+    SayAndHang(Vec<u8>),
+    Reset,
+}
+
+/// A server that does so with each connection.
+async fn faulty(fault: Fault) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    #[expect(clippy::disallowed_methods, reason = "ends with the test's runtime")]
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4_096];
+            let received = stream.read(&mut request).await.unwrap();
+            assert!(request[..received].starts_with(b"POST /payments"));
+            match &fault {
+                Fault::Say(bytes) => drop(stream.write_all(bytes).await),
+                Fault::SayAndHang(bytes) => {
+                    drop(stream.write_all(bytes).await);
+                    std::future::pending::<()>().await;
+                }
+                Fault::Reset => stream.set_zero_linger().unwrap(),
+            }
+        }
+    });
+    url
+}
+
+async fn why(fault: Fault) -> Why {
+    let provider = client(&faulty(fault).await, 300);
+    let begun = Instant::now();
+    let bill = bill();
+    let ProviderAnswer::Unknown(why) = provider.pay(&bill).await else {
+        panic!("a fault is no answer");
+    };
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    why
+}
+
+fn response(head: &str, body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {head}\r\n\r\n{body}").into_bytes()
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_is_unknown() {
+    assert_eq!(why(Fault::Reset).await.label(), "broken");
+    assert_eq!(why(Fault::Say(Vec::new())).await.label(), "broken");
+    let half = response("201 Created\r\ncontent-length: 100", "{\"reference\":");
+    assert_eq!(why(Fault::Say(half)).await.label(), "broken");
+    assert_eq!(
+        why(Fault::Say(b"what?\r\n\r\n".to_vec())).await.label(),
+        "broken"
+    );
+}
+
+#[tokio::test]
+async fn silence_ends_with_the_timeout_wherever_it_begins() {
+    assert_eq!(why(Fault::SayAndHang(Vec::new())).await, Why::Timeout);
+    let half = response("201 Created\r\ncontent-length: 100", "{\"reference\":");
+    assert_eq!(why(Fault::SayAndHang(half)).await, Why::Timeout);
+}
+
+#[tokio::test]
+async fn an_answer_without_end_is_not_read() {
+    let endless = response("201 Created\r\nconnection: close", &" ".repeat(70_000));
+    assert_eq!(why(Fault::SayAndHang(endless)).await.label(), "unreadable");
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let elsewhere = response(
+        "307 Moved\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0",
+        "",
+    );
+    assert!(matches!(
+        why(Fault::Say(elsewhere)).await,
+        Why::Refused { status: 307, .. }
+    ));
+}
+
+#[tokio::test]
+async fn the_contract_holds_with_the_real_provider() {
+    let real = crate::support::provider().await;
+    let provider = client(&format!("{}/", real.url()), 10_000);
+    let paid = bill();
+    let ProviderAnswer::Accepted { receipt } = provider.pay(&paid).await else {
+        panic!("it is accepted");
+    };
+    let again = ProviderAnswer::Accepted {
+        receipt: receipt.clone(),
+    };
+    assert_eq!(provider.pay(&paid).await, again);
+    assert_eq!(
+        provider.cancel(&paid).await,
+        CancelAnswer::AlreadyPaid { receipt }
+    );
+    let mut reused = paid.clone();
+    reused.request.account_number = "WIFI-2".to_owned();
+    assert!(matches!(
+        provider.pay(&reused).await,
+        ProviderAnswer::Unknown(Why::Refused { status: 409, .. })
+    ));
+    let unseen = bill();
+    assert_eq!(provider.cancel(&unseen).await, CancelAnswer::Cancelled);
+    assert!(matches!(
+        provider.pay(&unseen).await,
+        ProviderAnswer::Declined { .. }
+    ));
+    assert_eq!(provider.cancel(&unseen).await, CancelAnswer::Cancelled);
+}
