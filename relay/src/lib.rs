@@ -1,1 +1,18 @@
-//! Stub.
+//! The outbox pattern's read side: publishes the rows of `outbox` to Kafka and deletes them.
+//!
+//! Promises: an event is deleted only after Kafka has acknowledged it; events of one key are first
+//! published in the order of their `seq`, by however many relays; a crash publishes again, with the same
+//! event id, and skips nothing. Leaves to others: what the events mean, and taking each once (the inbox).
+//!
+//! Knows nothing of wallets: topic, key, headers and payload are columns of the row.
+
+pub mod config;
+pub mod event;
+pub mod mode_lock;
+pub mod pending;
+pub mod poller;
+pub mod progress;
+pub mod publisher;
+
+/// The name in logs and database sessions.
+pub const SERVICE: &str = "relay";

@@ -1,0 +1,82 @@
+//! The relay's settings.
+
+use std::time::Duration;
+
+use chassis::config::{DatabaseConfig, HttpConfig, KafkaConfig, LogConfig};
+
+/// Everything that can be set; `relay --help` lists it.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Config {
+    /// How unpublished events are found. All relays of a database run in one mode; one that finds
+    /// another mode running waits for it to end
+    #[arg(long, env, value_enum, default_value_t = RelayMode::Poller)]
+    pub relay_mode: RelayMode,
+    /// Address to serve /livez, /readyz and /metrics on
+    #[arg(long, env, default_value = "127.0.0.1:8084")]
+    pub listen: String,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented where the settings are")]
+    pub database: DatabaseConfig,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented where the settings are")]
+    pub kafka: KafkaConfig,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented where the settings are")]
+    pub publisher: PublisherConfig,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented where the settings are")]
+    pub poller: PollerConfig,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented where the settings are")]
+    pub http: HttpConfig,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "documented where the settings are")]
+    pub log: LogConfig,
+}
+
+/// The modes that this build has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum RelayMode {
+    /// Asks the table again and again.
+    Poller,
+}
+
+/// Settings of the producer.
+#[derive(Debug, Clone, clap::Args)]
+pub struct PublisherConfig {
+    /// Milliseconds a message waits for others to travel with. Too low: more and smaller requests.
+    /// Too high: every event is late by it
+    #[arg(long, env, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    pub linger_ms: u32,
+    /// Bytes of a message at the most: key, headers and payload. A larger event is refused here, and
+    /// so are those of its key behind it. Above the topics' max.message.bytes, the broker refuses it
+    #[arg(long, env, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
+    pub message_bytes_max: u32,
+}
+
+/// Settings of the poller.
+#[derive(Debug, Clone, clap::Args)]
+pub struct PollerConfig {
+    /// Events of one shard (there are 64) that are read, published and deleted together. Too low: a
+    /// busy key waits for many round trips. Too high: a batch takes long, and a crash repeats more
+    #[arg(long, env, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    pub rows_per_shard_max: u32,
+    /// Milliseconds between two looks at an idle outbox at the most. Too low: the database is asked for
+    /// nothing. Too high: the first event after a pause is late by it
+    #[arg(long, env, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub idle_wait_ms_max: u64,
+    /// Milliseconds between two looks at who else is relaying. Too low: work for nothing. Too high: the
+    /// shards of a relay that was killed lie idle for that long
+    #[arg(long, env, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    pub rebalance_every_ms: u64,
+}
+
+impl PollerConfig {
+    pub(crate) const fn idle_wait_max(&self) -> Duration {
+        Duration::from_millis(self.idle_wait_ms_max)
+    }
+
+    pub(crate) const fn rebalance_every(&self) -> Duration {
+        Duration::from_millis(self.rebalance_every_ms)
+    }
+}

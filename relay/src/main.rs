@@ -1,0 +1,46 @@
+//! The relay process.
+
+use anyhow::Context as _;
+use axum::Router;
+use chassis::health::Readiness;
+use chassis::{Service, database, kafka};
+use clap::Parser;
+use relay::config::{Config, RelayMode};
+use relay::progress::Progress;
+use relay::{SERVICE, pending, poller};
+
+/// Publishes the events of an outbox to Kafka and deletes them; one process a database, or several
+#[derive(Debug, Parser)]
+#[command(name = SERVICE, version)]
+struct Cli {
+    #[command(flatten)]
+    config: Config,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let Cli { config } = Cli::parse();
+    let service = Service::start(SERVICE, &config.log)?;
+    let stop = service.stop_token();
+    let progress = Progress::default();
+    let pool = database::pool(&config.database, SERVICE)?;
+    let probe = kafka::Probe::new(&config.kafka.kafka_brokers, SERVICE)?;
+
+    service.spawn("pending events", pending::run(pool.clone(), stop.clone()));
+    match config.relay_mode {
+        RelayMode::Poller => {
+            let poller = poller::run(config.clone(), progress.clone(), stop);
+            service.spawn("poller", poller);
+        }
+    }
+
+    let readiness = Readiness::new()
+        .require("database", move || database::check(pool.clone()))
+        .require("kafka", move || probe.clone().check())
+        .require("progress", move || std::future::ready(progress.check()));
+    service
+        .serve(&config.listen, &config.http, readiness, Router::new())
+        .await
+        .context("starting the HTTP server")?;
+    service.run().await
+}

@@ -1,0 +1,138 @@
+//! One mode at a time: each relay holds a shared advisory lock of its mode on its database connection.
+//!
+//! | step | statement | lock | why |
+//! | --- | --- | --- | --- |
+//! | 1 | `pg_advisory_xact_lock` | the gate, until commit | two relays of different modes don't both find nobody |
+//! | 2 | `select pg_locks` | none | another mode's lock: wait for its holder, by name |
+//! | 3 | `pg_advisory_lock_shared` | own mode, until the connection ends | kept by a crash for no longer than the connection |
+//!
+//! How often a mode's lock is held is how many relays are running: the poller divides its shards by it.
+
+use std::fmt;
+
+use diesel::QueryableByName;
+use diesel::sql_types::{Integer, Nullable, Text};
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _};
+use outbox::statement;
+
+/// First half of the advisory lock keys of modes; the second is [`Mode::number`]. Any constant that
+/// nobody else takes: "obxm".
+pub const LOCK_CLASS: i32 = 0x6f62_786d;
+
+/// Second half of the gate's key.
+const GATE: i32 = 0;
+
+/// The ways to relay. A build that lacks a mode still respects it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Asks the table.
+    Poller,
+    /// Follows the write-ahead log.
+    Cdc,
+    /// Has Kafka Connect follow the write-ahead log.
+    Debezium,
+}
+
+impl Mode {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Poller, Self::Cdc, Self::Debezium];
+
+    /// Second half of the lock's key; never to be given to another mode.
+    #[must_use]
+    pub const fn number(self) -> i32 {
+        match self {
+            Self::Poller => 1,
+            Self::Cdc => 2,
+            Self::Debezium => 3,
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Poller => "poller",
+            Self::Cdc => "cdc",
+            Self::Debezium => "debezium",
+        })
+    }
+}
+
+/// Whether the database is this mode's.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// It is, until the connection ends.
+    Held,
+    /// It is another mode's; the holder in words, for the log.
+    HeldBy(String),
+}
+
+/// Takes the lock of `mode` on `conn` unless another mode's is held.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn claim(conn: &mut AsyncPgConnection, mode: Mode) -> diesel::QueryResult<Claim> {
+    conn.transaction(async |conn| {
+        statement("select pg_advisory_xact_lock($1, $2)")
+            .bind::<Integer, _>(LOCK_CLASS)
+            .bind::<Integer, _>(GATE)
+            .execute(conn)
+            .await?;
+        let others: Vec<Holder> = statement(
+            "select objid::int as number, pg_locks.pid, application_name, client_addr::text \
+             from pg_locks left join pg_stat_activity using (pid) \
+             where locktype = 'advisory' and granted and objsubid = 2 \
+             and pg_locks.database = (select oid from pg_database where datname = current_database()) \
+             and classid = $1::int::oid and objid <> all (array[$2, $3]::int[]::oid[]) \
+             order by pg_locks.pid",
+        )
+        .bind::<Integer, _>(LOCK_CLASS)
+        .bind::<Integer, _>(GATE)
+        .bind::<Integer, _>(mode.number())
+        .load(conn)
+        .await?;
+        if let [other, ..] = others.as_slice() {
+            return Ok(Claim::HeldBy(other.to_string()));
+        }
+        statement("select pg_advisory_lock_shared($1, $2)")
+            .bind::<Integer, _>(LOCK_CLASS)
+            .bind::<Integer, _>(mode.number())
+            .execute(conn)
+            .await?;
+        Ok(Claim::Held)
+    })
+    .await
+}
+
+/// A connection that holds a mode's lock.
+#[derive(QueryableByName)]
+struct Holder {
+    #[diesel(sql_type = Integer)]
+    number: i32,
+    #[diesel(sql_type = Integer)]
+    pid: i32,
+    #[diesel(sql_type = Nullable<Text>)]
+    application_name: Option<String>,
+    #[diesel(sql_type = Nullable<Text>)]
+    client_addr: Option<String>,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Mode::ALL
+            .into_iter()
+            .find(|mode| mode.number() == self.number)
+        {
+            Some(mode) => write!(f, "mode {mode}")?,
+            None => write!(f, "a mode this build does not know ({})", self.number)?,
+        }
+        write!(
+            f,
+            " is running: session {} of \"{}\" from {}",
+            self.pid,
+            self.application_name.as_deref().unwrap_or("unknown"),
+            self.client_addr.as_deref().unwrap_or("this machine"),
+        )
+    }
+}

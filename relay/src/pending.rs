@@ -1,0 +1,82 @@
+//! How much is waiting and since when: the gauges that matter.
+//!
+//! Apart from the relaying, on a connection of its own: they go on when that stands still.
+
+use std::time::Duration;
+
+use chassis::database::Pool;
+use chassis::telemetry::chain;
+use diesel::QueryableByName;
+use diesel::sql_types::{BigInt, Double};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use outbox::statement;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+/// Rows are counted up to this many, so that counting a backlog does not slow down its removal.
+pub const PENDING_ROWS_MAX: i64 = 10_000;
+
+/// How often to look.
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+
+/// What is waiting in the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, QueryableByName)]
+pub struct Pending {
+    /// Rows, up to [`PENDING_ROWS_MAX`].
+    #[diesel(sql_type = BigInt)]
+    pub rows: i64,
+    /// Seconds since the transaction of the oldest row began; zero if there is none.
+    #[diesel(sql_type = Double)]
+    pub oldest_age_seconds: f64,
+}
+
+/// Looks once.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn sample(conn: &mut AsyncPgConnection) -> diesel::QueryResult<Pending> {
+    statement(
+        "select count(*) as rows, \
+         coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0)::float8 as oldest_age_seconds \
+         from (select created_at from outbox order by seq limit $1) as oldest",
+    )
+    .bind::<BigInt, _>(PENDING_ROWS_MAX)
+    .get_result(conn)
+    .await
+}
+
+/// Keeps the gauges up to date until `stop`.
+///
+/// # Errors
+/// None: the signature is that of a service's task.
+pub async fn run(pool: Pool, stop: CancellationToken) -> anyhow::Result<()> {
+    metrics::describe_gauge!(
+        "outbox_oldest_unpublished_age_seconds",
+        metrics::Unit::Seconds,
+        "Age of the oldest event that is not known to be published"
+    );
+    metrics::describe_gauge!(
+        "outbox_pending_rows",
+        "Events that are not known to be published, counted up to 10000"
+    );
+    let mut tick = tokio::time::interval(SAMPLE_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(tick.tick()).await.is_some() {
+        let sampled = async {
+            let mut conn = pool.get().await?;
+            anyhow::Ok(sample(&mut conn).await?)
+        };
+        match stop.run_until_cancelled(sampled).await {
+            None => break,
+            Some(Ok(pending)) => {
+                let rows = u32::try_from(pending.rows).unwrap_or(u32::MAX);
+                metrics::gauge!("outbox_pending_rows").set(f64::from(rows));
+                metrics::gauge!("outbox_oldest_unpublished_age_seconds")
+                    .set(pending.oldest_age_seconds);
+            }
+            // The relaying says so when the database is away; a line a second more helps nobody.
+            Some(Err(error)) => debug!("sampling the outbox: {}", chain(&*error)),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,374 @@
+//! The poller: reads the rows of its shards, publishes them, deletes what was acknowledged.
+//!
+//! | step | what | lock | why here |
+//! | --- | --- | --- | --- |
+//! | 1 | `select` the first rows of each held shard, in `seq` order | shards, by the session | no cursor: a smaller `seq` may commit later |
+//! | 2 | publish, await every report | shards; no transaction is open | Kafka may take its time |
+//! | 3 | `delete` what was acknowledged | the rows | a crash before it publishes again, with the same ids |
+//!
+//! One connection does the locks, the reads and the deletes: when it is lost, so are the shards, and
+//! nothing goes on with shards that may be another's by now.
+
+mod blocked;
+pub mod shards;
+
+use std::time::{Duration, Instant};
+
+use chassis::telemetry::chain;
+use chassis::{Backoff, database};
+use diesel::prelude::*;
+use diesel::sql_types::{Array, BigInt, Integer, Text};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
+use futures_util::TryStreamExt as _;
+use outbox::schema::outbox as table;
+use outbox::statement;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use self::blocked::BlockedKeys;
+use crate::SERVICE;
+use crate::config::{Config, PollerConfig};
+use crate::event::Event;
+use crate::mode_lock::{self, Claim, Mode};
+use crate::progress::Progress;
+use crate::publisher::{self, Outcome, Publisher};
+
+/// How the session reads: by index whatever the statistics of a table that is empty at one moment and
+/// full at the next, and without planning anew. A delete that a crash of the server takes back is a
+/// redelivery, so its commit need not wait for the disk. A relay that dies in the middle of a statement
+/// is noticed, and its shards are freed, before that statement ends.
+const SESSION: &str = "set enable_seqscan = off; \
+     set enable_bitmapscan = off; \
+     set enable_sort = off; \
+     set jit = off; \
+     set plan_cache_mode = force_generic_plan; \
+     set synchronous_commit = off; \
+     set client_connection_check_interval = '1s';";
+
+/// How long the database may take to answer. More than its own `statement_timeout`: only a server
+/// that can't be reached is silent for longer.
+const DATABASE_SILENCE_MAX: Duration = Duration::from_secs(20);
+
+/// How long to wait before the next connection, or before the next try when Kafka took nothing.
+const RETRY: Backoff = Backoff {
+    first: Duration::from_millis(100),
+    max: Duration::from_secs(5),
+};
+
+/// How often to look whether another mode has ended.
+const MODE_LOCK_EVERY: Duration = Duration::from_secs(1);
+
+/// The first wait when there is nothing to do; doubles up to the configured maximum.
+const IDLE_WAIT_FIRST: Duration = Duration::from_millis(1);
+
+/// Why a poller can't go on with its connection.
+#[derive(Debug, thiserror::Error)]
+pub enum PollError {
+    /// There is none.
+    #[error("connecting to the database")]
+    Connect(#[from] ConnectionError),
+    /// The database refused.
+    #[error("{doing}")]
+    Database {
+        /// What was being done.
+        doing: &'static str,
+        /// Why it failed.
+        source: diesel::result::Error,
+    },
+    /// The database says nothing.
+    #[error("{doing}: the database did not answer for {DATABASE_SILENCE_MAX:?}")]
+    Silent {
+        /// What was being done.
+        doing: &'static str,
+    },
+}
+
+/// What one run did, in events.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Run {
+    /// Found in the outbox.
+    pub read: usize,
+    /// Acknowledged by Kafka.
+    pub published: usize,
+    /// Refused by Kafka for good.
+    pub refused: usize,
+    /// Gone from the outbox.
+    pub deleted: usize,
+}
+
+/// Relays until `stop`; whatever fails is tried again, with a new connection.
+///
+/// # Errors
+/// The settings do not make a producer.
+pub async fn run(
+    config: Config,
+    progress: Progress,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut publisher = Publisher::new(&config.kafka, &config.publisher)?;
+    let mut failures = 0;
+    let mut held_up_by = String::new();
+    while !stop.is_cancelled() {
+        let relayed = async {
+            let started = Poller::start(&config, &progress);
+            let Some(poller) = stop.run_until_cancelled(started).await else {
+                return Ok(());
+            };
+            let mut poller = poller?;
+            failures = 0;
+            held_up_by.clear();
+            poller.run(&mut publisher, &progress, &stop).await
+        };
+        if let Err(error) = relayed.await {
+            failures += 1;
+            let wait = RETRY.wait(failures);
+            let reason = chain(&error);
+            if reason == held_up_by {
+                debug!(?wait, "{reason}");
+            } else {
+                warn!("relaying is held up: {reason}");
+                progress.held_up(reason.clone());
+                held_up_by = reason;
+            }
+            stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+        }
+    }
+    Ok(())
+}
+
+/// A connection and the shards it holds.
+pub struct Poller {
+    conn: AsyncPgConnection,
+    session: i32,
+    shards: Vec<i32>,
+    rebalanced: Option<Instant>,
+    blocked: BlockedKeys,
+    config: PollerConfig,
+}
+
+impl Poller {
+    /// Connects, and waits until no other mode is running. May be dropped half-way.
+    ///
+    /// # Errors
+    /// Whatever the database says.
+    pub async fn start(config: &Config, progress: &Progress) -> Result<Self, PollError> {
+        let connected = answer("connecting to the database", async {
+            Ok(connect(&config.database.database_url).await)
+        });
+        let mut conn = connected.await??;
+        let mut waiting_for = None;
+        loop {
+            let claim = mode_lock::claim(&mut conn, Mode::Poller);
+            match answer("taking the mode's lock", claim).await? {
+                Claim::Held => break,
+                Claim::HeldBy(other) => {
+                    if waiting_for.as_ref() != Some(&other) {
+                        info!("mode {} waits: {other}", Mode::Poller);
+                        progress.held_up(format!("waiting: {other}"));
+                        waiting_for = Some(other);
+                    }
+                }
+            }
+            tokio::time::sleep(MODE_LOCK_EVERY).await;
+        }
+        let session = shards::session(&mut conn);
+        let session = answer("asking for the session's number", session).await?;
+        info!(session, "mode {} begins", Mode::Poller);
+        Ok(Self {
+            conn,
+            session,
+            shards: Vec::new(),
+            rebalanced: None,
+            blocked: BlockedKeys::default(),
+            config: config.poller.clone(),
+        })
+    }
+
+    /// Relays until `stop`.
+    ///
+    /// # Errors
+    /// The connection is not to be used further; nothing is in flight.
+    pub async fn run(
+        &mut self,
+        publisher: &mut Publisher,
+        progress: &Progress,
+        stop: &CancellationToken,
+    ) -> Result<(), PollError> {
+        let mut idle = IDLE_WAIT_FIRST;
+        let mut failures = 0;
+        while !stop.is_cancelled() {
+            let run = self.run_once(publisher, stop).await?;
+            let wait = if run.read == 0 {
+                progress.made();
+                failures = 0;
+                let wait = idle;
+                idle = (idle * 2).min(self.config.idle_wait_max());
+                wait
+            } else if run.published == 0 {
+                failures += 1;
+                RETRY.wait(failures)
+            } else {
+                progress.made();
+                idle = IDLE_WAIT_FIRST;
+                failures = 0;
+                continue;
+            };
+            stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+        }
+        // The next relay need not wait for the server to notice that the connection has ended.
+        let unlock = diesel::sql_query("select pg_advisory_unlock_all()");
+        answer("releasing the shards", unlock.execute(&mut self.conn)).await?;
+        Ok(())
+    }
+
+    /// Publishes the next events of the held shards, at most `rows_per_shard_max` each, and deletes
+    /// them; before that, if it is time, sees to a fair share of shards.
+    ///
+    /// Not to be dropped half-way: events would still be in flight.
+    ///
+    /// # Errors
+    /// The connection is not to be used further; nothing is in flight.
+    pub async fn run_once(
+        &mut self,
+        publisher: &mut Publisher,
+        stop: &CancellationToken,
+    ) -> Result<Run, PollError> {
+        self.rebalance().await?;
+        let events = self.read().await?;
+        let mut run = Run {
+            read: events.len(),
+            ..Run::default()
+        };
+        let mut published = Vec::with_capacity(events.len());
+        let (trials, events) = self.trials(events);
+        for batch in trials.chunks(1).chain([events.as_slice()]) {
+            let outcomes = publisher.publish(batch, stop).await;
+            for (event, outcome) in batch.iter().zip(outcomes) {
+                match outcome {
+                    Outcome::Published => {
+                        published.push(event.seq);
+                        self.blocked.published(event.key());
+                    }
+                    Outcome::Refused(_) => {
+                        run.refused += 1;
+                        self.blocked.refused(event.key(), Instant::now());
+                    }
+                    Outcome::Pending => {}
+                }
+            }
+        }
+        run.published = published.len();
+        run.deleted = self.delete(published).await?;
+        count("relay_published_total", run.published);
+        count("relay_refused_total", run.refused);
+        count("relay_deleted_total", run.deleted);
+        Ok(run)
+    }
+
+    /// Sees to a fair share of shards, if it is time.
+    async fn rebalance(&mut self) -> Result<(), PollError> {
+        let every = self.config.rebalance_every();
+        if self.rebalanced.is_some_and(|last| last.elapsed() < every) {
+            return Ok(());
+        }
+        let rebalanced = shards::rebalance(&mut self.conn, self.session);
+        let shards = answer("sharing the shards", rebalanced).await?;
+        if shards.len() != self.shards.len() {
+            info!(
+                shards = shards.len(),
+                before = self.shards.len(),
+                "shards held"
+            );
+        }
+        let held = u32::try_from(shards.len()).unwrap_or(u32::MAX);
+        metrics::gauge!("relay_shards_held").set(f64::from(held));
+        self.shards = shards;
+        self.rebalanced = Some(Instant::now());
+        Ok(())
+    }
+
+    /// The next events of each held shard, in `seq` order.
+    async fn read(&mut self) -> Result<Vec<Event>, PollError> {
+        if self.shards.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = statement(
+            "select next.* from unnest($1) as held (shard) \
+             cross join lateral ( \
+                 select seq, id, aggregatetype, aggregateid, type, source, specversion, contenttype, \
+                     traceparent, payload::text as payload \
+                 from outbox \
+                 where outbox.shard = held.shard and aggregateid <> all ($2) \
+                 order by seq limit $3 \
+             ) as next",
+        )
+        .bind::<Array<Integer>, _>(self.shards.clone())
+        .bind::<Array<Text>, _>(self.blocked.left_alone(Instant::now()))
+        .bind::<BigInt, _>(i64::from(self.config.rows_per_shard_max));
+        let conn = &mut self.conn;
+        let (mut events, full) = answer("reading the outbox", async {
+            let mut rows = rows.load_stream::<Event>(conn).await?;
+            let mut events = Vec::new();
+            let mut bytes = 0;
+            while let Some(event) = rows.try_next().await? {
+                bytes += event.bytes();
+                events.push(event);
+                if bytes > publisher::BYTES_MAX {
+                    return Ok((events, true));
+                }
+            }
+            Ok((events, false))
+        })
+        .await?;
+        if full {
+            // The shards that were left out come sooner the next time.
+            self.shards.rotate_left(1);
+        }
+        events.sort_unstable_by_key(|event| event.seq);
+        Ok(events)
+    }
+
+    /// Takes those events apart whose key's next one was refused before: that one is to be tried
+    /// alone, and those behind it wait until it is taken.
+    fn trials(&self, events: Vec<Event>) -> (Vec<Event>, Vec<Event>) {
+        let (mut trials, events): (Vec<_>, Vec<_>) = events
+            .into_iter()
+            .partition(|event| self.blocked.is_on_trial(event.key()));
+        let mut seen = std::collections::HashSet::new();
+        trials.retain(|event| seen.insert(event.aggregateid.clone()));
+        (trials, events)
+    }
+
+    async fn delete(&mut self, published: Vec<i64>) -> Result<usize, PollError> {
+        if published.is_empty() {
+            return Ok(0);
+        }
+        let rows = table::table.filter(table::seq.eq_any(published));
+        let deleted = diesel::delete(rows).execute(&mut self.conn);
+        answer("deleting what was published", deleted).await
+    }
+}
+
+async fn connect(url: &str) -> Result<AsyncPgConnection, ConnectionError> {
+    let mut conn = database::connect(url, SERVICE).await?;
+    conn.batch_execute(SESSION)
+        .await
+        .map_err(ConnectionError::CouldntSetupConfiguration)?;
+    Ok(conn)
+}
+
+/// Awaits the database, but not for ever.
+async fn answer<T>(
+    doing: &'static str,
+    answer: impl Future<Output = QueryResult<T>>,
+) -> Result<T, PollError> {
+    match tokio::time::timeout(DATABASE_SILENCE_MAX, answer).await {
+        Ok(answer) => answer.map_err(|source| PollError::Database { doing, source }),
+        Err(_) => Err(PollError::Silent { doing }),
+    }
+}
+
+fn count(name: &'static str, events: usize) {
+    metrics::counter!(name).increment(u64::try_from(events).unwrap_or(u64::MAX));
+}

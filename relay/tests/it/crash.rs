@@ -1,0 +1,109 @@
+//! Crashes and lost connections: published again, never lost.
+
+use diesel::prelude::*;
+use diesel::sql_types::{Bool, Integer};
+use diesel_async::{AsyncConnection as _, RunQueryDsl};
+use outbox::schema::outbox::dsl;
+use testkit::{TestDatabase, eventually};
+
+use crate::stage::{Stage, id};
+
+#[tokio::test]
+async fn a_crash_after_publish_repeats_the_event_with_the_same_id() {
+    let stage = Stage::set().await;
+    let committed = stage.commit(&["a"]).await;
+    let mut conn = stage.database.connect().await;
+    // The row can be read but not deleted: the relay stands between publish and delete.
+    conn.begin_test_transaction().await.unwrap();
+    let locked: Vec<i64> = dsl::outbox
+        .select(dsl::seq)
+        .for_update()
+        .load(&mut conn)
+        .await
+        .unwrap();
+    assert_eq!(locked.len(), 1);
+
+    let relay = stage.relay(&[]);
+    assert_eq!(id(&stage.topic.next().await), committed[0]);
+    relay.process.kill_9();
+    // Its delete would go through as soon as the row is free.
+    sessions_are_gone(&stage.database).await;
+    drop(conn);
+    assert_eq!(stage.pending().await, ["a"]);
+
+    let _relay = stage.relay(&[]);
+    assert_eq!(id(&stage.topic.next().await), committed[0]);
+    stage.pending_is(&[]).await;
+}
+
+#[tokio::test]
+async fn a_lost_database_connection_is_replaced() {
+    let stage = Stage::set().await;
+    let relay = stage.relay(&[]);
+    let first = stage.commit(&["a"]).await;
+    assert_eq!(id(&stage.topic.next().await), first[0]);
+
+    let ended: Vec<bool> = diesel::select(diesel::dsl::sql::<Bool>(
+        "pg_terminate_backend(pid) from pg_stat_activity \
+         where application_name = 'relay' and datname = current_database()",
+    ))
+    .load(&mut stage.database.connect().await)
+    .await
+    .unwrap();
+    assert!(!ended.is_empty());
+
+    let second = stage.commit(&["a"]).await;
+    assert_eq!(id(&stage.topic.next().await), second[0]);
+    stage.pending_is(&[]).await;
+    relay.is_ready().await;
+}
+
+#[tokio::test]
+async fn an_event_that_commits_late_is_not_skipped() {
+    let stage = Stage::set().await;
+    let _relay = stage.relay(&[]);
+    let mut late = stage.database.connect().await;
+    // Two keys of one shard: 'a' gets the smaller seq and commits after 'b' is published and gone.
+    let keys: Vec<String> = diesel::select(diesel::dsl::sql::<diesel::sql_types::Text>(
+        "key::text from generate_series(1, 1000) as key \
+         where hashtextextended(key::text, 0) & 63 = 7 limit 2",
+    ))
+    .load(&mut late)
+    .await
+    .unwrap();
+    late.begin_test_transaction().await.unwrap();
+    let event = crate::stage::event(&keys[0], serde_json::json!({}));
+    let late_id = event.id;
+    outbox::append(&mut late, vec![event]).await.unwrap();
+
+    let early = stage.commit(&[&keys[1]]).await;
+    assert_eq!(id(&stage.topic.next().await), early[0]);
+    stage.pending_is(&[]).await;
+
+    diesel::sql_query("commit")
+        .execute(&mut late)
+        .await
+        .unwrap();
+    assert_eq!(id(&stage.topic.next().await), late_id);
+    stage.pending_is(&[]).await;
+}
+
+/// Waits until no relay has a session in the database.
+async fn sessions_are_gone(database: &TestDatabase) {
+    let mut conn = database.connect().await;
+    eventually("the dead relay's sessions have ended", async || {
+        let sessions: Vec<i32> = diesel::select(diesel::dsl::sql::<Integer>(
+            "pid from pg_stat_activity \
+             where application_name = 'relay' and datname = current_database()",
+        ))
+        .load(&mut conn)
+        .await
+        .unwrap();
+        if sessions.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{sessions:?}"))
+        }
+    })
+    .await;
+}

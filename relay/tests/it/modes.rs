@@ -1,0 +1,89 @@
+//! One mode at a time, and only those that this build has.
+
+use std::process::{Command, Stdio};
+
+use diesel::sql_types::Integer;
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection as _};
+use relay::mode_lock::{Claim, LOCK_CLASS, Mode, claim};
+use testkit::eventually;
+
+use crate::stage::{Stage, id};
+
+#[test]
+fn a_mode_that_is_not_there_is_refused_with_a_list_of_those_that_are() {
+    for mode in ["cdc", "debezium", "pollar", ""] {
+        let ended = Command::new(env!("CARGO_BIN_EXE_relay"))
+            .env("RELAY_MODE", mode)
+            .env("DATABASE_URL", "postgres://127.0.0.1:1/none")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert_eq!(ended.status.code(), Some(2), "{mode}");
+        let error = String::from_utf8(ended.stderr).unwrap();
+        assert!(error.contains("--relay-mode"), "{mode}: {error}");
+        assert!(
+            error.contains("[possible values: poller]"),
+            "{mode}: {error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_relay_waits_while_another_mode_is_running_and_says_for_whom() {
+    let stage = Stage::set().await;
+    let mut other = stage.database.connect().await;
+    let lock = format!(
+        "set application_name = 'relay of old'; select pg_advisory_lock_shared({LOCK_CLASS}, 2)"
+    );
+    other.batch_execute(&lock).await.unwrap();
+    let session: i32 = diesel::select(diesel::dsl::sql::<Integer>("pg_backend_pid()"))
+        .get_result(&mut other)
+        .await
+        .unwrap();
+
+    let committed = stage.commit(&["a"]).await;
+    let relay = stage.relay(&[]);
+    let waiting = format!(
+        "waiting: mode cdc is running: session {session} of \"relay of old\" from 127.0.0.1"
+    );
+    relay.is_not_ready("progress", &waiting).await;
+    assert_eq!(stage.pending().await, ["a"]);
+
+    drop(other);
+    assert_eq!(id(&stage.topic.next().await), committed[0]);
+    relay.is_ready().await;
+}
+
+#[tokio::test]
+async fn modes_exclude_each_other_and_relays_of_one_mode_do_not() {
+    let stage = Stage::set().await;
+    let mut poller = stage.database.connect().await;
+    let mut second = stage.database.connect().await;
+    let mut cdc = stage.database.connect().await;
+    assert_eq!(claim(&mut poller, Mode::Poller).await, Ok(Claim::Held));
+    assert_eq!(claim(&mut second, Mode::Poller).await, Ok(Claim::Held));
+    for other in [Mode::Cdc, Mode::Debezium] {
+        let claimed = claim(&mut cdc, other).await.unwrap();
+        assert!(
+            matches!(&claimed, Claim::HeldBy(holder) if holder.starts_with("mode poller is running")),
+            "{claimed:?}"
+        );
+    }
+    drop((poller, second));
+    eventually("the lock is free", async || {
+        match claim(&mut cdc, Mode::Cdc).await.unwrap() {
+            Claim::Held => Ok(()),
+            Claim::HeldBy(holder) => Err(holder),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn other_databases_have_modes_of_their_own() {
+    let (one, other) = (Stage::set().await, Stage::set().await);
+    let mut poller = one.database.connect().await;
+    let mut cdc = other.database.connect().await;
+    assert_eq!(claim(&mut poller, Mode::Poller).await, Ok(Claim::Held));
+    assert_eq!(claim(&mut cdc, Mode::Cdc).await, Ok(Claim::Held));
+}

@@ -1,0 +1,112 @@
+//! The broker is away: rows wait, nothing is lost, order is kept.
+
+use std::time::Duration;
+
+use chassis::consumer::Record;
+use outbox::NewEvent;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use serde_json::json;
+use testkit::{TopicReader, kafka_brokers};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::stage::{Stage, append_all, event, free_address, id};
+
+#[tokio::test]
+async fn events_wait_for_a_broker_that_is_not_there_yet() {
+    let stage = Stage::set().await;
+    let address = free_address();
+    let relay = stage.relay(&[("KAFKA_BROKERS", &address)]);
+    let committed = stage.commit(&["a", "b"]).await;
+    relay.is_not_ready("kafka", "no Kafka broker answers").await;
+    assert_eq!(stage.pending().await, ["a", "b"]);
+
+    let mut proxy = JoinSet::new();
+    proxy.spawn(forward(TcpListener::bind(&address).await.unwrap()));
+    let mut published: Vec<_> = stage.topic.take(2).await.iter().map(id).collect();
+    published.sort();
+    assert_eq!(published, committed);
+    stage.pending_is(&[]).await;
+    relay.is_ready().await;
+}
+
+/// A broker that can be stopped in the middle: the real one can't, other tests are using it.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_wait_while_the_broker_is_down_and_go_on_in_order_when_it_is_back() {
+    let stage = Stage::set().await;
+    let broker: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
+    let topic = format!("{}wallet.events", stage.prefix);
+    broker.create_topic(&topic, 1, 1).unwrap();
+    let relay = stage.relay(&[("KAFKA_BROKERS", &broker.bootstrap_servers())]);
+    let mut committed = stage.commit(&["a"]).await;
+    stage.pending_is(&[]).await;
+    relay.is_ready().await;
+
+    broker.broker_down(1).unwrap();
+    relay.is_not_ready("kafka", "no Kafka broker answers").await;
+    for _ in 0..3 {
+        committed.extend(stage.commit(&["a"; 100]).await);
+    }
+    relay
+        .is_not_ready("progress", "none was published for")
+        .await;
+    assert_eq!(stage.pending().await.len(), 300);
+
+    broker.broker_up(1).unwrap();
+    stage.pending_is(&[]).await;
+    relay.is_ready().await;
+    let records = read(&broker.bootstrap_servers(), &topic, committed.len());
+    assert_eq!(records.iter().map(id).collect::<Vec<_>>(), committed);
+}
+
+#[tokio::test]
+async fn events_of_a_topic_that_is_not_there_wait_for_it_and_others_go_on() {
+    let stage = Stage::set().await;
+    let bill = NewEvent {
+        aggregate_type: "bill",
+        ..event("a", json!({}))
+    };
+    let expected = bill.id;
+    append_all(&mut stage.database.connect().await, vec![bill]).await;
+    let _relay = stage.relay(&[]);
+    let committed = stage.commit(&["b"]).await;
+    assert_eq!(id(&stage.topic.next().await), committed[0]);
+    stage.pending_is(&["a"]).await;
+
+    let bills = TopicReader::create(&format!("{}bill.events", stage.prefix), 1).await;
+    assert_eq!(id(&bills.next().await), expected);
+    stage.pending_is(&[]).await;
+}
+
+/// Passes connections on to the real broker.
+async fn forward(listener: TcpListener) {
+    let mut connections = JoinSet::new();
+    loop {
+        let (mut client, _) = listener.accept().await.unwrap();
+        connections.spawn(async move {
+            let mut broker = TcpStream::connect(kafka_brokers()).await.unwrap();
+            tokio::io::copy_bidirectional(&mut client, &mut broker).await
+        });
+    }
+}
+
+/// The first `count` records of partition 0 of `topic`.
+fn read(brokers: &str, topic: &str, count: usize) -> Vec<Record> {
+    let consumer: BaseConsumer = chassis::kafka::client(brokers, "test")
+        .set("group.id", "reads-without-a-group")
+        .create()
+        .unwrap();
+    let mut assignment = rdkafka::TopicPartitionList::new();
+    assignment
+        .add_partition_offset(topic, 0, rdkafka::Offset::Beginning)
+        .unwrap();
+    consumer.assign(&assignment).unwrap();
+    (0..count)
+        .map(|_| {
+            let message = consumer.poll(Duration::from_secs(30)).unwrap().unwrap();
+            Record::from(&message)
+        })
+        .collect()
+}

@@ -1,0 +1,151 @@
+//! What is published: topic, key, headers and bytes.
+
+use std::fmt::Write as _;
+
+use chassis::consumer::Record;
+use diesel::prelude::*;
+use diesel::sql_types::Text;
+use diesel_async::RunQueryDsl;
+use events::header;
+use outbox::NewEvent;
+use outbox::schema::outbox::dsl;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::stage::{Stage, append_all, event, id, key};
+
+#[tokio::test]
+async fn a_message_is_the_row_byte_for_byte() {
+    let stage = Stage::set().await;
+    let mut conn = stage.database.connect().await;
+    // jsonb's own text is not serde_json's: other spaces, another order of keys.
+    let payload = serde_json::from_str(r#"{"b":"ß \"1\"","amount":1.1,"a":[1e3,null],"z":{}}"#);
+    let mut event = event("wallet-1", payload.unwrap());
+    event.id = Uuid::from_u128(0x018f_0000_0000_7000_8000_0000_0000_0001);
+    append_all(&mut conn, vec![event]).await;
+    let stored: String = dsl::outbox
+        .select(diesel::dsl::sql::<Text>("payload::text"))
+        .get_result(&mut conn)
+        .await
+        .unwrap();
+
+    let _relay = stage.relay(&[]);
+    let record = stage.topic.next().await;
+
+    assert_eq!(record.payload.as_deref(), Some(stored.as_bytes()));
+    assert_eq!(record.topic, format!("{}wallet.events", stage.prefix));
+    insta::assert_snapshot!(message(&record), @r#"
+    key: wallet-1
+    ce_id: 018f0000-0000-7000-8000-000000000001
+    ce_type: BillPaymentRequested
+    ce_source: wallet-api
+    ce_specversion: 1.0
+    content-type: application/json
+    traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+
+    {"a": [1000.0, null], "b": "ß \"1\"", "z": {}, "amount": 1.1}
+    "#);
+    stage.pending_is(&[]).await;
+}
+
+#[tokio::test]
+async fn header_names_are_those_of_the_contract() {
+    let stage = Stage::set().await;
+    stage.commit(&["a"]).await;
+    let _relay = stage.relay(&[]);
+    let record = stage.topic.next().await;
+    let names: Vec<&str> = record
+        .headers
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let contract = [
+        header::ID,
+        header::TYPE,
+        header::SOURCE,
+        header::SPECVERSION,
+        header::CONTENT_TYPE,
+        header::TRACEPARENT,
+    ];
+    assert_eq!(names, contract);
+}
+
+#[tokio::test]
+async fn events_of_a_key_are_published_once_each_and_in_order() {
+    let stage = Stage::set().await;
+    let names: Vec<String> = (0..30).map(|number| format!("wallet-{number}")).collect();
+    // More of each than a relay takes at once.
+    let interleaved: Vec<&str> = names
+        .iter()
+        .cycle()
+        .take(30 * 40)
+        .map(String::as_str)
+        .collect();
+    let committed = stage.commit(&interleaved).await;
+
+    let _relay = stage.relay(&[("ROWS_PER_SHARD_MAX", "7")]);
+    let records = stage.topic.take(committed.len()).await;
+    stage.pending_is(&[]).await;
+
+    for name in &names {
+        let published: Vec<Uuid> = records
+            .iter()
+            .filter(|record| key(record) == name)
+            .map(id)
+            .collect();
+        let expected: Vec<Uuid> = interleaved
+            .iter()
+            .zip(&committed)
+            .filter(|(key, _)| *key == name)
+            .map(|(_, id)| *id)
+            .collect();
+        assert_eq!(published, expected, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_gauges_tell_how_much_is_waiting_and_since_when() {
+    let stage = Stage::set().await;
+    let mut conn = stage.database.connect().await;
+    // Nobody listens there: nothing is published.
+    let relay = stage.relay(&[("KAFKA_BROKERS", "127.0.0.1:1")]);
+    relay.measures("outbox_pending_rows 0").await;
+    relay
+        .measures("outbox_oldest_unpublished_age_seconds 0")
+        .await;
+    stage.commit(&["a", "b", "c"]).await;
+    diesel::update(dsl::outbox)
+        .set(dsl::created_at.eq(diesel::dsl::sql("now() - interval '1 hour'")))
+        .execute(&mut conn)
+        .await
+        .unwrap();
+    relay.measures("outbox_pending_rows 3").await;
+    let pending = relay::pending::sample(&mut conn).await.unwrap();
+    assert_eq!(pending.rows, 3);
+    assert!((3_600.0..3_700.0).contains(&pending.oldest_age_seconds));
+}
+
+/// All that a consumer sees of a message, but for its place in the topic.
+fn message(record: &Record) -> String {
+    let mut text = format!("key: {}\n", key(record));
+    for (name, value) in &record.headers {
+        writeln!(text, "{name}: {value}").unwrap();
+    }
+    let payload = record.payload.as_ref().unwrap();
+    text + "\n" + std::str::from_utf8(payload).unwrap()
+}
+
+#[tokio::test]
+async fn the_topic_follows_the_kind_of_aggregate() {
+    let stage = Stage::set().await;
+    let bills = format!("{}bill.events", stage.prefix);
+    let bills = testkit::TopicReader::create(&bills, 2).await;
+    let bill = NewEvent {
+        aggregate_type: "bill",
+        ..event("a", json!({}))
+    };
+    let expected = bill.id;
+    append_all(&mut stage.database.connect().await, vec![bill]).await;
+    let _relay = stage.relay(&[]);
+    assert_eq!(id(&bills.next().await), expected);
+}

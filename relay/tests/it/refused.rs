@@ -1,0 +1,98 @@
+//! Messages that Kafka refuses for good: their key waits, the others go on.
+
+use std::collections::HashSet;
+
+use chassis::consumer::Record;
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+use outbox::NewEvent;
+use outbox::schema::outbox::dsl;
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+use serde_json::json;
+use testkit::kafka_brokers;
+use uuid::Uuid;
+
+use crate::stage::{Stage, append_all, event, id, key, keys};
+
+#[tokio::test]
+async fn an_event_above_the_producers_limit_holds_up_its_key_only() {
+    let stage = Stage::set().await;
+    let _relay = stage.relay(&[("MESSAGE_BYTES_MAX", "2000")]);
+    let events = vec![
+        event("a", json!({})),
+        large("a", 3_000),
+        event("b", json!({})),
+        event("a", json!({})),
+        event("b", json!({})),
+    ];
+    let (refused, behind) = (events[1].id, events[3].id);
+    let mut conn = stage.database.connect().await;
+    append_all(&mut conn, events).await;
+
+    let records = stage.topic.take(3).await;
+    stage.pending_is(&["a", "a"]).await;
+    let mut published = keys(&records);
+    published.sort_unstable();
+    assert_eq!(published, ["a", "b", "b"]);
+
+    // The operator gives it up.
+    let gone = diesel::delete(dsl::outbox.filter(dsl::id.eq(refused)));
+    assert_eq!(gone.execute(&mut conn).await, Ok(1));
+    assert_eq!(id(&stage.topic.next().await), behind);
+    stage.pending_is(&[]).await;
+}
+
+#[tokio::test]
+async fn an_event_that_the_broker_refuses_holds_up_its_key_only_and_is_not_overtaken() {
+    let stage = Stage::set().await;
+    limit_messages(&stage, 5_000).await;
+    let mut events = vec![event("a", json!({})), large("a", 20_000)];
+    events.extend((0..200).map(|_| large("a", 1_000)));
+    for number in 0..200 {
+        events.push(large(&format!("b{number}"), 1_000));
+    }
+    let committed: Vec<Uuid> = events.iter().map(|event| event.id).collect();
+    let _relay = stage.relay(&[]);
+    append_all(&mut stage.database.connect().await, events).await;
+
+    // All but the refused one and those behind it.
+    stage.pending_is(&["a"; 201]).await;
+    let mut records = stage.topic.take(201).await;
+    assert_eq!(of_key(&records, "a"), committed[..1]);
+
+    limit_messages(&stage, 100_000).await;
+    stage.pending_is(&[]).await;
+    while records.iter().map(id).collect::<HashSet<_>>().len() < committed.len() {
+        records.push(stage.topic.next().await);
+    }
+    assert_eq!(of_key(&records, "a"), committed[..202]);
+}
+
+/// An event whose message has more than `bytes` bytes, however it is compressed.
+fn large(key: &str, bytes: usize) -> NewEvent {
+    let noise: String = (0..bytes / 16)
+        .map(|_| Uuid::now_v7().simple().to_string())
+        .collect();
+    event(key, json!({ "noise": noise }))
+}
+
+/// Ids of the records of `key`, when first seen.
+fn of_key(records: &[Record], wanted: &str) -> Vec<Uuid> {
+    let mut known = HashSet::new();
+    let of_key = records.iter().filter(|record| key(record) == wanted);
+    of_key.map(id).filter(|id| known.insert(*id)).collect()
+}
+
+/// Sets the largest batch of messages that the broker takes.
+async fn limit_messages(stage: &Stage, bytes: u32) {
+    let admin: AdminClient<DefaultClientContext> = chassis::kafka::client(&kafka_brokers(), "test")
+        .create()
+        .unwrap();
+    let topic = format!("{}wallet.events", stage.prefix);
+    let bytes = bytes.to_string();
+    let change =
+        AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", &bytes);
+    let changed = admin.alter_configs(&[change], &AdminOptions::new()).await;
+    assert!(changed.unwrap()[0].is_ok());
+}

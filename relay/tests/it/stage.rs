@@ -1,0 +1,193 @@
+//! An outbox and topics of a test's own, and relays for them.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use chassis::consumer::Record;
+use diesel::prelude::*;
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
+use outbox::schema::outbox::dsl;
+use outbox::{NewEvent, append};
+use serde_json::{Value, json};
+use testkit::{Process, TestDatabase, TopicReader, eventually, kafka_brokers, unique_prefix};
+use uuid::Uuid;
+
+pub(crate) const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+/// An outbox whose events go to one topic of eight partitions.
+pub(crate) struct Stage {
+    pub(crate) database: TestDatabase,
+    pub(crate) prefix: String,
+    pub(crate) topic: TopicReader,
+}
+
+impl Stage {
+    pub(crate) async fn set() -> Self {
+        let prefix = unique_prefix();
+        Self {
+            database: TestDatabase::create("outbox", vec![outbox::MIGRATIONS]).await,
+            topic: TopicReader::create(&format!("{prefix}wallet.events"), 8).await,
+            prefix,
+        }
+    }
+
+    /// A relay that looks around often; `settings` override its own.
+    pub(crate) fn relay(&self, settings: &[(&str, &str)]) -> Relay {
+        let address = free_address();
+        let brokers = kafka_brokers();
+        let mut environment = vec![
+            ("DATABASE_URL", self.database.url()),
+            ("KAFKA_BROKERS", &brokers),
+            ("TOPIC_PREFIX", &self.prefix),
+            ("LISTEN", &address),
+            ("REBALANCE_EVERY_MS", "50"),
+            ("LOG", "error"),
+        ];
+        environment.extend_from_slice(settings);
+        Relay {
+            process: Process::start("relay", &environment),
+            address,
+            client: reqwest::Client::builder()
+                .timeout(Duration::from_secs(5))
+                .build()
+                .unwrap(),
+        }
+    }
+
+    /// Commits one event of each of `keys`, in their order; answers their ids.
+    pub(crate) async fn commit(&self, keys: &[&str]) -> Vec<Uuid> {
+        let events: Vec<NewEvent> = keys.iter().map(|key| event(key, json!({}))).collect();
+        let ids = events.iter().map(|event| event.id).collect();
+        append_all(&mut self.database.connect().await, events).await;
+        ids
+    }
+
+    /// Keys of the events in the outbox, in `seq` order.
+    pub(crate) async fn pending(&self) -> Vec<String> {
+        dsl::outbox
+            .order(dsl::seq)
+            .select(dsl::aggregateid)
+            .load(&mut self.database.connect().await)
+            .await
+            .unwrap()
+    }
+
+    /// Waits until the outbox holds events of exactly these keys.
+    pub(crate) async fn pending_is(&self, keys: &[&str]) {
+        eventually(&format!("the outbox holds {keys:?}"), async || {
+            let pending = self.pending().await;
+            if pending == keys {
+                Ok(())
+            } else {
+                Err(format!("{} events: {pending:.100?}", pending.len()))
+            }
+        })
+        .await;
+    }
+}
+
+/// A relay process.
+pub(crate) struct Relay {
+    pub(crate) process: Process,
+    address: String,
+    client: reqwest::Client,
+}
+
+impl Relay {
+    /// Waits until `/readyz` succeeds.
+    pub(crate) async fn is_ready(&self) {
+        eventually("the relay is ready", async || {
+            match self.readiness().await? {
+                (true, _) => Ok(()),
+                (false, checks) => Err(checks.to_string()),
+            }
+        })
+        .await;
+    }
+
+    /// Waits until `/readyz` fails and its check `name` says `text`.
+    pub(crate) async fn is_not_ready(&self, name: &str, text: &str) {
+        eventually(&format!("{name} is not ready: {text}"), async || {
+            let (ready, checks) = self.readiness().await?;
+            match checks[name].as_str() {
+                Some(check) if !ready && check.contains(text) => Ok(()),
+                _ => Err(checks.to_string()),
+            }
+        })
+        .await;
+    }
+
+    /// Waits until `/metrics` has the line `line`.
+    pub(crate) async fn measures(&self, line: &str) {
+        eventually(&format!("/metrics says {line}"), async || {
+            let metrics = self.get("metrics").await?.1;
+            if metrics.lines().any(|measured| measured == line) {
+                Ok(())
+            } else {
+                Err(metrics)
+            }
+        })
+        .await;
+    }
+
+    async fn readiness(&self) -> Result<(bool, Value), String> {
+        let (ready, body) = self.get("readyz").await?;
+        let body: Value = serde_json::from_str(&body).map_err(|error| error.to_string())?;
+        Ok((ready, body["checks"].clone()))
+    }
+
+    async fn get(&self, path: &str) -> Result<(bool, String), String> {
+        let url = format!("http://{}/{path}", self.address);
+        let answer = self.client.get(url).send().await;
+        let answer = answer.map_err(|error| error.to_string())?;
+        let succeeded = answer.status().is_success();
+        let body = answer.text().await.map_err(|error| error.to_string())?;
+        Ok((succeeded, body))
+    }
+}
+
+/// An event of `key` with that payload.
+pub(crate) fn event(key: &str, payload: Value) -> NewEvent {
+    NewEvent {
+        id: Uuid::now_v7(),
+        aggregate_type: "wallet",
+        aggregate_id: key.to_owned(),
+        event_type: "BillPaymentRequested",
+        source: "wallet-api",
+        traceparent: TRACEPARENT.to_owned(),
+        payload,
+    }
+}
+
+/// Appends `events` in one transaction.
+pub(crate) async fn append_all(conn: &mut AsyncPgConnection, events: Vec<NewEvent>) {
+    conn.transaction(async |conn| append(conn, events).await)
+        .await
+        .unwrap();
+}
+
+/// The keys of `records`, in order.
+pub(crate) fn keys(records: &[Record]) -> Vec<&str> {
+    records.iter().map(key).collect()
+}
+
+/// The key of `record`.
+pub(crate) fn key(record: &Record) -> &str {
+    std::str::from_utf8(record.key.as_ref().unwrap()).unwrap()
+}
+
+/// The event id of `record`.
+pub(crate) fn id(record: &Record) -> Uuid {
+    record.header("ce_id").unwrap().parse().unwrap()
+}
+
+/// The payload of `record`.
+pub(crate) fn payload(record: &Record) -> Value {
+    serde_json::from_slice(record.payload.as_ref().unwrap()).unwrap()
+}
+
+/// An address that was free a moment ago.
+pub(crate) fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
