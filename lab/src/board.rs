@@ -1,0 +1,281 @@
+//! What has become of each part: shown on the terminal, over HTTP, in `processes.json` and in `stack.json`.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::home::{self, Home};
+use crate::part::Part;
+use crate::process::Identity;
+use crate::register::{Record, Register};
+use crate::stack::Stack;
+use crate::terminal::{self, human};
+
+/// What a part does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Its process runs and is not ready yet.
+    Starting,
+    /// It works.
+    Ready,
+    /// It died, so, and will be started again.
+    Restarting(String),
+    /// It was asked to end.
+    Stopping,
+    /// It has ended, or has died before it ever was ready.
+    Stopped,
+    /// Not a process of ours, with what it is instead.
+    NotOurs(&'static str),
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Restarting(_) => "restarting",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::NotOurs(what) => what,
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Status {
+    name: String,
+    address: String,
+    state: State,
+    since: Instant,
+    restarts: u32,
+    process: Option<Record>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    home: Home,
+    register: Register,
+    parts: Vec<Status>,
+    stack: Option<Stack>,
+}
+
+/// The states of all parts, shared by whoever changes or shows them.
+#[derive(Debug, Clone)]
+pub(crate) struct Board {
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl Board {
+    /// An empty board, and an empty register in `home`. `lab` is where this process answers, if it does.
+    ///
+    /// # Errors
+    /// The register can't be written.
+    pub(crate) fn new(home: Home, lab: Option<String>) -> anyhow::Result<Self> {
+        let register = Register::new(lab)?;
+        register.save(&home)?;
+        let inner = Inner {
+            home,
+            register,
+            parts: Vec::new(),
+            stack: None,
+        };
+        Ok(Self {
+            inner: Arc::new(Mutex::new(inner)),
+        })
+    }
+
+    /// A part that is used and is not a process of ours.
+    pub(crate) async fn not_ours(&self, name: &str, address: &str, what: &'static str) {
+        let mut inner = self.inner.lock().await;
+        inner.part(name, address).state = State::NotOurs(what);
+        terminal::part(name, format_args!("{what:<10} {address}"));
+    }
+
+    /// Gives parts their places in the table before they are started, all at once.
+    pub(crate) async fn announce(&self, parts: &[Part]) {
+        let mut inner = self.inner.lock().await;
+        for part in parts {
+            inner.part(&part.name, &part.address).set(State::Starting);
+        }
+    }
+
+    /// A part has a process now. When this returns, a later command can find it.
+    pub(crate) async fn started(&self, part: &Part, process: Identity) {
+        let mut inner = self.inner.lock().await;
+        let status = inner.part(&part.name, &part.address);
+        status.set(State::Starting);
+        status.process = Some(Record {
+            name: part.name.clone(),
+            tier: part.tier,
+            process,
+        });
+        inner.save();
+    }
+
+    /// A part works, `took` after it was started.
+    pub(crate) async fn ready(&self, part: &Part, took: Duration) {
+        let mut inner = self.inner.lock().await;
+        let status = inner.part(&part.name, &part.address);
+        status.set(State::Ready);
+        let took = human(took);
+        terminal::part(
+            &part.name,
+            format_args!("{:<10} {}  {took}", "ready", part.address),
+        );
+    }
+
+    /// A part has died and will be started again after `wait`.
+    pub(crate) async fn died(&self, part: &Part, how: &str, wait: Duration) {
+        let mut inner = self.inner.lock().await;
+        let status = inner.part(&part.name, &part.address);
+        status.set(State::Restarting(how.to_owned()));
+        status.restarts += 1;
+        status.process = None;
+        terminal::line(format_args!(
+            "  {} {how}; restarting in {}",
+            part.name,
+            human(wait)
+        ));
+        inner.save();
+    }
+
+    /// A part is asked to end.
+    pub(crate) async fn stopping(&self, part: &Part) {
+        let mut inner = self.inner.lock().await;
+        inner.part(&part.name, &part.address).set(State::Stopping);
+    }
+
+    /// A part has ended and stays so.
+    pub(crate) async fn stopped(&self, part: &Part, remark: &str) {
+        let mut inner = self.inner.lock().await;
+        let status = inner.part(&part.name, &part.address);
+        status.set(State::Stopped);
+        status.process = None;
+        terminal::part(&part.name, format_args!("stopped{remark}"));
+        inner.save();
+    }
+
+    /// Writes `stack.json`, and again whenever a process changes.
+    pub(crate) async fn publish(&self, stack: Stack) {
+        let mut inner = self.inner.lock().await;
+        inner.stack = Some(stack);
+        inner.save();
+    }
+
+    /// `stack.json`, once there is one.
+    pub(crate) async fn stack(&self) -> Option<String> {
+        let inner = self.inner.lock().await;
+        inner
+            .stack
+            .as_ref()
+            .map(|stack| inner.with_pids(stack).to_json())
+    }
+
+    /// The names of the parts that do not work just now; all of them, so to say, before all are started.
+    ///
+    /// # Errors
+    /// That is the answer.
+    pub(crate) async fn check(&self) -> anyhow::Result<()> {
+        let inner = self.inner.lock().await;
+        anyhow::ensure!(inner.stack.is_some(), "the system is starting");
+        let down: Vec<&str> = inner
+            .parts
+            .iter()
+            .filter(|part| !matches!(part.state, State::Ready | State::NotOurs(_)))
+            .map(|part| part.name.as_str())
+            .collect();
+        anyhow::ensure!(down.is_empty(), "not ready: {}", down.join(", "));
+        Ok(())
+    }
+
+    /// A table of all parts, for people.
+    pub(crate) async fn page(&self) -> String {
+        let inner = self.inner.lock().await;
+        page(&inner)
+    }
+}
+
+fn page(inner: &MutexGuard<'_, Inner>) -> String {
+    let mut text = format!(
+        "{:<16} {:<11} {:>7} {:>11} {:>8}  {}\n",
+        "part", "state", "pid", "since", "restarts", "address"
+    );
+    for part in &inner.parts {
+        let pid = part
+            .process
+            .as_ref()
+            .map_or_else(|| "-".to_owned(), |record| record.process.pid.to_string());
+        let why = match &part.state {
+            State::Restarting(how) => format!("  ({how})"),
+            _ => String::new(),
+        };
+        text.push_str(&format!(
+            "{:<16} {:<11} {pid:>7} {:>11} {:>8}  {}{why}\n",
+            part.name,
+            part.state.to_string(),
+            human(part.since.elapsed()),
+            part.restarts,
+            part.address,
+        ));
+    }
+    text
+}
+
+impl Status {
+    fn set(&mut self, state: State) {
+        self.state = state;
+        self.since = Instant::now();
+    }
+}
+
+impl Inner {
+    /// The status of a part; parts stay in the order in which they first appeared.
+    fn part(&mut self, name: &str, address: &str) -> &mut Status {
+        let place = self.parts.iter().position(|part| part.name == name);
+        let place = place.unwrap_or_else(|| {
+            self.parts.push(Status {
+                name: name.to_owned(),
+                address: address.to_owned(),
+                state: State::Starting,
+                since: Instant::now(),
+                restarts: 0,
+                process: None,
+            });
+            self.parts.len() - 1
+        });
+        self.parts.get_mut(place).expect("found or just pushed")
+    }
+
+    fn with_pids(&self, stack: &Stack) -> Stack {
+        let mut stack = stack.clone();
+        let running = self.parts.iter().filter_map(|part| part.process.as_ref());
+        stack.pids = running
+            .map(|record| (record.name.clone(), record.process.pid))
+            .chain([("lab".to_owned(), self.register.supervisor.pid)])
+            .collect();
+        stack
+    }
+
+    /// Writes both files. A disk that is full must not bring the system down, so this only complains.
+    fn save(&mut self) {
+        self.register.parts = self
+            .parts
+            .iter()
+            .filter_map(|part| part.process.clone())
+            .collect();
+        let saved = self
+            .register
+            .save(&self.home)
+            .and_then(|()| match &self.stack {
+                Some(stack) => {
+                    home::write_atomically(&self.home.stack(), &self.with_pids(stack).to_json())
+                }
+                None => Ok(()),
+            });
+        if let Err(error) = saved {
+            terminal::error(&error);
+        }
+    }
+}

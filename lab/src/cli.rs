@@ -1,0 +1,70 @@
+//! The commands.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::config::Settings;
+use crate::home::Home;
+use crate::{detach, down, services, status, terminal, up};
+
+/// Runs the whole system on this machine: PostgreSQL, Kafka and every service
+#[derive(Debug, clap::Parser)]
+#[command(name = "lab", after_help = AFTER_HELP)]
+pub struct Cli {
+    /// Where data, logs and notes are kept
+    #[arg(long, env = "LAB_DIR", default_value = ".dev", global = true)]
+    dir: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "The services inherit the environment: LOG=debug ./dev up, \
+    RELAY_MODE=poller ./dev up, and so on for every variable of their own --help.";
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Starts everything, shows one payment, and runs until Ctrl-C
+    Up(Box<Up>),
+    /// Stops everything that `up` started, also what a killed `up` has left behind
+    Down,
+    /// Shows each part and its state; exit code 0 when all are ready
+    Status,
+    /// Runs a command with a PostgreSQL and a Kafka of its own, fresh, and removes them afterwards
+    ///
+    /// The command finds them in `TEST_DATABASE_URL` and `TEST_KAFKA_BROKERS`. A variable that is set already
+    /// is used as it is, and that server is not started.
+    Services(services::Services),
+}
+
+#[derive(Debug, clap::Args)]
+struct Up {
+    /// Return when the system is ready, and leave it running: `down` stops it
+    #[arg(long)]
+    detach: bool,
+    /// Set by `--detach` for the process that stays
+    #[arg(long, hide = true)]
+    detached: bool,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Runs the command and tells how it ended; what went wrong has then been printed.
+pub async fn run(cli: Cli) -> ExitCode {
+    let outcome = match Home::new(&cli.dir) {
+        Ok(home) => match cli.command {
+            Command::Up(up) if up.detached => {
+                up::run(&home, &up.settings, up::Mode::Detached).await
+            }
+            Command::Up(up) if up.detach => detach::run(&home).await,
+            Command::Up(up) => up::run(&home, &up.settings, up::Mode::Foreground).await,
+            Command::Down => down::run(&home).await,
+            Command::Status => status::run(&home).await,
+            Command::Services(services) => services::run(&home, services).await,
+        },
+        Err(error) => Err(error),
+    };
+    outcome.unwrap_or_else(|error| {
+        terminal::error(&error);
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,88 @@
+//! `lab up --detach`: the process that stays, and the one that watches it until the system is ready.
+
+use std::process::{ExitCode, Stdio};
+
+use anyhow::Context as _;
+use nix::sys::signal::Signal;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::net::unix::pipe;
+use tokio::process::Command;
+
+use crate::home::Home;
+use crate::log_file::LogFile;
+use crate::process::Identity;
+use crate::register::Register;
+use crate::stop_signal::StopSignal;
+use crate::terminal;
+
+/// Starts this command again as a process that stays, shows what it says until it lets go of the terminal,
+/// and returns: success if the system is then running. Ctrl-C before stops it.
+///
+/// # Errors
+/// The process can't be started or watched.
+pub(crate) async fn run(home: &Home) -> anyhow::Result<ExitCode> {
+    let mut stop = StopSignal::catch()?;
+    let (said, say) = std::io::pipe().context("making a pipe")?;
+    let mut child = {
+        // The command holds the pipe's other end: it must be gone before the end of what is said can be seen.
+        let mut command =
+            Command::new(std::env::current_exe().context("finding the lab's own program")?);
+        command
+            .args(std::env::args_os().skip(1))
+            .arg("--detached")
+            .stdin(Stdio::null())
+            .stdout(say.try_clone().context("sharing a pipe")?)
+            .stderr(say);
+        command.spawn().context("starting the process that stays")?
+    };
+    let process = child
+        .id()
+        .and_then(|pid| Identity::of(pid.try_into().ok()?));
+
+    let said = pipe::Receiver::from_owned_fd(said.into()).context("reading from a pipe")?;
+    let mut said = BufReader::new(said).lines();
+    loop {
+        tokio::select! {
+            line = said.next_line() => match line.context("reading from the process that stays")? {
+                Some(line) => terminal::line(line),
+                None => break,
+            },
+            _signal = stop.recv() => if let Some(process) = process {
+                process.signal(Signal::SIGTERM);
+            },
+        }
+    }
+
+    let running = Register::load(home)?.map(|register| register.supervisor);
+    if process.is_some() && running == process && home.stack().exists() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let exit = child
+        .wait()
+        .await
+        .context("waiting for the process that stays")?;
+    Ok(if exit.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Makes this process independent of the terminal: closing it, or Ctrl-C in it, no longer reaches it.
+///
+/// # Errors
+/// The system does not allow it.
+pub(crate) fn leave_terminal() -> anyhow::Result<()> {
+    nix::unistd::setsid().context("leaving the terminal's session")?;
+    Ok(())
+}
+
+/// From now on, what this process says goes to a log; whoever watched sees the end.
+///
+/// # Errors
+/// The log can't be written.
+pub(crate) fn let_go(home: &Home) -> anyhow::Result<()> {
+    let log = LogFile::new(home.log("lab")).open()?;
+    nix::unistd::dup2_stdout(&log).context("redirecting the output")?;
+    nix::unistd::dup2_stderr(&log).context("redirecting the errors")
+}

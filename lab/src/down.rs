@@ -1,0 +1,52 @@
+//! `lab down`: stops the lab of this home, and whatever one that was killed has left.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::home::{self, Home};
+use crate::process::Ended;
+use crate::register::Register;
+use crate::{services, terminal};
+
+/// How long a lab has to stop all its parts: more than all tiers together may take.
+const STOP_WITHIN: Duration = Duration::from_secs(60);
+
+/// Stops everything; that nothing runs is a success too.
+///
+/// # Errors
+/// Another command is at work in this home.
+pub(crate) async fn run(home: &Home) -> anyhow::Result<ExitCode> {
+    let register = Register::load(home)?;
+    let mut stopped = false;
+    if let Some(lab) = register
+        .as_ref()
+        .map(|register| register.supervisor)
+        .filter(|lab| lab.is_alive())
+    {
+        terminal::line(format_args!("Stopping the lab (pid {}).", lab.pid));
+        stopped = true;
+        match lab.end(Signal::SIGTERM, STOP_WITHIN).await {
+            Ended::Asked => {}
+            Ended::Killed => terminal::line("It did not stop when asked, and was killed."),
+        }
+    }
+    let Some(_lock) = home.lock()? else {
+        anyhow::bail!("another command is starting or stopping the system here; try again");
+    };
+    // Still there only if the lab was killed.
+    if let Some(left) = Register::load(home)? {
+        left.stop_leftovers().await;
+        stopped = true;
+    }
+    home::remove(&home.stack())?;
+    home::remove(&home.processes())?;
+    services::clean_up(home).await?;
+    terminal::line(if stopped {
+        "Stopped."
+    } else {
+        "Nothing was running."
+    });
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,212 @@
+//! Processes of the operating system, told apart by pid and start time: a pid alone may belong to a
+//! stranger by the time it is signalled.
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+use crate::terminal;
+
+/// One process, for as long as the machine is up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    /// Its number.
+    pub pid: i32,
+    /// When it was started, in clock ticks since the machine was: field 22 of `/proc/<pid>/stat`.
+    pub started: u64,
+}
+
+/// How a process was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Ended {
+    /// It went when asked.
+    Asked,
+    /// It did not, and was killed.
+    Killed,
+}
+
+impl Identity {
+    /// The process that has this pid now, if it has not ended.
+    pub(crate) fn of(pid: i32) -> Option<Self> {
+        let stat = Stat::of(pid)?;
+        // A zombie has ended; whoever should collect it may never do so.
+        (stat.state != 'Z' && stat.state != 'X').then_some(Self {
+            pid,
+            started: stat.started,
+        })
+    }
+
+    /// This process.
+    ///
+    /// # Errors
+    /// There is no `/proc`.
+    pub(crate) fn own() -> anyhow::Result<Self> {
+        Self::of(Pid::this().as_raw())
+            .ok_or_else(|| anyhow::anyhow!("/proc does not show this process"))
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn is_alive(self) -> bool {
+        Self::of(self.pid) == Some(self)
+    }
+
+    /// Signals the process, if it still runs.
+    pub(crate) fn signal(self, signal: Signal) {
+        if self.is_alive() {
+            complain(kill(Pid::from_raw(self.pid), signal));
+        }
+    }
+
+    /// Waits until the process has ended, for `time` at the most, and tells whether it has.
+    pub(crate) async fn wait(self, time: Duration) -> bool {
+        let gone = async {
+            while self.is_alive() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(time, gone).await.is_ok()
+    }
+
+    /// Asks the process to end with `signal`, and kills it if it has not within `grace`.
+    pub(crate) async fn end(self, signal: impl Into<Option<Signal>>, grace: Duration) -> Ended {
+        if let Some(signal) = signal.into() {
+            self.signal(signal);
+        }
+        if self.wait(grace).await {
+            return Ended::Asked;
+        }
+        self.signal(Signal::SIGKILL);
+        self.wait(Duration::from_secs(5)).await;
+        Ended::Killed
+    }
+}
+
+/// Signals all processes of a group whose leader has not been waited for, so that the number is still theirs.
+pub(crate) fn signal_group(leader: Pid, signal: Signal) {
+    complain(killpg(leader, signal));
+}
+
+fn complain(signalled: nix::Result<()>) {
+    match signalled {
+        // It ended between the look and the signal: that is what was wanted.
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(errno) => {
+            terminal::error(&anyhow::Error::new(errno).context("signalling a process"));
+        }
+    }
+}
+
+/// What `/proc/<pid>/stat` says, as far as it is of interest.
+#[derive(Debug, PartialEq, Eq)]
+struct Stat {
+    state: char,
+    parent: i32,
+    started: u64,
+}
+
+impl Stat {
+    fn of(pid: i32) -> Option<Self> {
+        parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+}
+
+/// Reads a line of `/proc/<pid>/stat`, proc(5): the second field is the program's name in parentheses and
+/// may itself contain spaces and parentheses.
+fn parse_stat(line: &str) -> Option<Stat> {
+    let (_, rest) = line.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    Some(Stat {
+        state: fields.next()?.chars().next()?,
+        parent: fields.next()?.parse().ok()?,
+        // The fields above are the third and the fourth, this one is the 22nd.
+        started: fields.nth(17)?.parse().ok()?,
+    })
+}
+
+/// All processes that run the program `name` in `folder` (a path without links), as far as this user may look.
+pub(crate) fn running(name: &str, folder: &Path) -> Vec<Identity> {
+    let runs = |process: &Identity| {
+        let link = |what| std::fs::read_link(format!("/proc/{}/{what}", process.pid)).ok();
+        // The kernel says so of a program that was replaced while it runs.
+        let replaced = format!("{name} (deleted)");
+        let is_program = |program: PathBuf| {
+            let file = program.file_name();
+            file.is_some_and(|file| file == name || file == replaced.as_str())
+        };
+        link("exe").is_some_and(is_program) && link("cwd").is_some_and(|cwd| cwd == folder)
+    };
+    all().filter(runs).collect()
+}
+
+fn all() -> impl Iterator<Item = Identity> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten();
+    entries.filter_map(|entry| Identity::of(entry.ok()?.file_name().to_str()?.parse().ok()?))
+}
+
+/// All processes that descend from `ancestor` and have not ended, parents before children.
+pub(crate) fn descendants(ancestor: i32) -> Vec<Identity> {
+    let all: Vec<(Identity, i32)> = all()
+        .filter_map(|process| Some((process, Stat::of(process.pid)?.parent)))
+        .collect();
+    let mut found = Vec::new();
+    let mut parents = vec![ancestor];
+    while let Some(parent) = parents.pop() {
+        for (process, _) in all.iter().filter(|(_, of)| *of == parent) {
+            found.push(*process);
+            parents.push(process.pid);
+        }
+    }
+    found
+}
+
+/// How a process ended, as the end of a sentence.
+pub(crate) fn describe(exit: ExitStatus) -> String {
+    match (exit.signal(), exit.code()) {
+        (Some(signal), _) => format!("was killed by signal {signal}"),
+        (None, Some(code)) => format!("exited with code {code}"),
+        (None, None) => "ended".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_name_may_contain_parentheses_and_spaces() {
+        let line = "4242 (a (b) c) S 17 4242 4242 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1000 10 \
+                    18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 1 0 0 0 0 0";
+        let stat = Stat {
+            state: 'S',
+            parent: 17,
+            started: 987_654,
+        };
+        assert_eq!(parse_stat(line), Some(stat));
+        assert_eq!(parse_stat("4242 (cut off"), None);
+        assert_eq!(parse_stat("4242 (cut off) S 17"), None);
+    }
+
+    #[test]
+    fn another_process_with_the_same_pid_is_not_the_same_process() {
+        let own = Identity::own().unwrap();
+        let stranger = Identity {
+            started: own.started + 1,
+            ..own
+        };
+        assert!(own.is_alive());
+        assert!(!stranger.is_alive());
+    }
+
+    #[test]
+    fn the_end_of_a_process_is_described() {
+        assert_eq!(describe(ExitStatus::from_raw(9)), "was killed by signal 9");
+        assert_eq!(describe(ExitStatus::from_raw(3 << 8)), "exited with code 3");
+    }
+}

@@ -1,0 +1,184 @@
+//! `lab services`: a PostgreSQL and a Kafka of its own for one command, fresh, and gone afterwards.
+
+use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{ExitCode, ExitStatus};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use tokio::process::Child;
+
+use crate::board::Board;
+use crate::home::{self, Home};
+use crate::kafka::KafkaPorts;
+use crate::part::command;
+use crate::ports;
+use crate::postgres::{self, Durability};
+use crate::process::{self, Identity};
+use crate::register::Register;
+use crate::servers::{Broker, Database, Servers};
+use crate::stop_signal::StopSignal;
+use crate::supervisor::Supervisor;
+use crate::terminal::{self, human};
+
+/// How long the command has to end after a signal.
+const COMMAND_STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// What to run on which servers.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Services {
+    /// PostgreSQL server to use instead of a fresh one
+    #[arg(long, env, hide_env_values = true)]
+    test_database_url: Option<String>,
+    /// Kafka brokers to use instead of a fresh one
+    #[arg(long, env)]
+    test_kafka_brokers: Option<String>,
+    /// The command and its arguments, after `--`
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// Runs the command and returns its exit code, 128 and the signal's number if a signal ended it.
+///
+/// # Errors
+/// The servers or the command can't be started.
+pub(crate) async fn run(home: &Home, services: Services) -> anyhow::Result<ExitCode> {
+    let mut stop = StopSignal::catch()?;
+    clean_up(home).await?;
+    let run = Home::new(&home.runs().join(std::process::id().to_string()))?;
+    let _lock = run
+        .lock()?
+        .context("another process has this process's number")?;
+    // Whatever the command starts and leaves behind becomes this process's child, and so is found.
+    nix::sys::prctl::set_child_subreaper(true).context("becoming the parent of orphans")?;
+    let board = Board::new(run.clone(), None)?;
+    let mut supervisor = Supervisor::new(run.clone(), board.clone());
+    let [postgres, broker, controller] = ports::free()?;
+    let database = services.test_database_url.map_or(
+        Database::Start {
+            port: postgres,
+            durability: Durability::None,
+        },
+        Database::Given,
+    );
+    let broker = services.test_kafka_brokers.map_or(
+        Broker::Start(KafkaPorts { broker, controller }),
+        Broker::Given,
+    );
+    let started = tokio::select! {
+        started = Servers::start(&mut supervisor, &board, (&run, home), (&database, &broker)) => started.map(Some),
+        _signal = stop.recv() => Ok(None),
+    };
+    let outcome = match started {
+        Ok(Some(servers)) => with(&servers, &services.command, &mut stop).await,
+        Ok(None) => Ok(ExitCode::FAILURE),
+        Err(error) => Err(error),
+    };
+    supervisor.stop_all().await;
+    remove(&run)?;
+    outcome
+}
+
+/// Runs the command to its end, or to a signal; afterwards, nothing that it has started runs.
+async fn with(
+    servers: &Servers,
+    words: &[OsString],
+    stop: &mut StopSignal,
+) -> anyhow::Result<ExitCode> {
+    let (program, arguments) = words.split_first().context("there is no command to run")?;
+    let before = process::descendants(Pid::this().as_raw());
+    let started_at = Instant::now();
+    let child = command(Path::new(program), None)
+        .args(arguments)
+        .env("TEST_DATABASE_URL", &servers.database_url)
+        .env("TEST_KAFKA_BROKERS", &servers.kafka_brokers)
+        .spawn()
+        .with_context(|| format!("starting {}", program.display()))?;
+    let exit = wait(child, stop).await?;
+    kill_what_is_left(&before).await;
+    terminal::line(format_args!(
+        "{} {} after {}",
+        program.display(),
+        process::describe(exit),
+        human(started_at.elapsed())
+    ));
+    let code = exit
+        .code()
+        .or_else(|| exit.signal().map(|signal| 128 + signal))
+        .unwrap_or(1);
+    Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+}
+
+/// Waits for the command; a signal is passed on to its process group, and what does not end then is killed.
+async fn wait(mut child: Child, stop: &mut StopSignal) -> anyhow::Result<ExitStatus> {
+    let group = child
+        .id()
+        .and_then(|pid| pid.try_into().ok())
+        .map(Pid::from_raw);
+    let waiting = "waiting for the command";
+    let signal = tokio::select! {
+        exit = child.wait() => return exit.context(waiting),
+        signal = stop.recv() => signal,
+    };
+    let pass_on = |signal: Signal| {
+        if let Some(group) = group {
+            process::signal_group(group, signal);
+        }
+    };
+    pass_on(signal);
+    if let Ok(exit) = tokio::time::timeout(COMMAND_STOP_WITHIN, child.wait()).await {
+        return exit.context(waiting);
+    }
+    pass_on(Signal::SIGKILL);
+    child.wait().await.context(waiting)
+}
+
+/// Kills the processes that the command has left behind: those of ours that were not there before it.
+async fn kill_what_is_left(before: &[Identity]) {
+    let servers: Vec<i32> = before.iter().map(|process| process.pid).collect();
+    let ours = process::descendants(Pid::this().as_raw());
+    // A server's own new children are its business.
+    let servers: Vec<Identity> = servers
+        .into_iter()
+        .flat_map(process::descendants)
+        .chain(before.iter().copied())
+        .collect();
+    for left in ours
+        .into_iter()
+        .filter(|process| !servers.contains(process))
+    {
+        terminal::line(format_args!(
+            "the command left a process behind (pid {}); killing it",
+            left.pid
+        ));
+        left.signal(Signal::SIGKILL);
+        left.wait(Duration::from_secs(5)).await;
+    }
+}
+
+/// Stops and removes what killed runs have left.
+///
+/// # Errors
+/// It can't be removed.
+pub(crate) async fn clean_up(home: &Home) -> anyhow::Result<()> {
+    let runs = std::fs::read_dir(home.runs()).into_iter().flatten();
+    for entry in runs {
+        let run = Home::new(&entry.context("looking for earlier runs")?.path())?;
+        let Some(_lock) = run.lock()? else {
+            continue;
+        };
+        if let Some(register) = Register::load(&run)? {
+            register.stop_leftovers().await;
+        }
+        remove(&run)?;
+    }
+    Ok(())
+}
+
+fn remove(run: &Home) -> anyhow::Result<()> {
+    postgres::remove(run)?;
+    home::remove(run.root())
+}

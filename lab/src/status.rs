@@ -1,0 +1,69 @@
+//! `lab status`, and what `up` says when the system runs already.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+
+use crate::home::Home;
+use crate::register::Register;
+use crate::{http, terminal};
+
+/// Prints each part and its state; success when all are ready.
+///
+/// # Errors
+/// The lab runs and does not answer.
+pub(crate) async fn run(home: &Home) -> anyhow::Result<ExitCode> {
+    let Some(register) = Register::load(home)? else {
+        terminal::line("Nothing is running.");
+        return Ok(ExitCode::FAILURE);
+    };
+    if !register.supervisor.is_alive() {
+        terminal::line("The lab was killed. What it has left running, for ./dev down to stop:");
+        let left: Vec<_> = register
+            .parts
+            .iter()
+            .filter(|part| part.process.is_alive())
+            .collect();
+        for part in &left {
+            terminal::part(&part.name, format_args!("pid {}", part.process.pid));
+        }
+        if left.is_empty() {
+            terminal::line("  nothing");
+        }
+        return Ok(ExitCode::FAILURE);
+    }
+    let lab = register
+        .lab
+        .context("processes.json does not say where the lab answers")?;
+    let page = http::client()
+        .get(format!("{lab}/"))
+        .send()
+        .await?
+        .text()
+        .await?;
+    terminal::line(page.trim_end());
+    let is_ready = http::is_ok(&format!("{lab}/readyz")).await;
+    Ok(if is_ready {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Says that the system runs, and where.
+///
+/// # Errors
+/// Another command is at work.
+pub(crate) async fn already_running(home: &Home) -> anyhow::Result<ExitCode> {
+    match Register::load(home)? {
+        Some(register) if register.supervisor.is_alive() => {
+            terminal::line(format_args!(
+                "Already running (pid {}).",
+                register.supervisor.pid
+            ));
+            run(home).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        _ => anyhow::bail!("another command is starting or stopping the system here; try again"),
+    }
+}

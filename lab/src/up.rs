@@ -1,0 +1,130 @@
+//! `lab up`: starts the whole system, shows one payment, and runs until it is told to stop.
+
+use std::convert::Infallible;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use chassis::Service;
+use chassis::config::{LogConfig, LogFormat};
+
+use crate::board::Board;
+use crate::config::Settings;
+use crate::home::{self, Home};
+use crate::register::Register;
+use crate::servers::{Broker, Database, Servers};
+use crate::stop_signal::StopSignal;
+use crate::supervisor::Supervisor;
+use crate::terminal::{self, human};
+use crate::{demo, detach, kafka, ports, status, system, web};
+
+/// Who watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// A person at the terminal, to the end.
+    Foreground,
+    /// The process that `up --detach` has started, until the system is ready.
+    Detached,
+}
+
+/// Runs the system until a signal comes, which is a failure only before it was ready; says so and returns at
+/// once if it runs already.
+///
+/// # Errors
+/// It can't be started; whatever was started by then has been stopped again.
+pub(crate) async fn run(home: &Home, settings: &Settings, mode: Mode) -> anyhow::Result<ExitCode> {
+    if mode == Mode::Detached {
+        detach::leave_terminal()?;
+    }
+    let Some(_lock) = home.lock()? else {
+        return status::already_running(home).await;
+    };
+    let mut stop = StopSignal::catch()?;
+    let programs = system::programs()?;
+    if let Some(earlier) = Register::load(home)? {
+        earlier.stop_leftovers().await;
+    }
+    let database = settings.database();
+    let broker = settings.broker(|| kafka::java().is_some());
+    ports::check(&settings.wanted_ports(&database, &broker))?;
+    home::remove(&home.stack())?;
+
+    let lab = system::base_url(settings.ports.lab_port);
+    let board = Board::new(home.clone(), Some(lab))?;
+    let mut supervisor = Supervisor::new(home.clone(), board.clone());
+    let start = Start {
+        home,
+        settings,
+        mode,
+        programs: &programs,
+        database: &database,
+        broker: &broker,
+        board: &board,
+    };
+    let outcome = tokio::select! {
+        outcome = start.run(&mut supervisor) => outcome.map(|never| match never {}),
+        _signal = stop.recv() => Ok(()),
+    };
+    terminal::line("Stopping.");
+    supervisor.stop_all().await;
+    home::remove(&home.stack())?;
+    home::remove(&home.processes())?;
+    outcome?;
+    // Told to stop before it was ready: whoever waits for the system must not take it for running.
+    let was_ready = board.stack().await.is_some();
+    Ok(if was_ready {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// What it takes to start.
+struct Start<'a> {
+    home: &'a Home,
+    settings: &'a Settings,
+    mode: Mode,
+    programs: &'a std::path::Path,
+    database: &'a Database,
+    broker: &'a Broker,
+    board: &'a Board,
+}
+
+impl Start<'_> {
+    /// Starts everything, then runs until it is dropped.
+    async fn run(self, supervisor: &mut Supervisor) -> anyhow::Result<Infallible> {
+        let started_at = Instant::now();
+        let log = LogConfig {
+            // rdkafka's own lines would only repeat that a broker which is being started is not there yet.
+            log: "warn,librdkafka=off,rdkafka=off".to_owned(),
+            log_format: LogFormat::Pretty,
+        };
+        let service = Service::start("lab", &log)?;
+        web::serve(&service, self.settings.ports.lab_port, self.board).await?;
+
+        let homes = (self.home, self.home);
+        let sources = (self.database, self.broker);
+        let servers = Servers::start(supervisor, self.board, homes, sources).await?;
+        let stack = system::prepare(self.home, self.programs, &servers, self.settings).await?;
+        supervisor
+            .start(system::services(
+                self.home,
+                self.programs,
+                &stack,
+                self.settings,
+            ))
+            .await?;
+        self.board.publish(stack.clone()).await;
+        terminal::part("lab", format_args!("{:<10} {}", "ready", stack.lab));
+        terminal::line(format_args!("Ready after {}.", human(started_at.elapsed())));
+
+        demo::run(&stack).await;
+        match self.mode {
+            Mode::Foreground => terminal::line("\nRunning. Ctrl-C stops everything."),
+            Mode::Detached => {
+                terminal::line("\nRunning. ./dev down stops everything.");
+                detach::let_go(self.home)?;
+            }
+        }
+        std::future::pending().await
+    }
+}

@@ -1,0 +1,293 @@
+//! The whole system for one test: its own databases, topics, ports and processes.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
+use serde_json::{Value, json};
+use testkit::{Process, TestDatabase, TopicReader, eventually, kafka_brokers, unique_prefix};
+
+/// Partitions of the test's topics.
+pub(crate) const PARTITIONS: i32 = 4;
+
+pub(crate) struct System {
+    /// Running processes, by name; taken out to be killed. First, so that they end before their databases do.
+    processes: Vec<(&'static str, Process)>,
+    pub(crate) wallet_database: TestDatabase,
+    pub(crate) bill_payer_database: TestDatabase,
+    pub(crate) prefix: String,
+    pub(crate) wallet_events: TopicReader,
+    pub(crate) wallet_api: String,
+    pub(crate) bill_payer_api: String,
+    pub(crate) provider: String,
+    pub(crate) client: reqwest::Client,
+}
+
+/// The address of a port that was free a moment ago.
+fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    listener
+        .local_addr()
+        .expect("it has an address")
+        .to_string()
+}
+
+impl System {
+    /// Everything runs and is ready: the provider, both services, two relays of the wallet database and
+    /// one of bill-payer's.
+    pub(crate) async fn start() -> Self {
+        let prefix = unique_prefix();
+        let wallet_events =
+            TopicReader::create(&format!("{prefix}{}", events::WALLET_TOPIC), PARTITIONS).await;
+        TopicReader::create(&format!("{prefix}{}", events::BILL_TOPIC), PARTITIONS).await;
+        let mut system = Self {
+            processes: Vec::new(),
+            wallet_database: TestDatabase::create(
+                "wallet",
+                vec![outbox::MIGRATIONS, wallet_api::MIGRATIONS],
+            )
+            .await,
+            bill_payer_database: TestDatabase::create(
+                "bill_payer",
+                vec![outbox::MIGRATIONS, bill_payer::MIGRATIONS],
+            )
+            .await,
+            prefix,
+            wallet_events,
+            wallet_api: free_address(),
+            bill_payer_api: free_address(),
+            provider: free_address(),
+            client: reqwest::Client::builder()
+                .timeout(Duration::from_secs(60))
+                .build()
+                .expect("a client is made"),
+        };
+        let provider = Process::start(
+            "mock-provider",
+            &[("LISTEN", &system.provider), ("LOG", "warn")],
+        );
+        system.processes.push(("mock-provider", provider));
+        system.start_process("wallet-api");
+        system.start_process("bill-payer");
+        for name in ["relay-wallet-1", "relay-wallet-2", "relay-bill"] {
+            system.start_process(name);
+        }
+        for address in [&system.provider, &system.wallet_api, &system.bill_payer_api] {
+            system.ready(address).await;
+        }
+        system
+    }
+
+    /// Starts one of the processes (again).
+    pub(crate) fn start_process(&mut self, name: &'static str) {
+        let brokers = kafka_brokers();
+        let provider = format!("http://{}", self.provider);
+        let mut environment = vec![
+            ("KAFKA_BROKERS", brokers.as_str()),
+            ("TOPIC_PREFIX", &self.prefix),
+            ("LOG", "warn"),
+        ];
+        let (wallet, bills) = (self.wallet_database.url(), self.bill_payer_database.url());
+        let relay = free_address();
+        let binary = match name {
+            "wallet-api" => {
+                environment.extend([("DATABASE_URL", wallet), ("LISTEN", &self.wallet_api)]);
+                "wallet-api"
+            }
+            "bill-payer" => {
+                environment.extend([
+                    ("DATABASE_URL", bills),
+                    ("LISTEN", &self.bill_payer_api),
+                    ("PROVIDER_URL", &provider),
+                    // Short, so that a killed one's bills come back soon.
+                    ("PROVIDER_CALL_TIMEOUT_MS", "2000"),
+                    ("CLAIM_LEASE_MS", "4000"),
+                ]);
+                "bill-payer"
+            }
+            "relay-wallet-1" | "relay-wallet-2" => {
+                environment.extend([("DATABASE_URL", wallet), ("LISTEN", &relay)]);
+                "relay"
+            }
+            _ => {
+                environment.extend([("DATABASE_URL", bills), ("LISTEN", &relay)]);
+                "relay"
+            }
+        };
+        let process = Process::start(binary, &environment);
+        self.processes.push((name, process));
+    }
+
+    /// kill -9.
+    pub(crate) fn kill_9(&mut self, name: &str) {
+        let position = self.processes.iter().position(|(one, _)| *one == name);
+        let (_, process) = self
+            .processes
+            .swap_remove(position.expect("the process runs"));
+        process.kill_9();
+    }
+
+    async fn ready(&self, address: &str) {
+        eventually("the service is ready", async || {
+            let answer = self.get(address, "/readyz").await;
+            match answer {
+                Ok(answer) if answer["status"] == "ready" => Ok(()),
+                seen => Err(format!("{address}: {seen:?}")),
+            }
+        })
+        .await;
+    }
+
+    async fn get(&self, address: &str, path: &str) -> reqwest::Result<Value> {
+        let answer = self.client.get(format!("http://{address}{path}"));
+        answer.send().await?.json().await
+    }
+
+    /// A GET of wallet-api, bill-payer or the provider that answers JSON.
+    pub(crate) async fn look(&self, address: &str, path: &str) -> Value {
+        let answer = self.get(address, path).await;
+        answer.expect("the service answers")
+    }
+
+    pub(crate) async fn post(
+        &self,
+        address: &str,
+        path: &str,
+        key: Option<&str>,
+        body: &Value,
+    ) -> (u16, Value) {
+        let mut request = self.client.post(format!("http://{address}{path}"));
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        let request = request
+            .header("content-type", "application/json")
+            .body(body.to_string());
+        let answer = request.send().await.expect("the service answers");
+        let status = answer.status().as_u16();
+        (status, answer.json().await.expect("the answer is JSON"))
+    }
+
+    /// A wallet in INR.
+    pub(crate) async fn wallet(&self, opening_balance: &str) -> String {
+        let body = json!({ "currency": "INR", "opening_balance": opening_balance });
+        let (status, wallet) = self.post(&self.wallet_api, "/wallets", None, &body).await;
+        assert_eq!(status, 201, "{wallet}");
+        wallet["id"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) async fn pay(
+        &self,
+        wallet: &str,
+        key: Option<&str>,
+        account_number: &str,
+    ) -> (u16, Value) {
+        let body = json!({ "amount": "1", "account_number": account_number });
+        let path = format!("/wallets/{wallet}/pay-bill");
+        self.post(&self.wallet_api, &path, key, &body).await
+    }
+
+    /// Pays a bill that must be accepted, and returns the payment's id.
+    pub(crate) async fn accepted(&self, wallet: &str) -> String {
+        let (status, payment) = self.pay(wallet, None, "WIFI-1").await;
+        assert_eq!(status, 202, "{payment}");
+        payment["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until the payment has ended, and returns it.
+    pub(crate) async fn ended(&self, payment: &str) -> Value {
+        eventually("the payment has ended", async || {
+            let path = format!("/payments/{payment}");
+            let shown = self
+                .get(&self.wallet_api, &path)
+                .await
+                .map_err(|error| error.to_string())?;
+            match shown["status"].as_str() {
+                Some("paid" | "refunded") => Ok(shown),
+                _ => Err(shown.to_string()),
+            }
+        })
+        .await
+    }
+
+    pub(crate) async fn balance(&self, wallet: &str) -> String {
+        let shown = self
+            .look(&self.wallet_api, &format!("/wallets/{wallet}"))
+            .await;
+        shown["balance"].as_str().unwrap().to_owned()
+    }
+
+    /// What the provider has received for a payment.
+    pub(crate) async fn received(&self, payment: &str) -> Value {
+        self.look(&self.provider, &format!("/payments/{payment}"))
+            .await
+    }
+
+    /// Nothing is left behind: every event was published, every account is as its ledger says.
+    pub(crate) async fn assert_settled(&self) {
+        for database in [&self.wallet_database, &self.bill_payer_database] {
+            let mut conn = database.connect().await;
+            eventually("the outbox is empty", async || {
+                match count(&mut conn, "select count(*) from outbox").await {
+                    0 => Ok(()),
+                    rows => Err(format!("{rows} rows")),
+                }
+            })
+            .await;
+        }
+        let mut conn = self.wallet_database.connect().await;
+        let differing = "select count(*) from wallets where balance <> \
+             coalesce((select sum(amount) from transfers where credit_account = wallets.id), 0) - \
+             coalesce((select sum(amount) from transfers where debit_account = wallets.id), 0)";
+        assert_eq!(count(&mut conn, differing).await, 0);
+        let in_clearing = "select count(*) from accounts where kind = 'clearing' and \
+             coalesce((select sum(amount) from transfers where credit_account = accounts.id), 0) <> \
+             coalesce((select sum(amount) from transfers where debit_account = accounts.id), 0)";
+        assert_eq!(count(&mut conn, in_clearing).await, 0);
+    }
+}
+
+/// One number out of a database.
+pub(crate) async fn count(conn: &mut AsyncPgConnection, sql: &str) -> i64 {
+    #[derive(diesel::QueryableByName)]
+    struct Count {
+        #[diesel(sql_type = diesel::sql_types::BigInt)]
+        count: i64,
+    }
+    let row: Count = diesel::sql_query(sql)
+        .get_result(conn)
+        .await
+        .expect("the query is valid");
+    row.count
+}
+
+/// Opens a transaction that holds the locks of `sql`, to be in the way; released with "rollback".
+pub(crate) async fn lock(database: &TestDatabase, sql: &str) -> AsyncPgConnection {
+    let mut conn = database.connect().await;
+    conn.batch_execute(&format!("begin; {sql}"))
+        .await
+        .expect("the lock is taken");
+    conn
+}
+
+/// Waits until somebody waits for a lock in this database.
+pub(crate) async fn somebody_waits(database: &TestDatabase) {
+    let mut conn = database.connect().await;
+    eventually("somebody waits for the lock", async || {
+        let waiting = "select count(*) from pg_stat_activity \
+                       where datname = current_database() and wait_event_type = 'Lock'";
+        match count(&mut conn, waiting).await {
+            0 => Err("nobody waits".to_owned()),
+            _ => Ok(()),
+        }
+    })
+    .await;
+}
+
+/// Ends the sessions that wait for a lock, and returns how many they were.
+pub(crate) async fn end_waiting_sessions(database: &TestDatabase) -> i64 {
+    let mut conn = database.connect().await;
+    let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity \
+               where datname = current_database() and wait_event_type = 'Lock'";
+    count(&mut conn, end).await
+}
