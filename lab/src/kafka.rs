@@ -59,9 +59,15 @@ pub(crate) async fn prepare(
     home::write_atomically(&settings, &properties(&folder, ports))?;
     let log4j = folder.join("log4j2.properties");
     home::write_atomically(&log4j, LOG4J)?;
+    // Libraries that the JVM unpacks, and leaves behind when it is killed.
+    let unpacked = folder.join("tmp");
+    home::remove(&unpacked)?;
+    std::fs::create_dir(&unpacked).with_context(|| format!("making {}", unpacked.display()))?;
     let arguments = |main: &str| {
         vec![
             "-Xmx512m".to_owned(),
+            format!("-Djava.io.tmpdir={}", unpacked.display()),
+            "-XX:-UsePerfData".to_owned(),
             "-XX:+ExitOnOutOfMemoryError".to_owned(),
             format!("-Dlog4j2.configurationFile={}", log4j.display()),
             "-cp".to_owned(),
