@@ -3,7 +3,11 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
+use diesel::QueryableByName;
+use diesel::sql_types::BigInt;
+use diesel_async::{
+    AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _,
+};
 use diesel_migrations::EmbeddedMigrations;
 use tokio::sync::Mutex;
 use uuid::Uuid;
@@ -64,6 +68,69 @@ impl TestDatabase {
         AsyncPgConnection::establish(&self.url)
             .await
             .expect("the test's database answers")
+    }
+
+    /// The number that `sql` selects as `count`.
+    pub async fn count(&self, sql: &str) -> i64 {
+        #[derive(QueryableByName)]
+        struct Row {
+            #[diesel(sql_type = BigInt)]
+            count: i64,
+        }
+        let mut conn = self.connect().await;
+        let row: Row = diesel::sql_query(sql)
+            .get_result(&mut conn)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+        row.count
+    }
+
+    /// Opens a transaction and runs `sql` in it, to be in the way of others until
+    /// [`InTheWay::clear`].
+    pub async fn in_the_way(&self, sql: &str) -> InTheWay {
+        let mut conn = self.connect().await;
+        conn.batch_execute(&format!("begin; {sql}"))
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+        InTheWay { conn }
+    }
+
+    /// Waits until some session of this database waits for a lock.
+    pub async fn somebody_waits(&self) {
+        super::eventually("somebody waits for a lock", async || {
+            match self.count(&format!("select count(*) {WAITING}")).await {
+                0 => Err("nobody does".to_owned()),
+                _ => Ok(()),
+            }
+        })
+        .await;
+    }
+
+    /// Ends the sessions that wait for a lock, as a network that breaks would, and returns how many.
+    pub async fn end_waiting_sessions(&self) -> i64 {
+        self.count(&format!(
+            "select count(pg_terminate_backend(pid)) {WAITING}"
+        ))
+        .await
+    }
+}
+
+/// The sessions of this database that wait for a lock.
+const WAITING: &str =
+    "from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+
+/// An open transaction with locks that others wait for.
+pub struct InTheWay {
+    conn: AsyncPgConnection,
+}
+
+impl InTheWay {
+    /// Rolls back: who waited goes on.
+    pub async fn clear(mut self) {
+        self.conn
+            .batch_execute("rollback")
+            .await
+            .expect("the transaction is rolled back");
     }
 }
 

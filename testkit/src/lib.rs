@@ -14,9 +14,9 @@ mod eventually;
 mod process;
 mod topics;
 
-pub use database::TestDatabase;
+pub use database::{InTheWay, TestDatabase};
 pub use eventually::{DEADLINE, eventually};
-pub use process::Process;
+pub use process::{Process, free_address};
 pub use topics::{TopicReader, kafka_brokers, produce, unique_prefix};
 
 /// A setting that `./dev test` makes.

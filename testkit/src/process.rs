@@ -1,7 +1,9 @@
 //! Real processes, to be killed for real.
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -70,4 +72,26 @@ fn binary(name: &str) -> PathBuf {
     let deps = test.parent().expect("a test lies in target/<profile>/deps");
     deps.parent()
         .map_or_else(|| deps.join(name), |profile: &Path| profile.join(name))
+}
+
+/// Where processes of tests listen: below the ports that outgoing connections are given, any of which
+/// could be taken by one of those between being found free and being listened on.
+const PORTS_FROM: u16 = 20_000;
+const PORTS: u16 = 8_000;
+
+/// An address on loopback that nobody listens on, and that no other test of this process is given.
+#[must_use]
+pub fn free_address() -> String {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Test processes that run at once begin at different places.
+    let start = u16::try_from(std::process::id() % u32::from(PORTS)).unwrap_or(0);
+    for _ in 0..PORTS {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed) % PORTS;
+        let port = PORTS_FROM + (start + step) % PORTS;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            drop(listener);
+            return format!("127.0.0.1:{port}");
+        }
+    }
+    panic!("no port from {PORTS_FROM} on is free");
 }

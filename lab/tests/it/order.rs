@@ -7,7 +7,7 @@ use diesel_async::{RunQueryDsl, SimpleAsyncConnection as _};
 use testkit::eventually;
 use uuid::Uuid;
 
-use crate::system::{System, count};
+use crate::system::System;
 
 const PAYMENTS: usize = 2_000;
 const WALLETS: usize = 20;
@@ -76,7 +76,7 @@ async fn two_relays_and_2000_payments_on_20_wallets_are_first_seen_in_commit_ord
     }
     eventually("all payments are paid", async || {
         let pending = "select count(*) from payments where status <> 'paid'";
-        match count(&mut conn, pending).await {
+        match system.wallet_database.count(pending).await {
             0 => Ok(()),
             pending => Err(format!("{pending} pending")),
         }

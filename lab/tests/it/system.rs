@@ -1,11 +1,11 @@
 //! The whole system for one test: its own databases, topics, ports and processes.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
-use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
 use serde_json::{Value, json};
-use testkit::{Process, TestDatabase, TopicReader, eventually, kafka_brokers, unique_prefix};
+use testkit::{
+    Process, TestDatabase, TopicReader, eventually, free_address, kafka_brokers, unique_prefix,
+};
 
 /// Partitions of the test's topics.
 pub(crate) const PARTITIONS: i32 = 4;
@@ -21,15 +21,6 @@ pub(crate) struct System {
     pub(crate) bill_payer_api: String,
     pub(crate) provider: String,
     pub(crate) client: reqwest::Client,
-}
-
-/// The address of a port that was free a moment ago.
-fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
-    listener
-        .local_addr()
-        .expect("it has an address")
-        .to_string()
 }
 
 impl System {
@@ -226,68 +217,21 @@ impl System {
     /// Nothing is left behind: every event was published, every account is as its ledger says.
     pub(crate) async fn assert_settled(&self) {
         for database in [&self.wallet_database, &self.bill_payer_database] {
-            let mut conn = database.connect().await;
             eventually("the outbox is empty", async || {
-                match count(&mut conn, "select count(*) from outbox").await {
+                match database.count("select count(*) from outbox").await {
                     0 => Ok(()),
                     rows => Err(format!("{rows} rows")),
                 }
             })
             .await;
         }
-        let mut conn = self.wallet_database.connect().await;
         let differing = "select count(*) from wallets where balance <> \
              coalesce((select sum(amount) from transfers where credit_account = wallets.id), 0) - \
              coalesce((select sum(amount) from transfers where debit_account = wallets.id), 0)";
-        assert_eq!(count(&mut conn, differing).await, 0);
+        assert_eq!(self.wallet_database.count(differing).await, 0);
         let in_clearing = "select count(*) from accounts where kind = 'clearing' and \
              coalesce((select sum(amount) from transfers where credit_account = accounts.id), 0) <> \
              coalesce((select sum(amount) from transfers where debit_account = accounts.id), 0)";
-        assert_eq!(count(&mut conn, in_clearing).await, 0);
+        assert_eq!(self.wallet_database.count(in_clearing).await, 0);
     }
-}
-
-/// One number out of a database.
-pub(crate) async fn count(conn: &mut AsyncPgConnection, sql: &str) -> i64 {
-    #[derive(diesel::QueryableByName)]
-    struct Count {
-        #[diesel(sql_type = diesel::sql_types::BigInt)]
-        count: i64,
-    }
-    let row: Count = diesel::sql_query(sql)
-        .get_result(conn)
-        .await
-        .expect("the query is valid");
-    row.count
-}
-
-/// Opens a transaction that holds the locks of `sql`, to be in the way; released with "rollback".
-pub(crate) async fn lock(database: &TestDatabase, sql: &str) -> AsyncPgConnection {
-    let mut conn = database.connect().await;
-    conn.batch_execute(&format!("begin; {sql}"))
-        .await
-        .expect("the lock is taken");
-    conn
-}
-
-/// Waits until somebody waits for a lock in this database.
-pub(crate) async fn somebody_waits(database: &TestDatabase) {
-    let mut conn = database.connect().await;
-    eventually("somebody waits for the lock", async || {
-        let waiting = "select count(*) from pg_stat_activity \
-                       where datname = current_database() and wait_event_type = 'Lock'";
-        match count(&mut conn, waiting).await {
-            0 => Err("nobody waits".to_owned()),
-            _ => Ok(()),
-        }
-    })
-    .await;
-}
-
-/// Ends the sessions that wait for a lock, and returns how many they were.
-pub(crate) async fn end_waiting_sessions(database: &TestDatabase) -> i64 {
-    let mut conn = database.connect().await;
-    let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity \
-               where datname = current_database() and wait_event_type = 'Lock'";
-    count(&mut conn, end).await
 }

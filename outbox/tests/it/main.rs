@@ -9,7 +9,7 @@ use outbox::dead_letter::{self, NewDeadLetter};
 use outbox::inbox::{self, Seen};
 use outbox::schema::outbox as table;
 use outbox::{AppendError, NewEvent, append, statement};
-use testkit::{TestDatabase, eventually};
+use testkit::TestDatabase;
 use uuid::Uuid;
 
 async fn database() -> TestDatabase {
@@ -106,11 +106,7 @@ async fn the_inbox_says_first_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_transactions_that_take_one_event_act_once() {
     let database = database().await;
-    let (mut slow, mut fast, mut watch) = (
-        database.connect().await,
-        database.connect().await,
-        database.connect().await,
-    );
+    let (mut slow, mut fast) = (database.connect().await, database.connect().await);
     let ids = [Uuid::now_v7()];
     slow.batch_execute("begin").await.expect("begin");
     assert_eq!(
@@ -118,17 +114,7 @@ async fn two_transactions_that_take_one_event_act_once() {
         Ok(vec![Seen::First])
     );
     let (seen, ()) = tokio::join!(inbox::take(&mut fast, "c", &ids), async {
-        eventually("the second waits for the first", async || {
-            let waiting = diesel::sql_query(
-                "select 1 from pg_stat_activity \
-                 where datname = current_database() and wait_event_type = 'Lock'",
-            );
-            match RunQueryDsl::execute(waiting, &mut watch).await {
-                Ok(1) => Ok(()),
-                seen => Err(format!("{seen:?}")),
-            }
-        })
-        .await;
+        database.somebody_waits().await;
         slow.batch_execute("commit").await.expect("commit");
     });
     assert_eq!(seen, Ok(vec![Seen::Again]));

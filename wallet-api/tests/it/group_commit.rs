@@ -80,32 +80,12 @@ async fn a_lost_connection_is_tried_again_and_pays_once() {
     let api = Arc::new(WalletApi::start().await);
     let wallet = api.wallet("100").await;
     // In the way: the payment's transaction waits for this lock.
-    let mut lock = api.database.connect().await;
-    lock.batch_execute(&format!(
-        "begin; select from wallets where id = '{wallet}' for update"
-    ))
-    .await
-    .expect("the wallet is locked");
+    let lock = format!("select from wallets where id = '{wallet}' for update");
+    let lock = api.database.in_the_way(&lock).await;
     let requests = queue_up(&api, &wallet, &["a"]);
-    let waiting = "select count(*) from pg_stat_activity \
-                   where datname = current_database() and wait_event_type = 'Lock'";
-    eventually("the payment waits for the lock", async || {
-        match api.count(waiting).await {
-            1 => Ok(()),
-            seen => Err(format!("{seen} waiting")),
-        }
-    })
-    .await;
-    let killed = api
-        .count(
-            "select count(pg_terminate_backend(pid)) from pg_stat_activity \
-             where datname = current_database() and wait_event_type = 'Lock'",
-        )
-        .await;
-    assert_eq!(killed, 1);
-    lock.batch_execute("rollback")
-        .await
-        .expect("the lock is released");
+    api.database.somebody_waits().await;
+    assert_eq!(api.database.end_waiting_sessions().await, 1);
+    lock.clear().await;
     for (_, status) in requests.join_all().await {
         assert_eq!(status, StatusCode::ACCEPTED);
     }
@@ -117,27 +97,13 @@ async fn a_lost_connection_is_tried_again_and_pays_once() {
 async fn a_client_that_hangs_up_drops_no_transaction() {
     let api = Arc::new(WalletApi::start().await);
     let wallet = api.wallet("100").await;
-    let mut lock = api.database.connect().await;
-    lock.batch_execute(&format!(
-        "begin; select from wallets where id = '{wallet}' for update"
-    ))
-    .await
-    .expect("the wallet is locked");
+    let lock = format!("select from wallets where id = '{wallet}' for update");
+    let lock = api.database.in_the_way(&lock).await;
     let mut requests = queue_up(&api, &wallet, &["a"]);
-    eventually("the payment waits for the lock", async || {
-        let waiting = "select count(*) from pg_stat_activity \
-                       where datname = current_database() and wait_event_type = 'Lock'";
-        match api.count(waiting).await {
-            1 => Ok(()),
-            seen => Err(format!("{seen} waiting")),
-        }
-    })
-    .await;
+    api.database.somebody_waits().await;
     requests.abort_all();
     while requests.join_next().await.is_some() {}
-    lock.batch_execute("rollback")
-        .await
-        .expect("the lock is released");
+    lock.clear().await;
     eventually("the payment is written all the same", async || {
         match api.balance(&wallet).await.as_str() {
             "99.00" => Ok(()),

@@ -1,10 +1,9 @@
 //! The process: it stops in order, and does not wait for clients that stall.
 
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use testkit::{Process, TestDatabase, eventually, kafka_brokers, unique_prefix};
+use testkit::{Process, TestDatabase, eventually, free_address, kafka_brokers, unique_prefix};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -13,15 +12,6 @@ struct Server {
     process: Process,
     address: String,
     client: reqwest::Client,
-}
-
-/// A port that was free a moment ago.
-fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
-    listener
-        .local_addr()
-        .expect("it has an address")
-        .to_string()
 }
 
 async fn start() -> Server {
@@ -87,29 +77,14 @@ async fn sigterm_answers_what_has_begun_and_ends_within_ten_seconds() {
         .await
         .expect("it is JSON");
     let wallet = wallet["id"].as_str().expect("it has an id").to_owned();
-    let mut lock = server.database.connect().await;
-    let locked = format!("begin; select from wallets where id = '{wallet}' for update");
-    diesel_async::SimpleAsyncConnection::batch_execute(&mut lock, &locked)
-        .await
-        .expect("the wallet is locked");
+    let lock = format!("select from wallets where id = '{wallet}' for update");
+    let lock = server.database.in_the_way(&lock).await;
     let path = format!("/wallets/{wallet}/pay-bill");
     let body = json!({ "amount": "1", "account_number": "W" });
     let (answer, ()) = tokio::join!(server.post(&path, body), async {
-        let mut conn = server.database.connect().await;
-        eventually("the payment waits for the lock", async || {
-            let waiting = "select 1 from pg_stat_activity where datname = current_database() \
-                           and wait_event_type = 'Lock'";
-            let query = diesel::sql_query(waiting);
-            match diesel_async::RunQueryDsl::execute(query, &mut conn).await {
-                Ok(1) => Ok(()),
-                seen => Err(format!("{seen:?}")),
-            }
-        })
-        .await;
+        server.database.somebody_waits().await;
         server.process.terminate();
-        diesel_async::SimpleAsyncConnection::batch_execute(&mut lock, "rollback")
-            .await
-            .expect("the lock is released");
+        lock.clear().await;
     });
     let begun = Instant::now();
     assert_eq!(answer.expect("the request is answered").status(), 202);

@@ -7,7 +7,7 @@ use chassis::config::{DatabaseConfig, HttpConfig};
 use chassis::database::Pool;
 use chassis::http::app;
 use diesel::QueryableByName;
-use diesel::sql_types::{BigInt, Text};
+use diesel::sql_types::Text;
 use diesel_async::RunQueryDsl;
 use serde_json::{Value, json};
 use testkit::TestDatabase;
@@ -162,17 +162,7 @@ impl WalletApi {
 
     /// One number out of the database.
     pub(crate) async fn count(&self, sql: &str) -> i64 {
-        #[derive(QueryableByName)]
-        struct Count {
-            #[diesel(sql_type = BigInt)]
-            count: i64,
-        }
-        let mut conn = self.database.connect().await;
-        diesel::sql_query(sql)
-            .get_result::<Count>(&mut conn)
-            .await
-            .expect("the query is valid")
-            .count
+        self.database.count(sql).await
     }
 
     /// One column `text` out of the database.
