@@ -97,10 +97,15 @@ impl TestDatabase {
 
     /// Waits until some session of this database waits for a lock.
     pub async fn somebody_waits(&self) {
-        super::eventually("somebody waits for a lock", async || {
+        self.sessions_wait(1).await;
+    }
+
+    /// Waits until so many sessions of this database wait for a lock.
+    pub async fn sessions_wait(&self, sessions: i64) {
+        super::eventually("sessions wait for a lock", async || {
             match self.count(&format!("select count(*) {WAITING}")).await {
-                0 => Err("nobody does".to_owned()),
-                _ => Ok(()),
+                waiting if waiting >= sessions => Ok(()),
+                waiting => Err(format!("{waiting} of {sessions} do")),
             }
         })
         .await;

@@ -72,6 +72,28 @@ async fn requests_with_one_key_at_once_make_one_payment() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_transactions_with_one_key_make_one_payment() {
+    let api = Arc::new(WalletApi::start().await);
+    let wallet = api.wallet("100").await;
+    // Stops the first transaction when it has looked for the key and not yet written it.
+    let hold = "create function hold() returns trigger language plpgsql as \
+                'begin perform pg_advisory_xact_lock(42); return new; end'; \
+                create trigger hold before insert on payments for each row execute function hold(); \
+                commit; begin; select pg_advisory_xact_lock(42)";
+    let hold = api.database.in_the_way(hold).await;
+    let mut requests = tokio::task::JoinSet::new();
+    for transactions in 1..=2 {
+        let (api_of_one, wallet) = (Arc::clone(&api), wallet.clone());
+        requests.spawn(async move { api_of_one.pay(&wallet, Some("same"), "1").await.status });
+        api.database.sessions_wait(transactions).await;
+    }
+    hold.clear().await;
+    assert_eq!(requests.join_all().await, [StatusCode::ACCEPTED; 2]);
+    assert_eq!(api.count("select count(*) from payments").await, 1);
+    assert_eq!(api.balance(&wallet).await, "99.00");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_top_up_gets_the_same_answer_and_adds_once() {
     let api = WalletApi::start().await;
     let wallet = api.wallet("0").await;

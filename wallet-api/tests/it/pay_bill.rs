@@ -91,6 +91,25 @@ async fn of_200_concurrent_payments_with_funds_for_100_exactly_100_are_accepted(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_takes_its_place_behind_the_wallets_lock() {
+    let api = Arc::new(WalletApi::start().await);
+    let wallet = api.wallet("10").await;
+    let lock = format!("select from wallets where id = '{wallet}' for update");
+    let lock = api.database.in_the_way(&lock).await;
+    let (paying, payer) = (wallet.clone(), Arc::clone(&api));
+    let mut request = tokio::task::JoinSet::new();
+    request.spawn(async move { payer.pay(&paying, None, "1").await.status });
+    api.database.somebody_waits().await;
+    // Sequences are outside transactions: a number that was drawn can be seen at once.
+    let drawn = "select count(*) from pg_sequences \
+                 where sequencename = 'outbox_seq_seq' and last_value is not null";
+    assert_eq!(api.count(drawn).await, 0);
+    lock.clear().await;
+    assert_eq!(request.join_all().await, [StatusCode::ACCEPTED]);
+    assert_eq!(api.count(drawn).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn scales_are_those_of_the_currency() {
     let api = WalletApi::start().await;
     for (currency, fits, does_not, shown) in [
