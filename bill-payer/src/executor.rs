@@ -331,7 +331,7 @@ fn report_answer(bill: &ClaimedBill, answer: &Answer, elapsed: Duration) {
         outcome,
         elapsed_ms = elapsed.as_millis(),
         why = why.map(ToString::to_string),
-        "provider answered"
+        "provider called"
     );
     if let Some(why @ (Why::Refused { .. } | Why::Unreadable(_))) = why {
         error!(

@@ -5,12 +5,13 @@ use std::time::Duration;
 use bill_payer::domain::{Next, Status, Why};
 use bill_payer::record::{Decided, Recorded, record};
 use bill_payer::store::{self, ClaimedBill};
-use diesel_async::RunQueryDsl as _;
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 use mock_provider::Behaviour;
-use serde_json::json;
+use serde_json::{Value, json};
 use testkit::eventually;
+use uuid::Uuid;
 
-use crate::support::{BillPayer, quick, until_recorded};
+use crate::support::{BillPayer, quick, request, until_recorded};
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -70,16 +71,7 @@ async fn a_bill_that_is_being_recorded_is_skipped_and_not_waited_for() {
     let locked = payer.take("WIFI-1").await;
     let free = payer.take("WIFI-2").await;
     let mut other = payer.database.connect().await;
-    diesel::sql_query("begin")
-        .execute(&mut other)
-        .await
-        .unwrap();
-    diesel::sql_query(format!(
-        "select from bills where payment_id = '{locked}' for update"
-    ))
-    .execute(&mut other)
-    .await
-    .unwrap();
+    lock(&mut other, locked).await;
     let claimed = claim(&payer).await;
     assert_eq!(claimed.len(), 1);
     assert_eq!(claimed[0].request.payment_id, free);
@@ -213,92 +205,76 @@ async fn two_answers_for_one_bill_in_one_batch_make_one_event() {
 #[tokio::test]
 async fn executors_that_record_the_same_bills_never_deadlock() {
     let payer = BillPayer::start().await;
-    for _ in 0..20 {
-        let requests: Vec<_> = (0..10).map(|_| crate::support::request("WIFI-1")).collect();
-        payer.take_all(&requests).await;
-        let mut bills = claim(&payer).await;
-        let one: Vec<_> = bills.iter().map(|bill| (bill.clone(), paid())).collect();
-        bills.reverse();
-        let other: Vec<_> = bills.iter().map(|bill| (bill.clone(), paid())).collect();
-        let borrowed = |all: &[(ClaimedBill, Next)]| -> Vec<Decided> {
-            all.iter()
-                .map(|(bill, next)| Decided {
-                    bill: bill.clone(),
-                    next: next.clone(),
-                    wait: Duration::ZERO,
-                })
-                .collect()
-        };
-        let (one, other) = (borrowed(&one), borrowed(&other));
-        let (mut first, mut second) = (
-            payer.pool.get().await.unwrap(),
-            payer.pool.get().await.unwrap(),
-        );
-        let (one, other) = tokio::join!(record(&mut first, &one), record(&mut second, &other));
-        let moved = one.unwrap().moved.len() + other.unwrap().moved.len();
-        assert_eq!(moved, 10);
-    }
-    assert_eq!(payer.events().await.len(), 200);
+    let requests: Vec<_> = (0..3).map(|_| request("WIFI-1")).collect();
+    payer.take_all(&requests).await;
+    let mut bills = claim(&payer).await;
+    bills.sort_by_key(|bill| bill.request.payment_id);
+    let batch: Vec<_> = bills.iter().map(|bill| (bill, paid())).collect();
+    let reversed: Vec<_> = bills.iter().rev().map(|bill| (bill, paid())).collect();
+    // Both stop half-way, at the bill in the middle, and go on together.
+    let mut other = payer.database.connect().await;
+    lock(&mut other, bills[1].request.payment_id).await;
+    let mut watcher = payer.database.connect().await;
+    let release = async {
+        waits_for_locks(&mut watcher, 2).await;
+        execute(&mut other, "commit").await;
+    };
+    let (one, two, ()) = tokio::join!(
+        recorded(&payer, &batch),
+        recorded(&payer, &reversed),
+        release
+    );
+    assert_eq!(one.moved.len() + two.moved.len(), 3);
+    assert_eq!(payer.events().await.len(), 3);
 }
 
 #[tokio::test]
 async fn events_of_one_wallet_commit_in_the_order_of_their_seq() {
     let payer = BillPayer::start().await;
-    let mut request = crate::support::request("WIFI-1");
-    let wallet_id = request.wallet_id;
-    payer.take_all(std::slice::from_ref(&request)).await;
-    request = crate::support::request("WIFI-2");
-    request.wallet_id = wallet_id;
-    payer.take_all(std::slice::from_ref(&request)).await;
-    let bills = claim(&payer).await;
+    let (first, mut second) = (request("WIFI-1"), request("WIFI-2"));
+    second.wallet_id = first.wallet_id;
+    let wallet_id = first.wallet_id;
+    payer.take_all(&[first, second]).await;
+    let mut bills = claim(&payer).await;
+    bills.sort_by_key(|bill| bill.request.payment_id);
     // Somebody else has appended an event of this wallet and not committed yet.
     let mut other = payer.database.connect().await;
-    diesel::sql_query("begin")
-        .execute(&mut other)
-        .await
-        .unwrap();
-    diesel::sql_query(format!(
-        "select pg_advisory_xact_lock(hashtextextended('{wallet_id}', 0))"
-    ))
-    .execute(&mut other)
-    .await
-    .unwrap();
+    let held = format!("select pg_advisory_xact_lock(hashtextextended('{wallet_id}', 0))");
+    execute(&mut other, &format!("begin; {held}")).await;
     let mut watcher = payer.database.connect().await;
-    let batch = [(&bills[0], paid()), (&bills[1], paid())];
-    let recording = recorded(&payer, &batch);
+    let batch = [(&bills[1], paid()), (&bills[0], paid())];
     let release = async {
-        waits_for_lock(&mut watcher, "advisory").await;
+        waits_for_locks(&mut watcher, 1).await;
         assert_eq!(payer.events().await.len(), 0);
-        diesel::sql_query("commit")
-            .execute(&mut other)
-            .await
-            .unwrap();
+        execute(&mut other, "commit").await;
     };
-    tokio::join!(recording, release);
-    let events = payer.events().await;
-    let ids: Vec<_> = events
-        .iter()
-        .map(|it| it.payload["payment_id"].clone())
+    tokio::join!(recorded(&payer, &batch), release);
+    let events = payer.events().await.into_iter();
+    let order: Vec<Value> = events
+        .map(|event| event.payload["payment_id"].clone())
         .collect();
-    let mut expected = [bills[0].request.payment_id, bills[1].request.payment_id];
-    expected.sort();
-    assert_eq!(ids, [json!(expected[0]), json!(expected[1])]);
+    let expected = bills.iter().map(|bill| json!(bill.request.payment_id));
+    assert_eq!(order, expected.collect::<Vec<Value>>());
 }
 
-/// Waits until a session of this database waits for a lock of that type.
-async fn waits_for_lock(conn: &mut diesel_async::AsyncPgConnection, kind: &str) {
-    eventually("a session waits for the lock", async || {
-        let waiting = diesel::sql_query(format!(
-            "select from pg_stat_activity \
-             where datname = current_database() and wait_event_type = 'Lock' and wait_event = '{kind}'"
-        ))
-        .execute(conn)
-        .await
-        .unwrap();
-        if waiting > 0 {
-            Ok(())
-        } else {
-            Err("none does".to_owned())
+async fn execute(conn: &mut AsyncPgConnection, sql: &str) {
+    conn.batch_execute(sql).await.unwrap();
+}
+
+/// Locks a bill until the connection's transaction ends.
+async fn lock(conn: &mut AsyncPgConnection, payment_id: Uuid) {
+    let select = format!("begin; select from bills where payment_id = '{payment_id}' for update");
+    execute(conn, &select).await;
+}
+
+/// Waits until that many sessions of this database wait for a lock.
+async fn waits_for_locks(conn: &mut AsyncPgConnection, sessions: usize) {
+    eventually("sessions wait for a lock", async || {
+        let waiting = "select from pg_stat_activity \
+             where datname = current_database() and wait_event_type = 'Lock'";
+        match diesel::sql_query(waiting).execute(conn).await.unwrap() {
+            waiting if waiting == sessions => Ok(()),
+            waiting => Err(format!("{waiting} do")),
         }
     })
     .await;

@@ -8,6 +8,7 @@
 
 mod cancelling;
 mod claims;
+mod config;
 mod domain;
 mod intake;
 mod paying;

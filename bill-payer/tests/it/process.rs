@@ -253,18 +253,3 @@ async fn health_and_metrics_tell_what_the_process_does() {
     .await;
     terminate(process).await;
 }
-
-#[tokio::test]
-async fn settings_that_do_not_fit_together_are_told_at_the_start() {
-    let around = Surroundings::make().await;
-    let process = around.start_with(&[("CLAIM_LEASE_MS", "5000")]);
-    let status = tokio::task::spawn_blocking(|| process.wait())
-        .await
-        .unwrap();
-    assert!(!status.success());
-    let process = around.start_with(&[("PROVIDER_URL", "https://127.0.0.1:1")]);
-    let status = tokio::task::spawn_blocking(|| process.wait())
-        .await
-        .unwrap();
-    assert!(!status.success());
-}

@@ -124,9 +124,9 @@ async fn a_full_queue_answers_503_and_when_to_come_back() {
     let api = Arc::new(api);
     let wallet = api.wallet("100").await;
     let mut requests = queue_up(&api, &wallet, &["a", "b", "c"]);
-    let (_, refused) = requests
-        .join_next()
+    let (_, refused) = tokio::time::timeout(testkit::DEADLINE, requests.join_next())
         .await
+        .expect("the third finds no room in the queue")
         .expect("one of three is answered")
         .expect("the request does not panic");
     assert_eq!(refused, StatusCode::SERVICE_UNAVAILABLE);

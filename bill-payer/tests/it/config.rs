@@ -1,0 +1,56 @@
+//! Settings that do not fit together are told before anything is done.
+
+use bill_payer::config::{Config, ConfigError};
+use bill_payer::provider::{Provider, ProviderError};
+use clap::Parser as _;
+
+#[derive(clap::Parser)]
+struct Cli {
+    #[command(flatten)]
+    config: Config,
+}
+
+fn config(settings: &[&str]) -> Config {
+    let required = ["bill-payer", "--database-url", "postgres://nowhere"];
+    let arguments = required.iter().chain(settings);
+    Cli::try_parse_from(arguments).unwrap().config
+}
+
+#[test]
+fn the_defaults_fit_together() {
+    let config = config(&[]);
+    assert_eq!(config.check(), Ok(()));
+    assert!(Provider::new(&config.provider, config.executor.slots()).is_ok());
+}
+
+#[test]
+fn a_lease_must_outlast_a_call() {
+    let call = ["--provider-call-timeout-ms", "3000"];
+    let checked = |lease| config(&[&call[..], &["--claim-lease-ms", lease]].concat()).check();
+    assert_eq!(checked("5000"), Ok(()));
+    let short = ConfigError::LeaseTooShort {
+        lease_ms: 4_999,
+        call_timeout_ms: 3_000,
+    };
+    assert_eq!(checked("4999"), Err(short));
+    assert!(short.to_string().ends_with("set it to 5000 or more"));
+}
+
+#[test]
+fn the_provider_has_a_plain_http_url() {
+    let made = |url| Provider::new(&config(&["--provider-url", url]).provider, 1);
+    assert!(made("http://provider.test:80/api/").is_ok());
+    for url in ["", "provider", "://", "http://"] {
+        assert!(matches!(made(url), Err(ProviderError::Url { .. })), "{url}");
+    }
+    for url in [
+        "https://provider.test",
+        "ftp://provider.test",
+        "provider:80",
+    ] {
+        assert!(
+            matches!(made(url), Err(ProviderError::Scheme { .. })),
+            "{url}"
+        );
+    }
+}
