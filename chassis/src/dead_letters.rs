@@ -45,7 +45,8 @@ async fn list(
     Ok(Json(query.page(views, |letter| letter.id)))
 }
 
-/// A dead letter, as the API shows it: bytes as text, lossily; the table has them exactly.
+/// A dead letter, as the API shows it: bytes as text, lossily, and of a long payload the beginning; the
+/// table has them exactly.
 #[derive(Debug, Serialize)]
 struct DeadLetterView {
     id: i64,

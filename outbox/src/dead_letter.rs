@@ -2,9 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Integer};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use crate::schema::dead_letters;
+use crate::statement;
 
 /// A message that could not be taken, and why.
 #[derive(Debug, Clone, Insertable)]
@@ -51,10 +53,12 @@ fn without_nul(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
-/// A dead letter as stored.
-#[derive(Debug, Clone, Queryable, Selectable)]
+/// Bytes of a payload that [`list`] shows; the table has all of them.
+pub const LISTED_PAYLOAD_BYTES_MAX: i32 = 4_096;
+
+/// A dead letter as listed.
+#[derive(Debug, Clone, QueryableByName)]
 #[diesel(table_name = dead_letters)]
-#[diesel(check_for_backend(diesel::pg::Pg))]
 #[expect(
     missing_docs,
     reason = "the fields are those of NewDeadLetter, and the row's own"
@@ -67,6 +71,7 @@ pub struct DeadLetter {
     pub kafka_offset: i64,
     pub key: Option<Vec<u8>>,
     pub headers: serde_json::Value,
+    /// The first [`LISTED_PAYLOAD_BYTES_MAX`] bytes.
     pub payload: Option<Vec<u8>>,
     pub reason: String,
     pub created_at: DateTime<Utc>,
@@ -97,11 +102,15 @@ pub async fn list(
     before: Option<i64>,
     limit: i64,
 ) -> QueryResult<Vec<DeadLetter>> {
-    dead_letters::table
-        .filter(dead_letters::id.lt(before.unwrap_or(i64::MAX)))
-        .order(dead_letters::id.desc())
-        .limit(limit)
-        .select(DeadLetter::as_select())
-        .load(conn)
-        .await
+    // A page of whole messages could be hundreds of megabytes.
+    statement(
+        "select id, consumer, topic, kafka_partition, kafka_offset, key, headers, \
+         substring(payload from 1 for $1) as payload, reason, created_at \
+         from dead_letters where id < $2 order by id desc limit $3",
+    )
+    .bind::<Integer, _>(LISTED_PAYLOAD_BYTES_MAX)
+    .bind::<BigInt, _>(before.unwrap_or(i64::MAX))
+    .bind::<BigInt, _>(limit)
+    .load(conn)
+    .await
 }

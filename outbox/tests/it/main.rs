@@ -145,6 +145,19 @@ async fn a_dead_letter_is_kept_once_whatever_it_holds() {
     let kept = kept.as_slice().first().expect("one letter");
     assert_eq!((&kept.key, &kept.payload), (&letter.key, &letter.payload));
     assert_eq!(kept.reason, "nul \u{fffd} inside");
+    let mut large = letter.clone();
+    large.kafka_offset += 1;
+    large.payload = Some(vec![b'x'; 1_000_000]);
+    let recorded = dead_letter::record(&mut conn, &[large]).await;
+    assert_eq!(recorded, Ok(1));
+    let listed = dead_letter::list(&mut conn, None, 1)
+        .await
+        .expect("the list");
+    let shown = listed
+        .as_slice()
+        .first()
+        .and_then(|letter| letter.payload.as_ref());
+    assert_eq!(shown.map(Vec::len), Some(4_096));
     let older = dead_letter::list(&mut conn, Some(kept.id), 10).await;
     assert!(older.expect("the list").is_empty());
 }
