@@ -16,23 +16,23 @@ pub struct Config {
     /// Address to serve HTTP on
     #[arg(long, env, default_value = "127.0.0.1:8081")]
     pub listen: String,
+    /// Where the database is
     #[command(flatten)]
-    #[expect(missing_docs, reason = "documented where the settings are")]
     pub database: DatabaseConfig,
+    /// Where Kafka is
     #[command(flatten)]
-    #[expect(missing_docs, reason = "documented where the settings are")]
     pub kafka: KafkaConfig,
+    /// Limits of the HTTP server
     #[command(flatten)]
-    #[expect(missing_docs, reason = "documented where the settings are")]
     pub http: HttpConfig,
+    /// How to log
     #[command(flatten)]
-    #[expect(missing_docs, reason = "documented where the settings are")]
     pub log: LogConfig,
+    /// The provider
     #[command(flatten)]
-    #[expect(missing_docs, reason = "documented where the settings are")]
     pub provider: ProviderConfig,
+    /// Paying bills
     #[command(flatten)]
-    #[expect(missing_docs, reason = "documented where the settings are")]
     pub executor: ExecutorConfig,
 }
 
