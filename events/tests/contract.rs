@@ -157,8 +157,16 @@ fn amounts_are_plain_decimals() {
 
 #[test]
 fn scales_are_those_of_iso_4217() {
-    for (code, scale, zero) in [("JPY", 0, "0"), ("INR", 2, "0.00"), ("KWD", 3, "0.000")] {
+    for (code, scale, zero, too_fine) in [
+        ("JPY", 0, "0", "0.5"),
+        ("INR", 2, "0.00", "0.005"),
+        ("KWD", 3, "0.000", "0.0005"),
+    ] {
         let currency: Currency = code.parse().unwrap();
+        assert!(
+            Money::new(too_fine.parse().unwrap(), currency).is_err(),
+            "{code}"
+        );
         assert_eq!(currency.scale(), scale);
         assert_eq!(currency.format(Decimal::ZERO), zero);
     }
