@@ -14,23 +14,23 @@ pub struct Config {
     /// Address to serve /livez, /readyz and /metrics on
     #[arg(long, env, default_value = "127.0.0.1:8084")]
     pub listen: String,
+    /// Where the database is
     #[command(flatten)]
-    #[expect(missing_docs, reason = "documented where the settings are")]
     pub database: DatabaseConfig,
+    /// Where Kafka is
     #[command(flatten)]
-    #[expect(missing_docs, reason = "documented where the settings are")]
     pub kafka: KafkaConfig,
+    /// Publishing
     #[command(flatten)]
-    #[expect(missing_docs, reason = "documented where the settings are")]
     pub publisher: PublisherConfig,
+    /// The poller
     #[command(flatten)]
-    #[expect(missing_docs, reason = "documented where the settings are")]
     pub poller: PollerConfig,
+    /// Limits of the HTTP server
     #[command(flatten)]
-    #[expect(missing_docs, reason = "documented where the settings are")]
     pub http: HttpConfig,
+    /// How to log
     #[command(flatten)]
-    #[expect(missing_docs, reason = "documented where the settings are")]
     pub log: LogConfig,
 }
 
@@ -39,6 +39,9 @@ pub struct Config {
 pub enum RelayMode {
     /// Asks the table again and again.
     Poller,
+    /// Follows the write-ahead log by a replication slot; needs `wal_level=logical` and a role that
+    /// may replicate. Of several relays one works, the others stand by.
+    Cdc,
 }
 
 /// Settings of the producer.

@@ -6,13 +6,17 @@
 //!
 //! Knows nothing of wallets: topic, key, headers and payload are columns of the row.
 
+mod blocked;
+pub mod cdc;
 pub mod config;
 pub mod event;
+pub mod leftovers;
 pub mod mode_lock;
 pub mod pending;
 pub mod poller;
 pub mod progress;
 pub mod publisher;
+pub mod session;
 
 /// The name in logs and database sessions.
 pub const SERVICE: &str = "relay";

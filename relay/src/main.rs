@@ -7,7 +7,7 @@ use chassis::{Service, database, kafka};
 use clap::Parser;
 use relay::config::{Config, RelayMode};
 use relay::progress::Progress;
-use relay::{SERVICE, pending, poller};
+use relay::{SERVICE, cdc, pending, poller};
 
 /// Publishes the events of an outbox to Kafka and deletes them; one process a database, or several
 #[derive(Debug, Parser)]
@@ -31,6 +31,11 @@ async fn main() -> anyhow::Result<()> {
         RelayMode::Poller => {
             let poller = poller::run(config.clone(), progress.clone(), stop);
             service.spawn("poller", poller);
+        }
+        RelayMode::Cdc => {
+            service.spawn("slot gauges", cdc::gauges::run(pool.clone(), stop.clone()));
+            let cdc = cdc::run(config.clone(), progress.clone(), stop);
+            service.spawn("cdc", cdc);
         }
     }
 

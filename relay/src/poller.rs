@@ -9,93 +9,30 @@
 //! One connection does the locks, the reads and the deletes: when it is lost, so are the shards, and
 //! nothing goes on with shards that may be another's by now.
 
-mod blocked;
 pub mod shards;
 
 use std::time::{Duration, Instant};
 
-use chassis::telemetry::chain;
-use chassis::{Backoff, database};
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Integer, Text};
-use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::TryStreamExt as _;
 use outbox::schema::outbox as table;
 use outbox::statement;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::info;
 
-use self::blocked::BlockedKeys;
-use crate::SERVICE;
+use crate::blocked::BlockedKeys;
 use crate::config::{Config, PollerConfig};
 use crate::event::Event;
-use crate::mode_lock::{self, Claim, Mode};
-use crate::progress::Progress;
+use crate::leftovers;
+use crate::mode_lock::Mode;
+use crate::progress::{Progress, RETRY, Run, Tries};
 use crate::publisher::{self, Outcome, Publisher};
-
-/// How the session reads: by index whatever the statistics of a table that is empty at one moment and
-/// full at the next, and without planning anew. A delete that a crash of the server takes back is a
-/// redelivery, so its commit need not wait for the disk. A relay that dies in the middle of a statement
-/// is noticed, and its shards are freed, before that statement ends.
-const SESSION: &str = "set enable_seqscan = off; \
-     set enable_bitmapscan = off; \
-     set enable_sort = off; \
-     set jit = off; \
-     set plan_cache_mode = force_generic_plan; \
-     set synchronous_commit = off; \
-     set client_connection_check_interval = '1s';";
-
-/// How long the database may take to answer. More than its own `statement_timeout`: only a server
-/// that can't be reached is silent for longer.
-const DATABASE_SILENCE_MAX: Duration = Duration::from_secs(20);
-
-/// How long to wait before the next connection, or before the next try when Kafka took nothing.
-const RETRY: Backoff = Backoff {
-    first: Duration::from_millis(100),
-    max: Duration::from_secs(5),
-};
-
-/// How often to look whether another mode has ended.
-const MODE_LOCK_EVERY: Duration = Duration::from_secs(1);
+use crate::session::{self, SessionError, answer};
 
 /// The first wait when there is nothing to do; doubles up to the configured maximum.
 const IDLE_WAIT_FIRST: Duration = Duration::from_millis(1);
-
-/// Why a poller can't go on with its connection.
-#[derive(Debug, thiserror::Error)]
-pub enum PollError {
-    /// There is none.
-    #[error("connecting to the database")]
-    Connect(#[from] ConnectionError),
-    /// The database refused.
-    #[error("{doing}")]
-    Database {
-        /// What was being done.
-        doing: &'static str,
-        /// Why it failed.
-        source: diesel::result::Error,
-    },
-    /// The database says nothing.
-    #[error("{doing}: the database did not answer for {DATABASE_SILENCE_MAX:?}")]
-    Silent {
-        /// What was being done.
-        doing: &'static str,
-    },
-}
-
-/// What one run did, in events.
-#[must_use]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Run {
-    /// Found in the outbox.
-    pub read: usize,
-    /// Acknowledged by Kafka.
-    pub published: usize,
-    /// Refused by Kafka for good.
-    pub refused: usize,
-    /// Gone from the outbox.
-    pub deleted: usize,
-}
 
 /// Relays until `stop`; whatever fails is tried again, with a new connection.
 ///
@@ -107,8 +44,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut publisher = Publisher::new(&config.kafka, &config.publisher)?;
-    let mut failures = 0;
-    let mut held_up_by = String::new();
+    let mut tries = Tries::default();
     while !stop.is_cancelled() {
         let relayed = async {
             let started = Poller::start(&config, &progress);
@@ -116,22 +52,12 @@ pub async fn run(
                 return Ok(());
             };
             let mut poller = poller?;
-            failures = 0;
-            held_up_by.clear();
+            tries.succeeded();
             poller.run(&mut publisher, &progress, &stop).await
         };
-        if let Err(error) = relayed.await {
-            failures += 1;
-            let wait = RETRY.wait(failures);
-            let reason = chain(&error);
-            if reason == held_up_by {
-                debug!(?wait, "{reason}");
-            } else {
-                warn!("relaying is held up: {reason}");
-                progress.held_up(reason.clone());
-                held_up_by = reason;
-            }
-            stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+        let relayed: Result<(), SessionError> = relayed.await;
+        if let Err(error) = relayed {
+            tries.failed(&error, &progress, &stop).await;
         }
     }
     Ok(())
@@ -152,26 +78,10 @@ impl Poller {
     ///
     /// # Errors
     /// Whatever the database says.
-    pub async fn start(config: &Config, progress: &Progress) -> Result<Self, PollError> {
-        let connected = answer("connecting to the database", async {
-            Ok(connect(&config.database.database_url).await)
-        });
-        let mut conn = connected.await??;
-        let mut waiting_for = None;
-        loop {
-            let claim = mode_lock::claim(&mut conn, Mode::Poller);
-            match answer("taking the mode's lock", claim).await? {
-                Claim::Held => break,
-                Claim::HeldBy(other) => {
-                    if waiting_for.as_ref() != Some(&other) {
-                        info!("mode {} waits: {other}", Mode::Poller);
-                        progress.held_up(format!("waiting: {other}"));
-                        waiting_for = Some(other);
-                    }
-                }
-            }
-            tokio::time::sleep(MODE_LOCK_EVERY).await;
-        }
+    pub async fn start(config: &Config, progress: &Progress) -> Result<Self, SessionError> {
+        let mut conn =
+            session::begin(&config.database.database_url, Mode::Poller, progress).await?;
+        leftovers::remove(&mut conn, Mode::Poller).await?;
         let session = shards::session(&mut conn);
         let session = answer("asking for the session's number", session).await?;
         info!(session, "mode {} begins", Mode::Poller);
@@ -194,7 +104,7 @@ impl Poller {
         publisher: &mut Publisher,
         progress: &Progress,
         stop: &CancellationToken,
-    ) -> Result<(), PollError> {
+    ) -> Result<(), SessionError> {
         let mut idle = IDLE_WAIT_FIRST;
         let mut failures = 0;
         while !stop.is_cancelled() {
@@ -233,7 +143,7 @@ impl Poller {
         &mut self,
         publisher: &mut Publisher,
         stop: &CancellationToken,
-    ) -> Result<Run, PollError> {
+    ) -> Result<Run, SessionError> {
         self.rebalance().await?;
         let events = self.read().await?;
         let mut run = Run {
@@ -260,14 +170,12 @@ impl Poller {
         }
         run.published = published.len();
         run.deleted = self.delete(published).await?;
-        count("relay_published_total", run.published);
-        count("relay_refused_total", run.refused);
-        count("relay_deleted_total", run.deleted);
+        run.count();
         Ok(run)
     }
 
     /// Sees to a fair share of shards, if it is time.
-    async fn rebalance(&mut self) -> Result<(), PollError> {
+    async fn rebalance(&mut self) -> Result<(), SessionError> {
         let every = self.config.rebalance_every();
         if self.rebalanced.is_some_and(|last| last.elapsed() < every) {
             return Ok(());
@@ -289,7 +197,7 @@ impl Poller {
     }
 
     /// The next events of each held shard, in `seq` order.
-    async fn read(&mut self) -> Result<Vec<Event>, PollError> {
+    async fn read(&mut self) -> Result<Vec<Event>, SessionError> {
         if self.shards.is_empty() {
             return Ok(Vec::new());
         }
@@ -340,7 +248,7 @@ impl Poller {
         (trials, events)
     }
 
-    async fn delete(&mut self, published: Vec<i64>) -> Result<usize, PollError> {
+    async fn delete(&mut self, published: Vec<i64>) -> Result<usize, SessionError> {
         if published.is_empty() {
             return Ok(0);
         }
@@ -348,27 +256,4 @@ impl Poller {
         let deleted = diesel::delete(rows).execute(&mut self.conn);
         answer("deleting what was published", deleted).await
     }
-}
-
-async fn connect(url: &str) -> Result<AsyncPgConnection, ConnectionError> {
-    let mut conn = database::connect(url, SERVICE).await?;
-    conn.batch_execute(SESSION)
-        .await
-        .map_err(ConnectionError::CouldntSetupConfiguration)?;
-    Ok(conn)
-}
-
-/// Awaits the database, but not for ever.
-async fn answer<T>(
-    doing: &'static str,
-    answer: impl Future<Output = QueryResult<T>>,
-) -> Result<T, PollError> {
-    match tokio::time::timeout(DATABASE_SILENCE_MAX, answer).await {
-        Ok(answer) => answer.map_err(|source| PollError::Database { doing, source }),
-        Err(_) => Err(PollError::Silent { doing }),
-    }
-}
-
-fn count(name: &'static str, events: usize) {
-    metrics::counter!(name).increment(u64::try_from(events).unwrap_or(u64::MAX));
 }

@@ -1,11 +1,23 @@
-//! Whether the relay gets on: what `/readyz` answers.
+//! Whether the relay gets on: what `/readyz` answers and the counters show.
 
+use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use chassis::Backoff;
+use chassis::telemetry::chain;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
 
 /// How long a relay may be without progress and still count as ready. Longer than a slow batch, shorter
 /// than anybody wants to be paid late without knowing.
 pub const PROGRESS_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long to wait before the next connection, or before the next try when Kafka took nothing.
+pub(crate) const RETRY: Backoff = Backoff {
+    first: Duration::from_millis(100),
+    max: Duration::from_secs(5),
+};
 
 /// When progress was made last: something was published, or nothing was there to be. Clones share it.
 #[derive(Debug, Clone)]
@@ -53,5 +65,64 @@ impl Progress {
 
     fn set(&self, state: State) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+}
+
+/// What one run of a mode did, in events.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Run {
+    /// Found in the outbox, or received.
+    pub read: usize,
+    /// Acknowledged by Kafka.
+    pub published: usize,
+    /// Refused by Kafka for good.
+    pub refused: usize,
+    /// Gone from the outbox.
+    pub deleted: usize,
+}
+
+impl Run {
+    /// Adds to the counters that `/metrics` shows.
+    pub(crate) fn count(&self) {
+        let count = |name: &'static str, events: usize| {
+            metrics::counter!(name).increment(u64::try_from(events).unwrap_or(u64::MAX));
+        };
+        count("relay_published_total", self.published);
+        count("relay_refused_total", self.refused);
+        count("relay_deleted_total", self.deleted);
+    }
+}
+
+/// Failures in a row: each reason is logged once, and each wait is longer.
+#[derive(Debug, Default)]
+pub(crate) struct Tries {
+    failures: u32,
+    held_up_by: String,
+}
+
+impl Tries {
+    pub(crate) fn succeeded(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Says so, and waits before the next try, or until `stop`.
+    pub(crate) async fn failed(
+        &mut self,
+        error: &(dyn Error + Send + Sync + 'static),
+        progress: &Progress,
+        stop: &CancellationToken,
+    ) {
+        self.failures += 1;
+        let wait = RETRY.wait(self.failures);
+        let reason = chain(error);
+        if reason == self.held_up_by {
+            debug!(?wait, "{reason}");
+        } else {
+            warn!("relaying is held up: {reason}");
+            progress.held_up(reason.clone());
+            self.held_up_by = reason;
+        }
+        stop.run_until_cancelled(tokio::time::sleep(wait)).await;
     }
 }

@@ -1,13 +1,16 @@
 //! Publishing to Kafka: what is acknowledged, what is refused for good, what has to wait.
 //!
 //! Promises: events of one key arrive in the order given, and none arrives that stands behind an event
-//! that did not; an outage is waited out, however long. Two settings make the first part true: after an
-//! error that would leave a gap the producer sends nothing more (`enable.gapless.guarantee`), and as a
-//! broker takes a first request of a producer whatever its sequence number is, no request travels
-//! before the one ahead of it is answered (`max.in.flight...=1`). Leaves to the caller: deleting, trying again,
+//! that did not; an outage is waited out, however long. Leaves to the caller: deleting, trying again,
 //! and what to do about a refused event.
+//!
+//! What keeps an event from overtaking a refused one: after an error that would leave a gap the producer
+//! sends nothing more (`enable.gapless.guarantee`), and the broker refuses what was on its way already,
+//! because its sequence number does not follow. But a broker takes the first request that it sees of a
+//! producer, whatever its number. So the first event of each key goes alone, and once it is
+//! acknowledged those behind it follow without waiting for one another.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
@@ -30,6 +33,9 @@ use crate::event::Event;
 /// How long acknowledgements may take before the log says that they do not come.
 const OUTAGE_AFTER: Duration = Duration::from_secs(2);
 
+/// How often to look whether reports are still worth waiting for.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// How long a stop waits for the acknowledgements of what is in flight; what is left comes again.
 const STOP_GRACE: Duration = Duration::from_secs(4);
 
@@ -50,6 +56,9 @@ pub enum Outcome {
     /// Not known to be published, or behind one of its key that is not: to be published again.
     Pending,
 }
+
+/// An event and its place among those that are published together.
+type Placed<'a> = (usize, &'a Event);
 
 /// A producer.
 pub struct Publisher {
@@ -82,17 +91,28 @@ impl Publisher {
     ///
     /// Not to be dropped half-way: events would still be in flight.
     pub async fn publish(&mut self, events: &[Event], stop: &CancellationToken) -> Vec<Outcome> {
-        let reports = self.send(events, stop).await;
+        let mut seen = HashSet::new();
+        let (first, behind): (Vec<Placed<'_>>, Vec<Placed<'_>>) = events
+            .iter()
+            .enumerate()
+            .partition(|(_, event)| seen.insert(event.key()));
+        let mut reports = self.send(&first, stop).await;
+        let following = follow(&first, &reports, behind);
+        reports.extend(self.send(&following, stop).await);
+        let places = first.iter().chain(&following).map(|(place, _)| *place);
+        let mut reports: HashMap<usize, Report> = places.zip(reports).collect();
+
         let mut outcomes = Vec::with_capacity(events.len());
         let mut stopped = HashSet::new();
-        for (event, mut report) in events.iter().zip(reports) {
+        for (place, event) in events.iter().enumerate() {
+            let mut report = reports.remove(&place).unwrap_or(Report::NotSent);
             if stopped.contains(event.key()) {
                 outcomes.push(Outcome::Pending);
                 continue;
             }
             if report.is_reject() && events.len() > 1 && !stop.is_cancelled() {
                 // Kafka refuses a whole request: alone, the innocent are taken.
-                let alone = self.send(std::slice::from_ref(event), stop).await;
+                let alone = self.send(&[(place, event)], stop).await;
                 report = alone.into_iter().next().unwrap_or(Report::NotSent);
             }
             let outcome = match report {
@@ -114,10 +134,13 @@ impl Publisher {
 
     /// Sends `events` one behind the other and waits for the report of each. A producer that failed is
     /// replaced: it sends nothing more.
-    async fn send(&mut self, events: &[Event], stop: &CancellationToken) -> Vec<Report> {
+    async fn send(&mut self, events: &[Placed<'_>], stop: &CancellationToken) -> Vec<Report> {
+        if events.is_empty() {
+            return Vec::new();
+        }
         let mut stopped = HashSet::new();
         let mut sent = Vec::with_capacity(events.len());
-        for event in events {
+        for (_, event) in events {
             if stopped.contains(event.key()) {
                 sent.push(Err(Report::NotSent));
                 continue;
@@ -140,7 +163,7 @@ impl Publisher {
         };
         let reports = self.settle(reports, stop).await;
         let failure = events.iter().zip(&reports).find_map(|failed| match failed {
-            (event, Report::Failed(error)) => Some((event, error)),
+            ((_, event), Report::Failed(error)) => Some((event, error)),
             (_, Report::Acknowledged | Report::TooLarge(_) | Report::NotSent) => None,
         });
         match failure {
@@ -184,26 +207,30 @@ impl Publisher {
             })
     }
 
-    /// Waits for `reports`; says so when they do not come, and gives up what is in flight some time
-    /// after `stop`.
+    /// Waits for `reports`; says so when they do not come. Gives up what is in flight some time after
+    /// `stop`, and at once if the producer has failed: that one leaves some without a report for ever.
     async fn settle<T>(&mut self, reports: impl Future<Output = T>, stop: &CancellationToken) -> T {
         let mut reports = pin!(reports);
-        let given_up = async {
-            tokio::time::sleep(OUTAGE_AFTER).await;
-            if self.outage.is_none() {
+        let begun = Instant::now();
+        let mut stopped = None;
+        loop {
+            tokio::select! {
+                biased;
+                reports = &mut reports => return reports,
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+            if begun.elapsed() >= OUTAGE_AFTER && self.outage.is_none() {
                 self.outage_begins("acknowledgements do not come".to_owned());
             }
-            stop.cancelled().await;
-            tokio::time::sleep(STOP_GRACE).await;
-        };
-        tokio::select! {
-            biased;
-            reports = &mut reports => return reports,
-            () = given_up => {}
+            if stop.is_cancelled() {
+                stopped.get_or_insert_with(Instant::now);
+            }
+            let given_up = stopped.is_some_and(|stopped| stopped.elapsed() >= STOP_GRACE);
+            if given_up || self.producer.client().fatal_error().is_some() {
+                self.producer
+                    .purge(PurgeConfig::default().queue().inflight());
+            }
         }
-        self.producer
-            .purge(PurgeConfig::default().queue().inflight());
-        reports.await
     }
 
     /// Replaces the producer. All reports are in: the old one has nothing in flight.
@@ -287,6 +314,27 @@ impl Report {
     }
 }
 
+/// Those of `behind` whose key's first event is acknowledged. None of them if the producer failed and was
+/// replaced: the broker does not know the new one.
+fn follow<'a>(
+    first: &[Placed<'_>],
+    reports: &[Report],
+    mut behind: Vec<Placed<'a>>,
+) -> Vec<Placed<'a>> {
+    let mut held_up = HashSet::new();
+    for ((_, event), report) in first.iter().zip(reports) {
+        match report {
+            Report::Acknowledged => {}
+            Report::TooLarge(_) | Report::NotSent => {
+                held_up.insert(event.key());
+            }
+            Report::Failed(_) => return Vec::new(),
+        }
+    }
+    behind.retain(|(_, event)| !held_up.contains(event.key()));
+    behind
+}
+
 async fn report(delivery: DeliveryFuture) -> Report {
     match delivery.await {
         Ok(Ok(_)) => Report::Acknowledged,
@@ -333,7 +381,6 @@ fn settings(kafka: &KafkaConfig, config: &PublisherConfig) -> ClientConfig {
         .set("acks", "all")
         .set("enable.idempotence", "true")
         .set("enable.gapless.guarantee", "true")
-        .set("max.in.flight.requests.per.connection", "1")
         // What the Java clients do, Kafka Connect among them: another mode finds the same partition.
         .set("partitioner", "murmur2_random")
         .set("compression.codec", "lz4")

@@ -152,10 +152,13 @@ impl Drop for TestDatabase {
                 let mut admin = AsyncPgConnection::establish(&server)
                     .await
                     .map_err(std::io::Error::other)?;
-                admin
-                    .batch_execute(&statement)
-                    .await
-                    .map_err(std::io::Error::other)
+                // The server may still be noticing that a replication stream of the test has ended.
+                super::eventually("the test's database is dropped", async || {
+                    let dropped = admin.batch_execute(&statement).await;
+                    dropped.map_err(|error| error.to_string())
+                })
+                .await;
+                std::io::Result::Ok(())
             })
         })
         .join();

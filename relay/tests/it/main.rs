@@ -5,13 +5,19 @@
     reason = "tests: a panic is the failure"
 )]
 
+mod cdc;
+mod cdc_slot;
+mod cdc_stream;
 mod crash;
 mod fair_share;
+mod identical;
 mod modes;
 mod order;
 mod outage;
+mod pgoutput;
 mod publishing;
 mod refused;
 mod sharing;
 mod stage;
 mod stop;
+mod switching;

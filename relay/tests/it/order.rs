@@ -1,73 +1,131 @@
 //! Order per key, with several relays and many writers.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use chassis::consumer::Record;
 use diesel_async::{AsyncConnection as _, SimpleAsyncConnection as _};
 use outbox::append;
 use serde_json::json;
+use testkit::eventually;
 use tokio::task::JoinSet;
 
 use crate::stage::{Stage, event, id, key, payload};
 
 const KEYS: usize = 20;
 const WRITERS: usize = 8;
-const EVENTS_OF_A_WRITER: usize = 250;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_of_a_key_are_first_seen_in_the_order_of_their_commits() {
+    in_order_while_relays_come_and_go("poller").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_a_key_are_first_seen_in_the_order_of_their_commits_in_mode_cdc() {
+    in_order_while_relays_come_and_go("cdc").await;
+}
+
+async fn in_order_while_relays_come_and_go(mode: &str) {
     let stage = Stage::set().await;
-    let setup = "create table aggregates as \
-         select 'key-' || number as id, 0 as version from generate_series(0, 19) as number";
-    let mut conn = stage.database.connect().await;
-    conn.batch_execute(setup).await.unwrap();
-
-    let _first = stage.relay(&[]);
-    let second = stage.relay(&[]);
-    let mut writers = JoinSet::new();
-    for writer in 0..WRITERS {
-        let conn = stage.database.connect().await;
-        writers.spawn(write(conn, writer));
-    }
+    let _first = stage.relay(&[("RELAY_MODE", mode)]);
+    let second = stage.relay(&[("RELAY_MODE", mode)]);
+    let load = Load::begin(&stage).await;
     // One relay dies and another comes in the middle of it all.
-    let seen = stage.topic.take(WRITERS * EVENTS_OF_A_WRITER / 2).await;
+    let seen = stage.topic.take(1_000).await;
     second.process.kill_9();
-    let _third = stage.relay(&[]);
-    while let Some(written) = writers.join_next().await {
-        written.unwrap();
-    }
-    stage.pending_is(&[]).await;
+    let _third = stage.relay(&[("RELAY_MODE", mode)]);
+    load.comes_in_order(&stage, seen, 2_000).await;
+}
 
-    let mut known = HashSet::new();
-    let mut versions: BTreeMap<String, Vec<i64>> = BTreeMap::new();
-    let mut first_seen = |record| {
-        if known.insert(id(&record)) {
-            let versions = versions.entry(key(&record).to_owned()).or_default();
-            versions.push(payload(&record)["version"].as_i64().unwrap());
+/// Writers that change aggregates and append events of it.
+pub(crate) struct Load {
+    enough: Arc<AtomicBool>,
+    committed: Arc<AtomicUsize>,
+    writers: JoinSet<()>,
+}
+
+impl Load {
+    pub(crate) async fn begin(stage: &Stage) -> Self {
+        let setup = "create table aggregates as \
+             select 'key-' || number as id, 0 as version from generate_series(0, 19) as number";
+        let mut conn = stage.database.connect().await;
+        conn.batch_execute(setup).await.unwrap();
+        let mut load = Self {
+            enough: Arc::default(),
+            committed: Arc::default(),
+            writers: JoinSet::new(),
+        };
+        for writer in 0..WRITERS {
+            let conn = stage.database.connect().await;
+            let (enough, committed) = (Arc::clone(&load.enough), Arc::clone(&load.committed));
+            load.writers.spawn(write(conn, writer, enough, committed));
         }
-        known.len()
-    };
-    seen.into_iter().for_each(|record| {
-        first_seen(record);
-    });
-    while first_seen(stage.topic.next().await) < WRITERS * EVENTS_OF_A_WRITER {}
+        load
+    }
 
-    assert_eq!(versions.len(), KEYS);
-    for (key, versions) in versions {
-        let committed: Vec<i64> = (1..).take(versions.len()).collect();
-        assert_eq!(versions, committed, "{key}");
+    /// Ends the load when at least `count` events are committed, and reads the topic until all are
+    /// there: `seen`, and what follows, are first seen in the order of commits, and none is missing.
+    pub(crate) async fn comes_in_order(mut self, stage: &Stage, seen: Vec<Record>, count: usize) {
+        eventually("enough events are committed", async || {
+            let committed = self.committed.load(Ordering::Relaxed);
+            if committed >= count {
+                Ok(())
+            } else {
+                Err(committed.to_string())
+            }
+        })
+        .await;
+        self.enough.store(true, Ordering::Relaxed);
+        while let Some(written) = self.writers.join_next().await {
+            written.unwrap();
+        }
+        let count = self.committed.load(Ordering::Relaxed);
+        stage.pending_is(&[]).await;
+
+        let mut known = HashSet::new();
+        let mut versions: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+        let mut first_seen = |record| {
+            if known.insert(id(&record)) {
+                let versions = versions.entry(key(&record).to_owned()).or_default();
+                versions.push(payload(&record)["version"].as_i64().unwrap());
+            }
+            known.len()
+        };
+        let mut read = 0;
+        for record in seen {
+            read = first_seen(record);
+        }
+        while read < count {
+            read = first_seen(stage.topic.next().await);
+        }
+
+        assert_eq!(versions.len(), KEYS);
+        for (key, versions) in versions {
+            let committed: Vec<i64> = (1..).take(versions.len()).collect();
+            assert_eq!(versions, committed, "{key}");
+        }
     }
 }
 
 /// Changes one aggregate after the other, each in a transaction that locks it first and then appends.
-async fn write(mut conn: diesel_async::AsyncPgConnection, writer: usize) {
-    for turn in 0..EVENTS_OF_A_WRITER {
-        let key = format!("key-{}", (turn * 7 + writer * 3) % KEYS);
+async fn write(
+    mut conn: diesel_async::AsyncPgConnection,
+    writer: usize,
+    enough: Arc<AtomicBool>,
+    committed: Arc<AtomicUsize>,
+) {
+    let mut turn = writer * 3;
+    while !enough.load(Ordering::Relaxed) {
+        turn += 7;
+        let key = format!("key-{}", turn % KEYS);
         conn.transaction(async |conn| -> Result<(), outbox::AppendError> {
             let version = next_version(conn, &key).await?;
             append(conn, vec![event(&key, json!({ "version": version }))]).await
         })
         .await
         .unwrap();
+        committed.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -8,11 +8,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use serde_json::json;
-use testkit::{TopicReader, kafka_brokers};
+use testkit::{TopicReader, free_address, kafka_brokers};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::stage::{Stage, append_all, event, free_address, id};
+use crate::stage::{Stage, append_all, event, id};
 
 #[tokio::test]
 async fn events_wait_for_a_broker_that_is_not_there_yet() {

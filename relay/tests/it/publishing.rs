@@ -126,7 +126,7 @@ async fn the_gauges_tell_how_much_is_waiting_and_since_when() {
 }
 
 /// All that a consumer sees of a message, but for its place in the topic.
-fn message(record: &Record) -> String {
+pub(crate) fn message(record: &Record) -> String {
     let mut text = format!("key: {}\n", key(record));
     for (name, value) in &record.headers {
         writeln!(text, "{name}: {value}").unwrap();

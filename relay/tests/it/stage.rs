@@ -1,6 +1,5 @@
 //! An outbox and topics of a test's own, and relays for them.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use chassis::consumer::Record;
@@ -9,7 +8,9 @@ use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 use outbox::schema::outbox::dsl;
 use outbox::{NewEvent, append};
 use serde_json::{Value, json};
-use testkit::{Process, TestDatabase, TopicReader, eventually, kafka_brokers, unique_prefix};
+use testkit::{
+    Process, TestDatabase, TopicReader, eventually, free_address, kafka_brokers, unique_prefix,
+};
 use uuid::Uuid;
 
 pub(crate) const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -117,6 +118,17 @@ impl Relay {
         .await;
     }
 
+    /// Waits until it serves no more: SIGTERM has arrived.
+    pub(crate) async fn is_stopping(&self) {
+        eventually("the relay is stopping", async || {
+            match self.readiness().await {
+                Ok(readiness) => Err(format!("{readiness:?}")),
+                Err(_) => Ok(()),
+            }
+        })
+        .await;
+    }
+
     /// Waits until `/metrics` has the line `line`.
     pub(crate) async fn measures(&self, line: &str) {
         eventually(&format!("/metrics says {line}"), async || {
@@ -184,10 +196,4 @@ pub(crate) fn id(record: &Record) -> Uuid {
 /// The payload of `record`.
 pub(crate) fn payload(record: &Record) -> Value {
     serde_json::from_slice(record.payload.as_ref().unwrap()).unwrap()
-}
-
-/// An address that was free a moment ago.
-pub(crate) fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().to_string()
 }

@@ -1,4 +1,4 @@
-//! Keys whose next event Kafka refuses: they are left alone for a while, others go on.
+//! Keys whose next event Kafka does not take: they are left alone for a while, others go on.
 //!
 //! In memory only: a relay that starts anew, or takes over a shard, finds out by itself.
 
@@ -23,7 +23,8 @@ pub(crate) struct BlockedKeys(HashMap<String, Blocked>);
 
 #[derive(Debug)]
 struct Blocked {
-    refusals: u32,
+    tries: u32,
+    refused: bool,
     until: Instant,
 }
 
@@ -39,16 +40,48 @@ impl BlockedKeys {
 
     /// Whether the key's next event has been refused before: it is to be tried alone.
     pub(crate) fn is_on_trial(&self, key: &str) -> bool {
-        self.0.contains_key(key)
+        self.0.get(key).is_some_and(|blocked| blocked.refused)
     }
 
+    /// Whether the key's next event was not taken: those behind it wait.
+    pub(crate) fn contains(&self, key: &str) -> bool {
+        !self.0.is_empty() && self.0.contains_key(key)
+    }
+
+    /// Whether it is time to try one of them.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.0.values().any(|blocked| blocked.until <= now)
+    }
+
+    /// Forgets those that were to be tried by `now` and were not heard of since: their events are gone.
+    pub(crate) fn forget_due(&mut self, now: Instant) {
+        self.0.retain(|_, blocked| now < blocked.until);
+    }
+
+    /// Kafka will never take the key's next event.
     pub(crate) fn refused(&mut self, key: &str, now: Instant) {
-        let refusals = self.0.get(key).map_or(0, |blocked| blocked.refusals) + 1;
-        if refusals == 1 && self.0.len() >= KEYS_MAX {
+        self.block(key, true, now);
+    }
+
+    /// Kafka did not take the key's next event this time.
+    pub(crate) fn pending(&mut self, key: &str, now: Instant) {
+        if self.0.get(key).is_none_or(|blocked| blocked.until <= now) {
+            self.block(key, self.is_on_trial(key), now);
+        }
+    }
+
+    fn block(&mut self, key: &str, refused: bool, now: Instant) {
+        let tries = self.0.get(key).map_or(0, |blocked| blocked.tries) + 1;
+        if tries == 1 && self.0.len() >= KEYS_MAX {
             return;
         }
-        let until = now + RETRY.ceiling(refusals);
-        self.0.insert(key.to_owned(), Blocked { refusals, until });
+        let until = now + RETRY.ceiling(tries);
+        let blocked = Blocked {
+            tries,
+            refused,
+            until,
+        };
+        self.0.insert(key.to_owned(), blocked);
     }
 
     pub(crate) fn published(&mut self, key: &str) {

@@ -1,0 +1,385 @@
+//! Change data capture: PostgreSQL sends what is committed; it is published, deleted and then confirmed.
+//!
+//! The table stays the truth: whatever the stream might miss is found there by a sweep.
+//!
+//! | step | what | lock | why here |
+//! | --- | --- | --- | --- |
+//! | 1 | take the mode's lock, then the lock of the one relay that works | both, by the session | the second relay stands by, and takes over when the connection of the first ends |
+//! | 2 | see to publication and slot | | from now on the stream will bring whatever commits |
+//! | 3 | **sweep**: take a snapshot, read the first rows in `seq` order, publish, delete, again until there are none | | takes what is older than the slot, what a crash left and what was waiting for Kafka; no transaction is open. Not through before all have ended that were running at step 2: a new slot does not bring one that was just becoming visible |
+//! | 4 | open the stream; receive a batch, leaving out the transactions that the last snapshot saw | | those were the sweep's; events of blocked keys are left out too, and wait in the table |
+//! | 5 | publish, await every report; receive the next batch meanwhile | no transaction is open | Kafka may take its time |
+//! | 6 | `delete` what was acknowledged | the rows | a crash before it publishes again, with the same ids |
+//! | 7 | a delete that finds too little: again, until SQL sees every transaction of the batch | | the log is ahead of what queries see for a moment; what is missing then was deleted before |
+//! | 8 | confirm the end of the last transaction that is done as a whole | | PostgreSQL may forget it: what is not published is in the table |
+//!
+//! Sweep again when it is time to try a blocked key, and while the stream is still busy with what was swept:
+//! new events don't wait behind old ones. Why no event overtakes one of its key: in a snapshot, and in the
+//! log, an event is there only if those of its key before it are (the writer locks the key first); a sweep
+//! publishes all it sees, and the stream goes on with what it did not see.
+//!
+//! One connection does the locks and the deletes: when it is lost, nothing more is published. A stream that
+//! is lost is opened again after a sweep. While Kafka is away for long the stream is closed, so that
+//! PostgreSQL can be stopped.
+
+pub mod gauges;
+pub mod pgoutput;
+pub mod position;
+pub mod slot;
+mod stream;
+pub mod swept;
+mod table;
+
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use diesel::sql_types::{Bool, Integer};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use outbox::statement;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use self::position::Lsn;
+use self::slot::{Slot, SlotError};
+pub use self::stream::{BYTES_MAX, ROWS_MAX, StreamError};
+use self::stream::{Batch, Stream};
+use self::swept::Swept;
+use self::table::Table;
+use crate::config::Config;
+use crate::leftovers;
+use crate::mode_lock::Mode;
+use crate::progress::{Progress, Run, Tries};
+use crate::publisher::Publisher;
+use crate::session::{self, SessionError, answer};
+
+/// The advisory lock of the relay that works, in two halves. Any constant that nobody else takes: "obxc".
+pub const ACTIVE_LOCK: (i32, i32) = (0x6f62_7863, 0);
+
+/// How often one that stands by tries to take over.
+const STANDBY_EVERY: Duration = Duration::from_millis(200);
+
+/// How long to wait for the stream before looking around.
+const RECEIVE_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long Kafka may be away before the stream is closed.
+const KAFKA_AWAY_MAX: Duration = Duration::from_secs(60);
+
+/// How often to sweep while the stream brings what was swept.
+const CATCH_UP_EVERY: Duration = Duration::from_millis(50);
+
+/// How often to ask PostgreSQL about a stream that is silent.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+
+/// How long the log may grow without a word of it in the stream: each piece of log is followed by one.
+const STREAM_SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// Why a relay can't go on with its connections.
+#[derive(Debug, thiserror::Error)]
+pub enum CdcError {
+    /// The database refused or is away.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// There is no slot to stream from.
+    #[error(transparent)]
+    Slot(#[from] SlotError),
+    /// The stream is lost.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// The stream is open and dead.
+    #[error(
+        "the replication stream is silent although the log has grown for {STREAM_SILENCE_MAX:?}"
+    )]
+    Silent,
+}
+
+impl CdcError {
+    fn slot_is_useless(&self) -> bool {
+        matches!(self, Self::Stream(error) if error.slot_is_useless())
+    }
+}
+
+/// Relays until `stop`; whatever fails is tried again, with new connections.
+///
+/// # Errors
+/// The settings do not make a producer.
+pub async fn run(
+    config: Config,
+    progress: Progress,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut publisher = Publisher::new(&config.kafka, &config.publisher)?;
+    let mut tries = Tries::default();
+    let mut recreate_slot = false;
+    while !stop.is_cancelled() {
+        let relayed = async {
+            let started = Cdc::start(&config, &progress, recreate_slot);
+            let Some(cdc) = stop.run_until_cancelled(started).await else {
+                return Ok(());
+            };
+            let mut cdc = cdc?;
+            recreate_slot = false;
+            tries.succeeded();
+            cdc.run(&mut publisher, &progress, &stop).await
+        };
+        let relayed: Result<(), CdcError> = relayed.await;
+        metrics::gauge!("relay_active").set(0.0);
+        if let Err(error) = relayed {
+            recreate_slot = error.slot_is_useless();
+            tries.failed(&error, &progress, &stop).await;
+        }
+    }
+    Ok(())
+}
+
+/// The one relay that works: its connection, its stream, and what they brought.
+pub struct Cdc {
+    database_url: String,
+    slot: Slot,
+    table: Table,
+    /// Open once a sweep is through.
+    stream: Option<Stream>,
+    /// Received and not yet published.
+    received: Batch,
+    /// None: a sweep is due, or not yet through.
+    swept: Option<Swept>,
+    /// When the last sweep began to be through.
+    swept_at: Instant,
+    /// The stream is still busy with what was swept.
+    catching_up: bool,
+    /// When the stream was found silent, and how far the log was then.
+    silent: Option<(Instant, Lsn)>,
+}
+
+impl Cdc {
+    /// Connects, waits until no other mode is running and no other relay works, and sees to the slot.
+    /// May be dropped half-way.
+    ///
+    /// # Errors
+    /// Whatever the database says, or what it lacks.
+    pub async fn start(
+        config: &Config,
+        progress: &Progress,
+        recreate_slot: bool,
+    ) -> Result<Self, CdcError> {
+        let database_url = &config.database.database_url;
+        let mut conn = session::begin(database_url, Mode::Cdc, progress).await?;
+        stand_by(&mut conn, progress).await?;
+        leftovers::remove(&mut conn, Mode::Cdc).await?;
+        let slot = slot::ensure(&mut conn, recreate_slot).await?;
+        info!(slot = slot.name, "mode {} begins", Mode::Cdc);
+        metrics::gauge!("relay_active").set(1.0);
+        Ok(Self {
+            database_url: database_url.clone(),
+            slot,
+            table: Table::new(conn).await?,
+            stream: None,
+            received: Batch::default(),
+            swept: None,
+            swept_at: Instant::now(),
+            catching_up: false,
+            silent: None,
+        })
+    }
+
+    /// Relays until `stop`.
+    ///
+    /// # Errors
+    /// The connections are not to be used further; nothing is in flight.
+    pub async fn run(
+        &mut self,
+        publisher: &mut Publisher,
+        progress: &Progress,
+        stop: &CancellationToken,
+    ) -> Result<(), CdcError> {
+        let mut failures = 0;
+        while !stop.is_cancelled() {
+            let run = self.run_once(publisher, stop).await?;
+            if run.read == 0 || run.published > 0 {
+                progress.made();
+                failures = 0;
+            } else {
+                failures += 1;
+                let wait = crate::progress::RETRY.wait(failures);
+                stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+            }
+        }
+        // The next relay need not wait for the server to notice that the connections have ended.
+        self.stream = None;
+        let conn = self.table.connection();
+        let unlock = diesel::sql_query("select pg_advisory_unlock_all()").execute(conn);
+        answer("releasing the locks", unlock).await?;
+        Ok(())
+    }
+
+    /// One bounded piece of work: a step of a sweep if one is due, else the next batch of the stream, for
+    /// which it waits a second at the most.
+    ///
+    /// Not to be dropped half-way: events would still be in flight.
+    ///
+    /// # Errors
+    /// The connections are not to be used further; nothing is in flight.
+    pub async fn run_once(
+        &mut self,
+        publisher: &mut Publisher,
+        stop: &CancellationToken,
+    ) -> Result<Run, CdcError> {
+        if self.sweep_is_due() {
+            return self.sweep_once(publisher, stop).await;
+        }
+        if self.stream.is_none() {
+            slot::release(self.table.connection(), &self.slot.name).await?;
+            let opened = Stream::open(&self.database_url, &self.slot);
+            let Some(stream) = stop.run_until_cancelled(opened).await else {
+                return Ok(Run::default());
+            };
+            self.stream = Some(stream?);
+        }
+        if self.received.is_empty() {
+            self.receive(stop).await?;
+        }
+        let batch = std::mem::take(&mut self.received);
+        if batch.is_empty() {
+            return Ok(Run::default());
+        }
+        self.carry(batch, publisher, stop).await
+    }
+
+    fn sweep_is_due(&self) -> bool {
+        self.swept.is_none()
+            || self.table.is_trial_due()
+            || (self.catching_up && self.swept_at.elapsed() >= CATCH_UP_EVERY)
+    }
+
+    async fn sweep_once(
+        &mut self,
+        publisher: &mut Publisher,
+        stop: &CancellationToken,
+    ) -> Result<Run, CdcError> {
+        let step = self.table.sweep_once(publisher, stop);
+        let (step, lost) = attended(&mut self.stream, &mut self.received, step).await;
+        let (run, swept) = step?;
+        self.swept = swept;
+        self.swept_at = Instant::now();
+        self.catching_up = false;
+        run.count();
+        lost.map_or(Ok(run), |error| Err(error.into()))
+    }
+
+    /// Waits for the stream; if it stays silent, asks whether it should be.
+    async fn receive(&mut self, stop: &CancellationToken) -> Result<(), CdcError> {
+        let Some(stream) = &mut self.stream else {
+            return Ok(());
+        };
+        let received = stream.receive(&mut self.received);
+        let received = tokio::time::timeout(RECEIVE_WITHIN, received);
+        match stop.run_until_cancelled(received).await {
+            Some(Ok(received)) => {
+                received?;
+                self.silent = None;
+                Ok(())
+            }
+            Some(Err(_)) => self.probe().await,
+            None => Ok(()),
+        }
+    }
+
+    /// A half-open connection says nothing for ever; PostgreSQL says whether there is anything to say.
+    async fn probe(&mut self) -> Result<(), CdcError> {
+        let silent_for = self.stream.as_ref().map(|stream| stream.heard().elapsed());
+        if silent_for.is_none_or(|silent_for| silent_for < PROBE_EVERY) {
+            return Ok(());
+        }
+        let conn = self.table.connection();
+        let state = answer("looking at the slot", slot::state(conn, &self.slot.name)).await?;
+        let Some(state) = state.filter(|state| state.active) else {
+            return Err(StreamError::Ended.into());
+        };
+        let log_end = Lsn::parse(&state.log_end).unwrap_or(Lsn::ZERO);
+        let (since, log_end_then) = *self.silent.get_or_insert((Instant::now(), log_end));
+        if log_end > log_end_then && since.elapsed() > STREAM_SILENCE_MAX {
+            return Err(CdcError::Silent);
+        }
+        Ok(())
+    }
+
+    /// Publishes what of `batch` is the stream's to publish, deletes and confirms it.
+    async fn carry(
+        &mut self,
+        mut batch: Batch,
+        publisher: &mut Publisher,
+        stop: &CancellationToken,
+    ) -> Result<Run, CdcError> {
+        metrics::gauge!("relay_slot_lag_seconds").set(batch.lag.as_secs_f64());
+        let received = batch.events.len();
+        if let Some(swept) = &self.swept {
+            batch.retain(|_, transaction| !swept.covers(transaction));
+        }
+        self.catching_up = batch.events.len() < received;
+        batch.retain(|event, _| !self.table.is_blocked(event.key()));
+        let carried = self
+            .table
+            .carry(&batch.events, &batch.transactions, publisher, stop);
+        let (carried, lost) = attended(&mut self.stream, &mut self.received, carried).await;
+        let (run, all_are_remembered) = carried?;
+        if self.stream.is_none() || !all_are_remembered {
+            self.swept = None;
+        }
+        if let (Some(stream), Some(end)) = (&self.stream, batch.end) {
+            stream.confirm(end.carried().confirm());
+        }
+        run.count();
+        lost.map_or(Ok(run), |error| Err(error.into()))
+    }
+}
+
+/// Waits until this is the relay that works. One that stands by is ready: it does what it should.
+async fn stand_by(conn: &mut AsyncPgConnection, progress: &Progress) -> Result<(), SessionError> {
+    #[derive(diesel::QueryableByName)]
+    struct Locked {
+        #[diesel(sql_type = Bool)]
+        locked: bool,
+    }
+    let mut said = false;
+    loop {
+        let locked = statement("select pg_try_advisory_lock($1, $2) as locked")
+            .bind::<Integer, _>(ACTIVE_LOCK.0)
+            .bind::<Integer, _>(ACTIVE_LOCK.1)
+            .get_result::<Locked>(conn);
+        if answer("taking the lock of the relay that works", locked)
+            .await?
+            .locked
+        {
+            return Ok(());
+        }
+        if !said {
+            info!("mode {} stands by: another relay works", Mode::Cdc);
+            said = true;
+        }
+        progress.made();
+        tokio::time::sleep(STANDBY_EVERY).await;
+    }
+}
+
+/// Awaits `work` and receives meanwhile. When that takes as long as only an outage of Kafka does, or the
+/// stream fails, the stream is closed, and what was received is left for a sweep.
+async fn attended<T>(
+    stream: &mut Option<Stream>,
+    received: &mut Batch,
+    work: impl Future<Output = T>,
+) -> (T, Option<StreamError>) {
+    let mut work = pin!(work);
+    let Some(open) = stream else {
+        return (work.await, None);
+    };
+    let lost = tokio::select! {
+        biased;
+        done = &mut work => return (done, None),
+        lost = tokio::time::timeout(KAFKA_AWAY_MAX, open.fill(received)) => lost.ok(),
+    };
+    if lost.is_none() {
+        warn!("Kafka is away for long: the replication stream is closed until it is back");
+    }
+    *stream = None;
+    *received = Batch::default();
+    (work.await, lost)
+}

@@ -1,0 +1,86 @@
+//! The slot's gauges: what it holds back, and how far behind it is.
+//!
+//! Apart from the relaying, on a connection of the pool: a slot that nobody reads fills the disk, and
+//! that is when they matter. Every relay of the mode sets them, those that stand by too.
+
+use std::time::Duration;
+
+use chassis::database::Pool;
+use chassis::telemetry::chain;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::slot;
+
+/// How often to look.
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+
+/// What `pg_replication_slots.wal_status` may say.
+const WAL_STATUSES: [&str; 4] = ["reserved", "extended", "unreserved", "lost"];
+
+/// Keeps the gauges up to date until `stop`.
+///
+/// # Errors
+/// None: the signature is that of a service's task.
+pub async fn run(pool: Pool, stop: CancellationToken) -> anyhow::Result<()> {
+    describe();
+    let mut tick = tokio::time::interval(SAMPLE_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(tick.tick()).await.is_some() {
+        let sampled = async {
+            let mut conn = pool.get().await?;
+            let name = slot::name_here(&mut conn).await?;
+            anyhow::Ok(slot::state(&mut conn, &name).await?)
+        };
+        match stop.run_until_cancelled(sampled).await {
+            None => break,
+            Some(Ok(state)) => show(state.as_ref()),
+            // The relaying says so when the database is away.
+            Some(Err(error)) => debug!("sampling the slot: {}", chain(&*error)),
+        }
+    }
+    Ok(())
+}
+
+fn describe() {
+    use metrics::Unit;
+    metrics::describe_gauge!(
+        "relay_slot_retained_wal_bytes",
+        Unit::Bytes,
+        "Write-ahead log that PostgreSQL keeps for the slot"
+    );
+    metrics::describe_gauge!(
+        "relay_slot_lag_bytes",
+        Unit::Bytes,
+        "Write-ahead log that the relay has not confirmed"
+    );
+    metrics::describe_gauge!(
+        "relay_slot_lag_seconds",
+        Unit::Seconds,
+        "Seconds from the last received commit until PostgreSQL sent it; zero when it has nothing to send"
+    );
+    metrics::describe_gauge!(
+        "relay_slot_wal_status",
+        "1 for what pg_replication_slots.wal_status says, 0 for the others; all 0 without a slot"
+    );
+    metrics::describe_gauge!("relay_active", "1 if this relay works, 0 if it stands by");
+    metrics::gauge!("relay_active").set(0.0);
+    metrics::gauge!("relay_slot_lag_seconds").set(0.0);
+}
+
+fn show(state: Option<&slot::State>) {
+    let bytes = |bytes: i64| {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        let bytes = bytes as f64;
+        bytes
+    };
+    let retained = state.map_or(0, |state| state.retained_bytes);
+    let lag = state.map_or(0, |state| state.lag_bytes);
+    metrics::gauge!("relay_slot_retained_wal_bytes").set(bytes(retained));
+    metrics::gauge!("relay_slot_lag_bytes").set(bytes(lag));
+    let status = state.and_then(|state| state.wal_status.as_deref());
+    for known in WAL_STATUSES {
+        let is = if status == Some(known) { 1.0 } else { 0.0 };
+        metrics::gauge!("relay_slot_wal_status", "status" => known).set(is);
+    }
+}

@@ -1,0 +1,266 @@
+//! The replication slot and the publication: made when they are missing, made anew when they are of no use.
+//!
+//! | step | statement | why here |
+//! | --- | --- | --- |
+//! | 1 | `wal_level`, the role's right | an error that says what to set |
+//! | 2 | the publication is not there, or is not the outbox's: create it, and drop the slot | a slot decodes by the catalog of its time, in which a younger publication does not exist |
+//! | 3 | the slot is lost: drop it | PostgreSQL has thrown away what it needs |
+//! | 4 | the slot is not there: create it | it waits for every transaction that is writing; what commits from then on comes by the stream |
+//!
+//! A slot that is dropped costs nothing but a sweep: the table is the truth.
+
+use diesel::QueryableByName;
+use diesel::sql_types::{BigInt, Bool, Nullable, Text};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
+use outbox::statement;
+use tracing::{info, warn};
+
+use crate::session::{SessionError, answer};
+
+/// The publication of the outbox.
+pub const PUBLICATION: &str = "outbox_relay";
+
+/// The longest name that PostgreSQL keeps whole, in bytes.
+const NAME_BYTES_MAX: usize = 63;
+
+/// Why there is no slot to stream from.
+#[derive(Debug, thiserror::Error)]
+pub enum SlotError {
+    /// The server does not write what is needed.
+    #[error(
+        "mode cdc needs wal_level=logical and the server has wal_level={0}: \
+         alter system set wal_level = 'logical', and restart PostgreSQL"
+    )]
+    WalLevel(String),
+    /// The role may not.
+    #[error(
+        "mode cdc needs a role that may replicate and \"{0}\" may not: alter role \"{0}\" replication"
+    )]
+    NotAllowed(String),
+    /// Somebody else's.
+    #[error("there is a replication slot {0} that is not this relay's: drop it or rename it")]
+    Foreign(String),
+    /// The database does not do it.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}
+
+/// A slot, and who streams from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// Its name, unique in the cluster.
+    pub name: String,
+    /// The database it belongs to.
+    pub database: String,
+    /// The role that streams.
+    pub user: String,
+}
+
+/// The name of the slot of a database: readable, and another for another database.
+#[must_use]
+pub fn slot_name(database: &str, oid: i64) -> String {
+    let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let name = format!("{PUBLICATION}_{database}");
+    if database.chars().all(valid) && name.len() <= NAME_BYTES_MAX {
+        return name;
+    }
+    let readable = database.to_ascii_lowercase();
+    let readable = readable.chars().map(|c| if valid(c) { c } else { '_' });
+    let number = format!("_{oid}");
+    let room = NAME_BYTES_MAX - PUBLICATION.len() - 1 - number.len();
+    format!(
+        "{PUBLICATION}_{}{number}",
+        readable.take(room).collect::<String>()
+    )
+}
+
+/// Sees to it that the slot and the publication are there and of use; `recreate` if the slot is known to
+/// be of none. To be followed by a sweep.
+///
+/// # Errors
+/// [`SlotError`].
+pub(super) async fn ensure(
+    conn: &mut AsyncPgConnection,
+    recreate: bool,
+) -> Result<Slot, SlotError> {
+    let server = answer("asking for the server's settings", server(conn)).await?;
+    if server.wal_level != "logical" {
+        return Err(SlotError::WalLevel(server.wal_level));
+    }
+    if !server.may_replicate {
+        return Err(SlotError::NotAllowed(server.user));
+    }
+    let slot = Slot {
+        name: slot_name(&server.database, server.oid),
+        database: server.database,
+        user: server.user,
+    };
+    let state = answer("looking at the slot", state(conn, &slot.name)).await?;
+    let mut there = state.is_some();
+    if let Some(state) = &state {
+        if !state.is_ours {
+            return Err(SlotError::Foreign(slot.name));
+        }
+        if recreate || state.wal_status.as_deref() == Some("lost") || !server.has_publication {
+            warn!(
+                slot = slot.name,
+                "the slot is of no use any more and is made anew"
+            );
+            drop_slot(conn, &slot.name).await?;
+            there = false;
+        }
+    }
+    if !server.has_publication {
+        let create = format!(
+            "drop publication if exists {PUBLICATION}; \
+             create publication {PUBLICATION} for table outbox with (publish = 'insert')"
+        );
+        let created = conn.batch_execute(&create);
+        answer("creating the publication", created).await?;
+    }
+    if !there {
+        let created = statement("select pg_create_logical_replication_slot($1, 'pgoutput')")
+            .bind::<Text, _>(&slot.name)
+            .execute(conn);
+        let doing = "creating the slot, which waits for every transaction that is writing";
+        answer(doing, created).await?;
+        info!(slot = slot.name, "slot created");
+    }
+    Ok(slot)
+}
+
+/// Drops the slot `name` if it is there; ends who streams from it. Only to be called by the holder of a
+/// mode's lock: nobody else's stream is alive then but that of a relay that is dead or about to notice.
+///
+/// # Errors
+/// Whatever the database says, such as that the slot is still in use: try again.
+pub(crate) async fn drop_slot(
+    conn: &mut AsyncPgConnection,
+    name: &str,
+) -> Result<(), SessionError> {
+    release(conn, name).await?;
+    let dropped = statement(
+        "select pg_drop_replication_slot(slot_name) from pg_replication_slots \
+         where slot_name = $1 and database = current_database() and not active",
+    )
+    .bind::<Text, _>(name)
+    .execute(conn);
+    answer("dropping the slot", dropped).await?;
+    Ok(())
+}
+
+/// Ends who streams from the slot `name`, and waits a while until it has ended.
+///
+/// # Errors
+/// Whatever the database says.
+pub(super) async fn release(conn: &mut AsyncPgConnection, name: &str) -> Result<(), SessionError> {
+    let released = statement(
+        "select pg_terminate_backend(active_pid, 5000) from pg_replication_slots \
+         where slot_name = $1 and database = current_database() and active",
+    )
+    .bind::<Text, _>(name)
+    .execute(conn);
+    answer("ending an old replication stream", released).await?;
+    Ok(())
+}
+
+/// What there is to know of the slot and of the log.
+#[derive(Debug, Clone, QueryableByName)]
+pub(crate) struct State {
+    #[diesel(sql_type = Bool)]
+    pub(crate) is_ours: bool,
+    #[diesel(sql_type = Bool)]
+    pub(super) active: bool,
+    #[diesel(sql_type = Nullable<Text>)]
+    pub(super) wal_status: Option<String>,
+    /// Bytes of log that PostgreSQL keeps for it.
+    #[diesel(sql_type = BigInt)]
+    pub(super) retained_bytes: i64,
+    /// Bytes of log that it has not confirmed.
+    #[diesel(sql_type = BigInt)]
+    pub(super) lag_bytes: i64,
+    /// How far the log has come.
+    #[diesel(sql_type = Text)]
+    pub(super) log_end: String,
+}
+
+/// Looks at the slot `name`.
+pub(crate) async fn state(
+    conn: &mut AsyncPgConnection,
+    name: &str,
+) -> diesel::QueryResult<Option<State>> {
+    let states: Vec<State> = statement(
+        "select coalesce(database = current_database() and plugin = 'pgoutput', false) as is_ours, \
+             active, wal_status, \
+             coalesce(pg_current_wal_lsn() - restart_lsn, 0)::bigint as retained_bytes, \
+             coalesce(pg_current_wal_lsn() - confirmed_flush_lsn, 0)::bigint as lag_bytes, \
+             pg_current_wal_lsn()::text as log_end \
+         from pg_replication_slots where slot_name = $1",
+    )
+    .bind::<Text, _>(name)
+    .load(conn)
+    .await?;
+    Ok(states.into_iter().next())
+}
+
+/// What the server and the role are like.
+#[derive(QueryableByName)]
+struct Server {
+    #[diesel(sql_type = Text)]
+    database: String,
+    #[diesel(sql_type = BigInt)]
+    oid: i64,
+    #[diesel(sql_type = Text)]
+    user: String,
+    #[diesel(sql_type = Text)]
+    wal_level: String,
+    #[diesel(sql_type = Bool)]
+    may_replicate: bool,
+    #[diesel(sql_type = Bool)]
+    has_publication: bool,
+}
+
+async fn server(conn: &mut AsyncPgConnection) -> diesel::QueryResult<Server> {
+    statement(
+        "select current_database()::text as database, \
+             (select oid from pg_database where datname = current_database())::bigint as oid, \
+             current_user::text as user, current_setting('wal_level') as wal_level, \
+             exists ( \
+                 select from pg_roles where rolname = current_user and (rolsuper or rolreplication) \
+             ) or exists ( \
+                 select from pg_roles as hosted \
+                 where hosted.rolname = 'rds_replication' and pg_has_role(hosted.oid, 'member') \
+             ) as may_replicate, \
+             exists ( \
+                 select from pg_publication join pg_publication_rel on prpubid = pg_publication.oid \
+                 where pubname = $1 and prrelid = 'outbox'::regclass and pubinsert and not pubdelete \
+             ) as has_publication",
+    )
+    .bind::<Text, _>(PUBLICATION)
+    .get_result(conn)
+    .await
+}
+
+/// The name of this database's slot.
+///
+/// # Errors
+/// Whatever the database says.
+pub(crate) async fn name_here(conn: &mut AsyncPgConnection) -> diesel::QueryResult<String> {
+    let server = server(conn).await?;
+    Ok(slot_name(&server.database, server.oid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slots_name_is_valid_and_another_for_another_database() {
+        assert_eq!(slot_name("wallet", 7), "outbox_relay_wallet");
+        assert_eq!(slot_name("Wallet-1", 7), "outbox_relay_wallet_1_7");
+        assert_ne!(slot_name("a-b", 7), slot_name("a.b", 8));
+        let long = slot_name(&"ü".repeat(63), 4_294_967_295);
+        assert_eq!(long.len(), NAME_BYTES_MAX);
+        assert!(long.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'));
+    }
+}

@@ -1,0 +1,289 @@
+//! The replication stream: what it brings, in batches that are bounded, and what is confirmed to it.
+//!
+//! Everything of the crate that speaks the protocol stays in this file. It gives the messages raw, keeps
+//! the connection alive by itself while nobody reads, stops reading the socket when its queue is full, and
+//! confirms nothing on its own.
+
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt as _;
+use pgwire_replication::{
+    Lsn, PgWireError, ReplicationClient, ReplicationConfig, ReplicationEvent,
+};
+
+use super::pgoutput::{DecodeError, Decoder};
+use super::position::{Confirmed, Received};
+use super::slot::{PUBLICATION, Slot};
+use super::swept::Transaction;
+use crate::SERVICE;
+use crate::event::Event;
+
+/// Events of a batch at the most.
+pub const ROWS_MAX: usize = 4_096;
+
+/// Bytes of a batch at the most, about. Two of them are in memory at a time: one is published while
+/// the next is received.
+pub const BYTES_MAX: usize = crate::publisher::BYTES_MAX / 4;
+
+/// Messages in the crate's queue: one each for a transaction's begin, each row, and its end.
+const QUEUE_MESSAGES: usize = 1_024;
+
+/// How often PostgreSQL hears what is confirmed, at the most. Also how long its fast shutdown waits.
+const STATUS_EVERY: Duration = Duration::from_millis(200);
+
+/// How long PostgreSQL may take to begin the stream.
+const OPEN_WITHIN: Duration = Duration::from_secs(20);
+
+/// Why there is no stream any more.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StreamError {
+    /// The URL is not one.
+    #[error("the database's URL does not say where to connect for replication: {0}")]
+    Url(String),
+    /// The connection failed, or PostgreSQL refused.
+    #[error("the replication stream of slot {slot}")]
+    Replication {
+        /// Whose.
+        slot: String,
+        /// Why.
+        source: PgWireError,
+    },
+    /// PostgreSQL does not begin.
+    #[error("the replication stream of slot {slot} did not begin within {OPEN_WITHIN:?}")]
+    Slow {
+        /// Whose.
+        slot: String,
+    },
+    /// PostgreSQL ended it.
+    #[error("PostgreSQL ended the replication stream")]
+    Ended,
+    /// It brings what is not an event.
+    #[error("decoding the replication stream")]
+    Decode(#[from] DecodeError),
+    /// A row outside a transaction.
+    #[error("the replication stream has a row outside a transaction")]
+    OutsideTransaction,
+}
+
+impl StreamError {
+    /// Whether PostgreSQL says that the slot is of no use any more: lost, invalidated, or gone.
+    pub(super) fn slot_is_useless(&self) -> bool {
+        matches!(
+            self,
+            Self::Replication { source: PgWireError::Server(message), .. }
+                if message.contains("(SQLSTATE 55000)") || message.contains("(SQLSTATE 42704)")
+        )
+    }
+}
+
+/// Events in the order of their commits.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// The events.
+    pub(super) events: Vec<Event>,
+    /// For each, the transaction that committed it.
+    pub(super) transactions: Vec<Transaction>,
+    /// The end of the last transaction that has no further events behind this batch.
+    pub(super) end: Option<Received>,
+    /// From the commit of the last one until PostgreSQL sent it; zero when it had nothing more to send.
+    pub(super) lag: Duration,
+    bytes: usize,
+}
+
+impl Batch {
+    /// Nothing to publish and nothing to confirm.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.end.is_none()
+    }
+
+    fn is_full(&self) -> bool {
+        self.events.len() >= ROWS_MAX || self.bytes >= BYTES_MAX
+    }
+
+    fn push(&mut self, event: Event, transaction: Transaction) {
+        self.bytes += event.bytes();
+        self.events.push(event);
+        self.transactions.push(transaction);
+    }
+
+    /// Keeps the events for which `keep` answers true.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&Event, Transaction) -> bool) {
+        let events = std::mem::take(&mut self.events);
+        let transactions = std::mem::take(&mut self.transactions);
+        for (event, transaction) in events.into_iter().zip(transactions) {
+            if keep(&event, transaction) {
+                self.events.push(event);
+                self.transactions.push(transaction);
+            }
+        }
+    }
+}
+
+/// An open stream; closed when dropped.
+pub(super) struct Stream {
+    client: ReplicationClient,
+    slot: String,
+    decoder: Decoder,
+    transaction: Option<Transaction>,
+    /// How far it has come.
+    received: Received,
+    /// When it last brought anything.
+    heard: Instant,
+    /// When the transaction that it brings committed, in microseconds of PostgreSQL's clock.
+    committed_micros: i64,
+}
+
+impl Stream {
+    /// Opens the stream of `slot`, from where it is confirmed.
+    pub(super) async fn open(database_url: &str, slot: &Slot) -> Result<Self, StreamError> {
+        let config = config(database_url, slot)?;
+        let failed = |source| StreamError::Replication {
+            slot: slot.name.clone(),
+            source,
+        };
+        let client = ReplicationClient::connect(config).await.map_err(failed)?;
+        let mut stream = Self {
+            client,
+            slot: slot.name.clone(),
+            decoder: Decoder::default(),
+            transaction: None,
+            received: Received(Lsn::ZERO),
+            heard: Instant::now(),
+            committed_micros: 0,
+        };
+        match tokio::time::timeout(OPEN_WITHIN, stream.client.wait_started()).await {
+            Ok(started) => started.map_err(failed)?,
+            Err(_) => {
+                return Err(StreamError::Slow {
+                    slot: slot.name.clone(),
+                });
+            }
+        }
+        Ok(stream)
+    }
+
+    /// Waits for a message, then takes those that are there at once, as long as there is room. May be
+    /// dropped half-way: what was taken is in `batch`.
+    pub(super) async fn receive(&mut self, batch: &mut Batch) -> Result<(), StreamError> {
+        let message = self.client.recv().await;
+        self.take(message, batch)?;
+        while !batch.is_full() {
+            let Some(message) = self.client.recv().now_or_never() else {
+                break;
+            };
+            self.take(message, batch)?;
+        }
+        Ok(())
+    }
+
+    /// Receives until there is no room, then waits for ever; returns why it can't. May be dropped
+    /// half-way.
+    pub(super) async fn fill(&mut self, batch: &mut Batch) -> StreamError {
+        while !batch.is_full() {
+            if let Err(error) = self.receive(batch).await {
+                return error;
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Tells PostgreSQL, soon, what it may forget.
+    pub(super) fn confirm(&self, confirmed: Confirmed) {
+        self.client.update_applied_lsn(confirmed.lsn());
+    }
+
+    pub(super) const fn heard(&self) -> Instant {
+        self.heard
+    }
+
+    fn take(
+        &mut self,
+        message: Result<Option<ReplicationEvent>, PgWireError>,
+        batch: &mut Batch,
+    ) -> Result<(), StreamError> {
+        let message = message.map_err(|source| StreamError::Replication {
+            slot: self.slot.clone(),
+            source,
+        })?;
+        self.heard = Instant::now();
+        match message.ok_or(StreamError::Ended)? {
+            ReplicationEvent::Begin {
+                final_lsn,
+                xid,
+                commit_time_micros,
+            } => {
+                self.committed_micros = commit_time_micros;
+                self.transaction = Some(Transaction {
+                    xid,
+                    commit: final_lsn,
+                });
+            }
+            ReplicationEvent::XLogData {
+                data,
+                server_time_micros,
+                ..
+            } => {
+                let lag = server_time_micros.saturating_sub(self.committed_micros);
+                batch.lag = Duration::from_micros(u64::try_from(lag).unwrap_or(0));
+                if let Some(event) = self.decoder.decode(&data)? {
+                    let transaction = self.transaction;
+                    let transaction = transaction.ok_or(StreamError::OutsideTransaction)?;
+                    batch.push(event, transaction);
+                }
+            }
+            ReplicationEvent::Commit { end_lsn, .. } => {
+                self.transaction = None;
+                self.reaches(end_lsn, batch);
+            }
+            // In the middle of a transaction it says nothing of that one's end.
+            ReplicationEvent::KeepAlive { wal_end, .. } if self.transaction.is_none() => {
+                batch.lag = Duration::ZERO;
+                self.reaches(wal_end, batch);
+            }
+            ReplicationEvent::KeepAlive { .. }
+            | ReplicationEvent::Message { .. }
+            | ReplicationEvent::StoppedAt { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn reaches(&mut self, position: Lsn, batch: &mut Batch) {
+        self.received = self.received.max(Received(position));
+        batch.end = Some(self.received);
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // Its own drop would let it finish connecting to a server that does not answer.
+        self.client.abort();
+    }
+}
+
+fn config(database_url: &str, slot: &Slot) -> Result<ReplicationConfig, StreamError> {
+    let url: tokio_postgres::Config = database_url
+        .parse()
+        .map_err(|error: tokio_postgres::Error| StreamError::Url(error.to_string()))?;
+    let host = match url.get_hosts().first() {
+        Some(tokio_postgres::config::Host::Tcp(host)) => host.clone(),
+        Some(tokio_postgres::config::Host::Unix(path)) => path.display().to_string(),
+        None => return Err(StreamError::Url("it names no host".to_owned())),
+    };
+    let password = String::from_utf8_lossy(url.get_password().unwrap_or_default());
+    let mut config = ReplicationConfig::new(
+        host,
+        &slot.user,
+        password,
+        &slot.database,
+        &slot.name,
+        PUBLICATION,
+    )
+    .with_port(url.get_ports().first().copied().unwrap_or(5432))
+    .with_buffer_size(QUEUE_MESSAGES)
+    .with_status_interval(STATUS_EVERY)
+    .with_application_name(SERVICE);
+    if let Some(options) = url.get_options() {
+        config = config.with_options(options);
+    }
+    Ok(config)
+}

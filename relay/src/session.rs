@@ -1,0 +1,106 @@
+//! The one connection by which a relay reads, deletes and holds its locks: when it is lost, so are the
+//! locks, and nothing goes on with what may be another's by now.
+
+use std::time::Duration;
+
+use chassis::database;
+use diesel::prelude::*;
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
+use tracing::info;
+
+use crate::SERVICE;
+use crate::mode_lock::{self, Claim, Mode};
+use crate::progress::Progress;
+
+/// How the session reads: by index whatever the statistics of a table that is empty at one moment and
+/// full at the next, and without planning anew. A delete that a crash of the server takes back is a
+/// redelivery, so its commit need not wait for the disk. A relay that dies in the middle of a statement
+/// is noticed, and its locks are freed, before that statement ends.
+const SETTINGS: &str = "set enable_seqscan = off; \
+     set enable_bitmapscan = off; \
+     set enable_sort = off; \
+     set jit = off; \
+     set plan_cache_mode = force_generic_plan; \
+     set synchronous_commit = off; \
+     set client_connection_check_interval = '1s';";
+
+/// How long the database may take to answer. More than its own `statement_timeout`: only a server
+/// that can't be reached is silent for longer.
+const DATABASE_SILENCE_MAX: Duration = Duration::from_secs(20);
+
+/// How often to look whether another mode has ended.
+const MODE_LOCK_EVERY: Duration = Duration::from_secs(1);
+
+/// Why a relay can't go on with its connection.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// There is none.
+    #[error("connecting to the database")]
+    Connect(#[from] ConnectionError),
+    /// The database refused.
+    #[error("{doing}")]
+    Database {
+        /// What was being done.
+        doing: &'static str,
+        /// Why it failed.
+        source: diesel::result::Error,
+    },
+    /// The database says nothing.
+    #[error("{doing}: the database did not answer for {DATABASE_SILENCE_MAX:?}")]
+    Silent {
+        /// What was being done.
+        doing: &'static str,
+    },
+}
+
+/// Connects, and waits until no mode but `mode` is running. May be dropped half-way.
+///
+/// # Errors
+/// Whatever the database says.
+pub(crate) async fn begin(
+    database_url: &str,
+    mode: Mode,
+    progress: &Progress,
+) -> Result<AsyncPgConnection, SessionError> {
+    let connected = answer("connecting to the database", async {
+        Ok(connect(database_url).await)
+    });
+    let mut conn = connected.await??;
+    let mut waiting_for = None;
+    loop {
+        let claim = mode_lock::claim(&mut conn, mode);
+        match answer("taking the mode's lock", claim).await? {
+            Claim::Held => return Ok(conn),
+            Claim::HeldBy(other) => {
+                if waiting_for.as_ref() != Some(&other) {
+                    info!("mode {mode} waits: {other}");
+                    progress.held_up(format!("waiting: {other}"));
+                    waiting_for = Some(other);
+                }
+            }
+        }
+        tokio::time::sleep(MODE_LOCK_EVERY).await;
+    }
+}
+
+/// Awaits the database, but not for ever.
+///
+/// # Errors
+/// Whatever the database says, or that it says nothing.
+pub(crate) async fn answer<T>(
+    doing: &'static str,
+    answer: impl Future<Output = QueryResult<T>>,
+) -> Result<T, SessionError> {
+    match tokio::time::timeout(DATABASE_SILENCE_MAX, answer).await {
+        Ok(answer) => answer.map_err(|source| SessionError::Database { doing, source }),
+        Err(_) => Err(SessionError::Silent { doing }),
+    }
+}
+
+async fn connect(url: &str) -> Result<AsyncPgConnection, ConnectionError> {
+    let mut conn = database::connect(url, SERVICE).await?;
+    conn.batch_execute(SETTINGS)
+        .await
+        .map_err(ConnectionError::CouldntSetupConfiguration)?;
+    Ok(conn)
+}

@@ -1,0 +1,78 @@
+//! Mode cdc, step by step: bounded batches, and what is confirmed when.
+
+use clap::Parser as _;
+use diesel::sql_types::Bool;
+use diesel_async::{AsyncConnection as _, RunQueryDsl as _, SimpleAsyncConnection as _};
+use relay::cdc::{Cdc, ROWS_MAX};
+use relay::config::Config;
+use relay::progress::{Progress, Run};
+use relay::publisher::Publisher;
+use testkit::kafka_brokers;
+use tokio_util::sync::CancellationToken;
+
+use crate::stage::Stage;
+
+const ROWS: usize = 100_000;
+
+#[derive(clap::Parser)]
+struct Cli {
+    #[command(flatten)]
+    config: Config,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_transaction_goes_in_bounded_batches_and_is_confirmed_at_its_end() {
+    let stage = Stage::set().await;
+    let brokers = kafka_brokers();
+    let config = Cli::parse_from([
+        "relay",
+        "--database-url",
+        stage.database.url(),
+        "--kafka-brokers",
+        &brokers,
+        "--topic-prefix",
+        &stage.prefix,
+    ])
+    .config;
+    let stop = CancellationToken::new();
+    let mut publisher = Publisher::new(&config.kafka, &config.publisher).unwrap();
+    let mut cdc = Cdc::start(&config, &Progress::default(), false)
+        .await
+        .unwrap();
+    // Sweeps that find nothing, until the stream is open.
+    while !crate::cdc::is_streaming(&stage).await {
+        assert_eq!(cdc.run_once(&mut publisher, &stop).await.unwrap().read, 0);
+    }
+
+    let mut conn = stage.database.connect().await;
+    conn.begin_test_transaction().await.unwrap();
+    conn.batch_execute(&format!(
+        "insert into outbox (id, aggregatetype, aggregateid, type, source, traceparent, payload) \
+         select gen_random_uuid(), 'wallet', number % 1000, 'T', 's', '', '{{}}' \
+         from generate_series(1, {ROWS}) as number; \
+         create temporary table before_commit as select pg_current_wal_insert_lsn() as lsn; commit"
+    ))
+    .await
+    .unwrap();
+    let mut published = 0;
+    while published < ROWS {
+        let confirmed: bool = diesel::select(diesel::dsl::sql::<Bool>(
+            "exists (select from pg_replication_slots, before_commit \
+             where database = current_database() and confirmed_flush_lsn > lsn)",
+        ))
+        .get_result(&mut conn)
+        .await
+        .unwrap();
+        assert!(!confirmed, "after {published} of {ROWS} rows");
+        let run = cdc.run_once(&mut publisher, &stop).await.unwrap();
+        assert!(run.read <= ROWS_MAX, "{run:?}");
+        assert_eq!((run.published, run.deleted), (run.read, run.read));
+        published += run.published;
+    }
+    assert_eq!(published, ROWS);
+    let confirmed = crate::cdc_slot::is_confirmed_to_the_end_of_the_log(&mut conn);
+    tokio::select! {
+        () = confirmed => {}
+        () = async { while let Ok(Run { .. }) = cdc.run_once(&mut publisher, &stop).await {} } => panic!("it ended"),
+    }
+}
