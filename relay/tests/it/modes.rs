@@ -1,22 +1,28 @@
 //! One mode at a time, and only those that this build has.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use diesel::sql_types::Integer;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection as _};
 use relay::mode_lock::{Claim, LOCK_CLASS, Mode, claim};
 use testkit::{DEADLINE, eventually};
+use tokio::process::Command;
 
 use crate::stage::{Stage, id};
 
-#[test]
-fn a_mode_that_is_not_there_is_refused_with_a_list_of_those_that_are() {
+#[tokio::test]
+async fn a_mode_that_is_not_there_is_refused_with_a_list_of_those_that_are() {
     for mode in ["debezium", "pollar", ""] {
         let ended = Command::new(env!("CARGO_BIN_EXE_relay"))
             .env("RELAY_MODE", mode)
             .env("DATABASE_URL", "postgres://127.0.0.1:1/none")
+            .env("LISTEN", "127.0.0.1:0")
             .stdin(Stdio::null())
-            .output()
+            .kill_on_drop(true)
+            .output();
+        let ended = tokio::time::timeout(DEADLINE, ended)
+            .await
+            .expect("the relay ends at once")
             .unwrap();
         assert_eq!(ended.status.code(), Some(2), "{mode}");
         let error = String::from_utf8(ended.stderr).unwrap();
