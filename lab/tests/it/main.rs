@@ -9,4 +9,5 @@ mod crashes;
 mod dead_letter;
 mod order;
 mod payments;
+mod readme;
 mod system;

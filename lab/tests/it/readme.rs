@@ -1,0 +1,34 @@
+//! Each row of README's "What happens if" names tests that exist.
+
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn every_row_of_what_happens_if_names_a_test_that_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let (_, table) = readme.split_once("## What happens if").unwrap();
+    let (table, _) = table.split_once("\n## ").unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| "));
+    // Below the heading and its line.
+    let rows: Vec<&str> = rows.skip(2).collect();
+    assert!(rows.len() > 10, "{rows:?}");
+    for row in rows {
+        let proof = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        // `crate` `module::test`, `module::test`
+        let mut names = proof.split('`').skip(1).step_by(2);
+        let package = names.next().unwrap();
+        let mut tests = 0;
+        for name in names {
+            let (module, test) = name.split_once("::").unwrap();
+            let file = root.join(format!("{package}/tests/it/{module}.rs"));
+            let source = fs::read_to_string(&file).unwrap_or_default();
+            assert!(
+                source.contains(&format!("fn {test}()")),
+                "{package} {name}: {row}"
+            );
+            tests += 1;
+        }
+        assert!(tests > 0, "no test is named: {row}");
+    }
+}
