@@ -29,10 +29,10 @@ enum Command {
     Down,
     /// Shows each part and its state; exit code 0 when all are ready
     Status,
-    /// Runs a command with a PostgreSQL and a Kafka of its own, fresh, and removes them afterwards
+    /// Runs a command with a PostgreSQL, a Kafka and a Kafka Connect of its own, fresh, and removes them afterwards
     ///
-    /// The command finds them in `TEST_DATABASE_URL` and `TEST_KAFKA_BROKERS`. A variable that is set already
-    /// is used as it is, and that server is not started.
+    /// The command finds them in `TEST_DATABASE_URL`, `TEST_KAFKA_BROKERS` and `TEST_CONNECT_URL`. A variable that
+    /// is set already is used as it is, and that server is not started.
     Services(services::Services),
 }
 

@@ -1,12 +1,14 @@
 //! The settings of `up`; each is a flag and an environment variable.
 
+use std::fmt;
+
 use anyhow::Context as _;
 use reqwest::Url;
 
 use crate::kafka::KafkaPorts;
 use crate::ports::Wanted;
 use crate::postgres::Durability;
-use crate::servers::{Broker, Database};
+use crate::servers::{Broker, Connect, Database, Sources};
 
 /// What to start and where.
 #[derive(Debug, Clone, clap::Args)]
@@ -18,6 +20,9 @@ pub(crate) struct Settings {
     /// Kafka brokers to use instead of starting one, host:port separated by commas
     #[arg(long, env)]
     pub kafka_brokers: Option<String>,
+    /// Kafka Connect to use instead of starting one, in relay mode debezium
+    #[arg(long, env)]
+    pub connect_url: Option<String>,
     /// Which broker to start; Kafka by default, the embedded one where there is no Java
     #[arg(long, env, value_enum)]
     pub broker: Option<BrokerKind>,
@@ -25,11 +30,32 @@ pub(crate) struct Settings {
     #[arg(long, env, default_value = "")]
     pub topic_prefix: String,
     /// How the relays read the outbox
-    #[arg(long, env, default_value = "poller")]
-    pub relay_mode: String,
+    #[arg(long, env, value_enum, default_value_t = RelayMode::Poller)]
+    pub relay_mode: RelayMode,
     /// Where things listen, on 127.0.0.1.
     #[command(flatten)]
     pub ports: Ports,
+}
+
+/// A relay's mode: its own `--help` says more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum RelayMode {
+    /// Asks the table again and again
+    Poller,
+    /// Follows PostgreSQL's write-ahead log
+    Cdc,
+    /// Leaves that to Kafka Connect, which is started then
+    Debezium,
+}
+
+impl fmt::Display for RelayMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Poller => "poller",
+            Self::Cdc => "cdc",
+            Self::Debezium => "debezium",
+        })
+    }
 }
 
 /// A broker that the lab can start.
@@ -54,7 +80,10 @@ pub(crate) struct Ports {
     /// The mock provider
     #[arg(long, env, default_value_t = 8082, value_parser = port())]
     pub mock_provider_port: u16,
-    /// The first of the three relays; the others follow it (8083 is left to Kafka Connect)
+    /// Kafka Connect, if it is started
+    #[arg(long, env, default_value_t = 8083, value_parser = port())]
+    pub connect_port: u16,
+    /// The first of the three relays; the others follow it (Kafka Connect is between)
     #[arg(long, env, default_value_t = 8084, value_parser = clap::value_parser!(u16).range(1..=65_533))]
     pub relay_port: u16,
     /// The lab itself
@@ -81,8 +110,30 @@ fn port() -> clap::builder::RangedI64ValueParser<u16> {
 pub(crate) const WALLET_RELAYS: u16 = 2;
 
 impl Settings {
-    /// Where the database will come from.
-    pub(crate) fn database(&self) -> Database {
+    /// Where the servers will come from. `has_java` tells whether those on a JVM can be run.
+    ///
+    /// # Errors
+    /// They don't go together.
+    pub(crate) fn sources(&self, has_java: impl FnOnce() -> bool) -> anyhow::Result<Sources> {
+        let broker = self.broker(has_java);
+        let connect = match (self.relay_mode, &self.connect_url) {
+            (RelayMode::Poller | RelayMode::Cdc, _) => Connect::None,
+            (RelayMode::Debezium, _) if matches!(broker, Broker::Embedded) => anyhow::bail!(
+                "RELAY_MODE=debezium needs a Kafka: the embedded broker is not enough for Kafka Connect"
+            ),
+            (RelayMode::Debezium, Some(url)) => Connect::Given(url.clone()),
+            (RelayMode::Debezium, None) => Connect::Start {
+                port: self.ports.connect_port,
+            },
+        };
+        Ok(Sources {
+            database: self.database(),
+            broker,
+            connect,
+        })
+    }
+
+    fn database(&self) -> Database {
         match &self.database_url {
             Some(url) => Database::Given(url.clone()),
             None => Database::Start {
@@ -92,8 +143,7 @@ impl Settings {
         }
     }
 
-    /// Where the broker will come from. `has_java` tells whether the real one can be run.
-    pub(crate) fn broker(&self, has_java: impl FnOnce() -> bool) -> Broker {
+    fn broker(&self, has_java: impl FnOnce() -> bool) -> Broker {
         match (&self.kafka_brokers, self.broker) {
             (Some(brokers), _) => Broker::Given(brokers.clone()),
             (None, Some(BrokerKind::Embedded)) => Broker::Embedded,
@@ -106,7 +156,7 @@ impl Settings {
     }
 
     /// The ports that must be free, with who wants them.
-    pub(crate) fn wanted_ports(&self, database: &Database, broker: &Broker) -> Vec<Wanted> {
+    pub(crate) fn wanted_ports(&self, sources: &Sources) -> Vec<Wanted> {
         let ports = &self.ports;
         let mut wanted = vec![
             Wanted::new(ports.wallet_api_port, "wallet-api", "WALLET_API_PORT"),
@@ -120,10 +170,13 @@ impl Settings {
         ];
         let relays = (0..=WALLET_RELAYS).map(|nth| ports.relay(nth));
         wanted.extend(relays.map(|port| Wanted::new(port, "a relay", "RELAY_PORT")));
-        if let Database::Start { port, .. } = database {
+        if let Database::Start { port, .. } = &sources.database {
             wanted.push(Wanted::new(*port, "postgres", "POSTGRES_PORT"));
         }
-        if let Broker::Start(KafkaPorts { broker, controller }) = broker {
+        if let Connect::Start { port } = &sources.connect {
+            wanted.push(Wanted::new(*port, "kafka connect", "CONNECT_PORT"));
+        }
+        if let Broker::Start(KafkaPorts { broker, controller }) = &sources.broker {
             wanted.push(Wanted::new(*broker, "kafka", "KAFKA_PORT"));
             wanted.push(Wanted::new(
                 *controller,

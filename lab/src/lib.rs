@@ -10,6 +10,7 @@
 mod board;
 mod cli;
 mod config;
+mod connect;
 mod databases;
 mod demo;
 mod detach;
@@ -17,6 +18,7 @@ mod down;
 mod embedded_broker;
 mod home;
 mod http;
+mod jvm;
 mod kafka;
 mod log_file;
 mod part;

@@ -20,6 +20,8 @@ use crate::log_file::LogFile;
 pub(crate) enum Tier {
     /// One of our services.
     Service,
+    /// Kafka Connect.
+    Connect,
     /// Kafka.
     Broker,
     /// PostgreSQL.
@@ -28,12 +30,13 @@ pub(crate) enum Tier {
 
 impl Tier {
     /// The order to stop in.
-    pub(crate) const STOPPING: [Self; 3] = [Self::Service, Self::Broker, Self::Database];
+    pub(crate) const STOPPING: [Self; 4] =
+        [Self::Service, Self::Connect, Self::Broker, Self::Database];
 
     /// What asks a part to end: for PostgreSQL its fast shutdown, which does not wait for clients.
     pub(crate) const fn stop_signal(self) -> Signal {
         match self {
-            Self::Service | Self::Broker => Signal::SIGTERM,
+            Self::Service | Self::Connect | Self::Broker => Signal::SIGTERM,
             Self::Database => Signal::SIGINT,
         }
     }
@@ -42,7 +45,7 @@ impl Tier {
     pub(crate) const fn stop_within(self) -> Duration {
         match self {
             Self::Service => Duration::from_secs(11),
-            Self::Broker | Self::Database => Duration::from_secs(20),
+            Self::Connect | Self::Broker | Self::Database => Duration::from_secs(20),
         }
     }
 }

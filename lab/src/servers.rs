@@ -1,13 +1,13 @@
-//! PostgreSQL and Kafka together: started here, or given.
+//! PostgreSQL, Kafka and Kafka Connect together: started here, or given.
 
 use crate::board::Board;
-use crate::config;
 use crate::embedded_broker::{self, EmbeddedBroker};
 use crate::home::Home;
 use crate::kafka::{self, KafkaPorts};
 use crate::postgres::{self, Durability};
 use crate::supervisor::Supervisor;
 use crate::terminal;
+use crate::{config, connect};
 
 /// Where the database server comes from.
 #[derive(Debug, Clone)]
@@ -34,17 +34,44 @@ pub(crate) enum Broker {
     Start(KafkaPorts),
 }
 
+/// Where Kafka Connect comes from.
+#[derive(Debug, Clone)]
+pub(crate) enum Connect {
+    /// Nobody needs it.
+    None,
+    /// It is there, at this URL.
+    Given(String),
+    /// It is started.
+    Start {
+        /// Where it will listen.
+        port: u16,
+    },
+}
+
+/// Where each comes from.
+#[derive(Debug, Clone)]
+pub(crate) struct Sources {
+    /// PostgreSQL.
+    pub database: Database,
+    /// Kafka.
+    pub broker: Broker,
+    /// Kafka Connect.
+    pub connect: Connect,
+}
+
 /// The servers, ready.
 pub(crate) struct Servers {
     /// A URL of the database server; its user may create databases.
     pub database_url: String,
     /// host:port, separated by commas.
     pub kafka_brokers: String,
+    /// Where Kafka Connect answers, if it is there.
+    pub connect_url: Option<String>,
     embedded: Option<EmbeddedBroker>,
 }
 
 impl Servers {
-    /// Starts what is not given, with its data in `home` and Kafka's jars in `jars_home`.
+    /// Starts what is not given, with its data in `home` and the jars in `jars_home`.
     ///
     /// # Errors
     /// Something can't be prepared or does not become ready. What has been started is the supervisor's.
@@ -52,10 +79,10 @@ impl Servers {
         supervisor: &mut Supervisor,
         board: &Board,
         (home, jars_home): (&Home, &Home),
-        (database, broker): (&Database, &Broker),
+        sources: &Sources,
     ) -> anyhow::Result<Self> {
         let mut parts = Vec::new();
-        let database_url = match database {
+        let database_url = match &sources.database {
             Database::Given(url) => {
                 board
                     .not_ours("postgres", &config::without_password(url)?, "given")
@@ -70,7 +97,7 @@ impl Servers {
             }
         };
         let mut embedded = None;
-        let kafka_brokers = match broker {
+        let kafka_brokers = match &sources.broker {
             Broker::Given(brokers) => {
                 board.not_ours("kafka", brokers, "given").await;
                 brokers.clone()
@@ -90,10 +117,24 @@ impl Servers {
                 brokers
             }
         };
+        // Starts at once with the broker: it waits for that one by itself.
+        let connect_url = match &sources.connect {
+            Connect::None => None,
+            Connect::Given(url) => {
+                board.not_ours("connect", url, "given").await;
+                Some(url.clone())
+            }
+            Connect::Start { port } => {
+                let part = connect::prepare(home, jars_home, *port, &kafka_brokers).await?;
+                parts.push(part);
+                Some(connect::url(*port))
+            }
+        };
         supervisor.start(parts).await?;
         Ok(Self {
             database_url,
             kafka_brokers,
+            connect_url,
             embedded,
         })
     }

@@ -1,4 +1,4 @@
-//! `lab services`: a PostgreSQL and a Kafka of its own for one command, fresh, and gone afterwards.
+//! `lab services`: a PostgreSQL, a Kafka and a Kafka Connect of its own for one command, fresh, and gone afterwards.
 
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt as _;
@@ -19,7 +19,7 @@ use crate::ports;
 use crate::postgres::{self, Durability};
 use crate::process::{self, Identity};
 use crate::register::Register;
-use crate::servers::{Broker, Database, Servers};
+use crate::servers::{Broker, Connect, Database, Servers, Sources};
 use crate::stop_signal::StopSignal;
 use crate::supervisor::Supervisor;
 use crate::terminal::{self, human};
@@ -36,6 +36,9 @@ pub(crate) struct Services {
     /// Kafka brokers to use instead of a fresh one
     #[arg(long, env)]
     test_kafka_brokers: Option<String>,
+    /// Kafka Connect to use instead of a fresh one
+    #[arg(long, env)]
+    test_connect_url: Option<String>,
     /// The command and its arguments, after `--`
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -56,7 +59,7 @@ pub(crate) async fn run(home: &Home, services: Services) -> anyhow::Result<ExitC
     nix::sys::prctl::set_child_subreaper(true).context("becoming the parent of orphans")?;
     let board = Board::new(run.clone(), None)?;
     let mut supervisor = Supervisor::new(run.clone(), board.clone());
-    let [postgres, broker, controller] = ports::free()?;
+    let [postgres, broker, controller, connect] = ports::free()?;
     let database = services.test_database_url.map_or(
         Database::Start {
             port: postgres,
@@ -68,8 +71,16 @@ pub(crate) async fn run(home: &Home, services: Services) -> anyhow::Result<ExitC
         Broker::Start(KafkaPorts { broker, controller }),
         Broker::Given,
     );
+    let connect = services
+        .test_connect_url
+        .map_or(Connect::Start { port: connect }, Connect::Given);
+    let sources = Sources {
+        database,
+        broker,
+        connect,
+    };
     let started = tokio::select! {
-        started = Servers::start(&mut supervisor, &board, (&run, home), (&database, &broker)) => started.map(Some),
+        started = Servers::start(&mut supervisor, &board, (&run, home), &sources) => started.map(Some),
         _signal = stop.recv() => Ok(None),
     };
     let outcome = match started {
@@ -95,6 +106,12 @@ async fn with(
         .args(arguments)
         .env("TEST_DATABASE_URL", &servers.database_url)
         .env("TEST_KAFKA_BROKERS", &servers.kafka_brokers)
+        .envs(
+            servers
+                .connect_url
+                .as_ref()
+                .map(|url| ("TEST_CONNECT_URL", url)),
+        )
         .spawn()
         .with_context(|| format!("starting {}", program.display()))?;
     let exit = wait(child, stop).await?;

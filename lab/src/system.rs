@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use futures_util::future::try_join;
 
 use crate::config::{Settings, WALLET_RELAYS};
+use crate::connect;
 use crate::databases;
 use crate::home::Home;
 use crate::part::{Part, Ready, Tier};
@@ -71,7 +72,8 @@ pub(crate) async fn prepare(
         wallet_database_url,
         bill_payer_database_url,
         kafka_brokers: servers.kafka_brokers.clone(),
-        relay_mode: settings.relay_mode.clone(),
+        connect_url: servers.connect_url.clone(),
+        relay_mode: settings.relay_mode.to_string(),
         pids: std::collections::BTreeMap::new(),
     })
 }
@@ -112,7 +114,16 @@ pub(crate) fn services(
     };
     let relay = |name: String, nth, database| {
         let mut env = data(database);
-        env.push(("RELAY_MODE", settings.relay_mode.clone()));
+        env.push(("RELAY_MODE", settings.relay_mode.to_string()));
+        // What a mode has left there is removed by the next one.
+        let connect_url = stack
+            .connect_url
+            .clone()
+            .or_else(|| settings.connect_url.clone());
+        env.push((
+            "CONNECT_URL",
+            connect_url.unwrap_or_else(|| connect::url(ports.connect_port)),
+        ));
         service(&name, "relay", ports.relay(nth), env)
     };
     let journal = home.provider_journal().display().to_string();

@@ -11,11 +11,11 @@ use crate::board::Board;
 use crate::config::Settings;
 use crate::home::{self, Home};
 use crate::register::Register;
-use crate::servers::{Broker, Database, Servers};
+use crate::servers::{Servers, Sources};
 use crate::stop_signal::StopSignal;
 use crate::supervisor::Supervisor;
 use crate::terminal::{self, human};
-use crate::{demo, detach, kafka, ports, status, system, web};
+use crate::{demo, detach, jvm, ports, status, system, web};
 
 /// Who watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,9 +43,8 @@ pub(crate) async fn run(home: &Home, settings: &Settings, mode: Mode) -> anyhow:
     if let Some(earlier) = Register::load(home)? {
         earlier.stop_leftovers().await;
     }
-    let database = settings.database();
-    let broker = settings.broker(|| kafka::java().is_some());
-    ports::check(&settings.wanted_ports(&database, &broker))?;
+    let sources = settings.sources(|| jvm::find_java().is_some())?;
+    ports::check(&settings.wanted_ports(&sources))?;
     home::remove(&home.stack())?;
 
     let lab = system::base_url(settings.ports.lab_port);
@@ -56,8 +55,7 @@ pub(crate) async fn run(home: &Home, settings: &Settings, mode: Mode) -> anyhow:
         settings,
         mode,
         programs: &programs,
-        database: &database,
-        broker: &broker,
+        sources: &sources,
         board: &board,
     };
     let outcome = tokio::select! {
@@ -84,8 +82,7 @@ struct Start<'a> {
     settings: &'a Settings,
     mode: Mode,
     programs: &'a std::path::Path,
-    database: &'a Database,
-    broker: &'a Broker,
+    sources: &'a Sources,
     board: &'a Board,
 }
 
@@ -102,8 +99,7 @@ impl Start<'_> {
         web::serve(&service, self.settings.ports.lab_port, self.board).await?;
 
         let homes = (self.home, self.home);
-        let sources = (self.database, self.broker);
-        let servers = Servers::start(supervisor, self.board, homes, sources).await?;
+        let servers = Servers::start(supervisor, self.board, homes, self.sources).await?;
         let stack = system::prepare(self.home, self.programs, &servers, self.settings).await?;
         supervisor
             .start(system::services(

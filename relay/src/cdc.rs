@@ -22,10 +22,8 @@
 //! is lost is opened again after a sweep. While Kafka is away for long the stream is closed, so that
 //! PostgreSQL can be stopped.
 
-pub mod gauges;
 pub mod pgoutput;
 pub mod position;
-pub mod slot;
 mod stream;
 pub mod swept;
 mod table;
@@ -33,14 +31,11 @@ mod table;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use diesel::sql_types::{Bool, Integer};
-use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
-use outbox::statement;
+use diesel_async::RunQueryDsl as _;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::position::Lsn;
-use self::slot::{Slot, SlotError};
 pub use self::stream::{BYTES_MAX, ROWS_MAX, StreamError};
 use self::stream::{Batch, Stream};
 use self::swept::Swept;
@@ -51,12 +46,7 @@ use crate::mode_lock::Mode;
 use crate::progress::{Progress, Run, Tries};
 use crate::publisher::Publisher;
 use crate::session::{self, SessionError, answer};
-
-/// The advisory lock of the relay that works, in two halves. Any constant that nobody else takes: "obxc".
-pub const ACTIVE_LOCK: (i32, i32) = (0x6f62_7863, 0);
-
-/// How often one that stands by tries to take over.
-const STANDBY_EVERY: Duration = Duration::from_millis(200);
+use crate::slot::{self, Slot, SlotError};
 
 /// How long to wait for the stream before looking around.
 const RECEIVE_WITHIN: Duration = Duration::from_secs(1);
@@ -163,9 +153,12 @@ impl Cdc {
     ) -> Result<Self, CdcError> {
         let database_url = &config.database.database_url;
         let mut conn = session::begin(database_url, Mode::Cdc, progress).await?;
-        stand_by(&mut conn, progress).await?;
-        leftovers::remove(&mut conn, Mode::Cdc).await?;
-        let slot = slot::ensure(&mut conn, recreate_slot).await?;
+        session::stand_by(&mut conn, Mode::Cdc, progress).await?;
+        leftovers::remove(&mut conn, Mode::Cdc, config).await?;
+        let (slot, is_there) = slot::ensure(&mut conn, slot::CDC, recreate_slot).await?;
+        if !is_there {
+            slot::create(&mut conn, &slot).await?;
+        }
         info!(slot = slot.name, "mode {} begins", Mode::Cdc);
         metrics::gauge!("relay_active").set(1.0);
         Ok(Self {
@@ -329,34 +322,6 @@ impl Cdc {
         }
         run.count();
         lost.map_or(Ok(run), |error| Err(error.into()))
-    }
-}
-
-/// Waits until this is the relay that works. One that stands by is ready: it does what it should.
-async fn stand_by(conn: &mut AsyncPgConnection, progress: &Progress) -> Result<(), SessionError> {
-    #[derive(diesel::QueryableByName)]
-    struct Locked {
-        #[diesel(sql_type = Bool)]
-        locked: bool,
-    }
-    let mut said = false;
-    loop {
-        let locked = statement("select pg_try_advisory_lock($1, $2) as locked")
-            .bind::<Integer, _>(ACTIVE_LOCK.0)
-            .bind::<Integer, _>(ACTIVE_LOCK.1)
-            .get_result::<Locked>(conn);
-        if answer("taking the lock of the relay that works", locked)
-            .await?
-            .locked
-        {
-            return Ok(());
-        }
-        if !said {
-            info!("mode {} stands by: another relay works", Mode::Cdc);
-            said = true;
-        }
-        progress.made();
-        tokio::time::sleep(STANDBY_EVERY).await;
     }
 }
 

@@ -20,6 +20,15 @@ pub struct Config {
     /// Where Kafka is
     #[command(flatten)]
     pub kafka: KafkaConfig,
+    /// Kafka Connect, whose workers have Debezium's plugin for PostgreSQL, for mode debezium. The mode after that
+    /// one deletes the connector there
+    #[arg(
+        long,
+        env,
+        default_value = "http://127.0.0.1:8083",
+        hide_env_values = true
+    )]
+    pub connect_url: String,
     /// Publishing
     #[command(flatten)]
     pub publisher: PublisherConfig,
@@ -34,7 +43,7 @@ pub struct Config {
     pub log: LogConfig,
 }
 
-/// The modes that this build has.
+/// The modes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum RelayMode {
     /// Asks the table again and again.
@@ -42,6 +51,10 @@ pub enum RelayMode {
     /// Follows the write-ahead log by a replication slot; needs `wal_level=logical` and a role that
     /// may replicate. Of several relays one works, the others stand by.
     Cdc,
+    /// Has Kafka Connect follow the write-ahead log, with Debezium; needs what `cdc` needs. The relay
+    /// registers the connector, watches it, and deletes what it has published. Of several relays one
+    /// works, the others stand by.
+    Debezium,
 }
 
 /// Settings of the producer.

@@ -5,51 +5,67 @@
 //! | --- | --- |
 //! | poller | nothing |
 //! | cdc | its slot, its publication |
+//! | debezium | the same, and its connector in Kafka Connect |
 
 use chassis::telemetry::chain;
-use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
+use diesel_async::AsyncPgConnection;
 use tracing::{info, warn};
 
-use crate::cdc::slot;
+use crate::config::Config;
+use crate::debezium;
 use crate::mode_lock::Mode;
 use crate::session::{SessionError, answer};
+use crate::slot;
 
 /// Removes what the other modes than `mode` left. To be called with the lock of `mode` on `conn`. What
 /// can't be removed does not stop the relay: the log says what to do.
 ///
 /// # Errors
 /// The connection is lost.
-pub(crate) async fn remove(conn: &mut AsyncPgConnection, mode: Mode) -> Result<(), SessionError> {
+pub(crate) async fn remove(
+    conn: &mut AsyncPgConnection,
+    mode: Mode,
+    config: &Config,
+) -> Result<(), SessionError> {
     for other in Mode::ALL.into_iter().filter(|other| *other != mode) {
         match other {
             Mode::Cdc => cdc(conn).await?,
-            Mode::Poller | Mode::Debezium => {}
+            Mode::Debezium => debezium(conn, config).await?,
+            Mode::Poller => {}
         }
     }
     Ok(())
 }
 
 async fn cdc(conn: &mut AsyncPgConnection) -> Result<(), SessionError> {
-    let name = answer("naming the slot", slot::name_here(conn)).await?;
-    let found = answer("looking for a slot", slot::state(conn, &name)).await?;
-    if found.is_some_and(|slot| slot.is_ours) {
-        // Somebody may be ending it at this moment, or dropping it: gone is gone.
-        if let Err(error) = slot::drop_slot(conn, &name).await {
-            warn!("dropping the slot of mode cdc: {}", chain(&error));
-        }
-        match answer("looking for a slot", slot::state(conn, &name)).await? {
-            None => info!(slot = name, "dropped what mode cdc left"),
-            Some(_) => warn!(
-                "the slot of mode cdc is still there and keeps the write-ahead log: \
-                 select pg_drop_replication_slot('{name}')"
-            ),
-        }
+    let name = answer("naming the slot", slot::name_here(conn, slot::CDC)).await?;
+    match slot::drop_ours(conn, &name).await {
+        Ok(true) => info!(slot = name, "dropped what mode cdc left"),
+        Ok(false) => {}
+        Err(error) => warn!(
+            "the slot of mode cdc is still there and keeps the write-ahead log ({}): \
+             select pg_drop_replication_slot('{name}')",
+            chain(&error)
+        ),
     }
-    let drop_publication = format!("drop publication if exists {}", slot::PUBLICATION);
-    let dropped = conn.batch_execute(&drop_publication);
-    if let Err(error) = answer("dropping the publication", dropped).await {
-        let publication = slot::PUBLICATION;
-        warn!("drop publication {publication} by hand: {}", chain(&error));
+    if let Err(error) = slot::drop_publication(conn, slot::CDC).await {
+        warn!("drop publication {} by hand: {}", slot::CDC, chain(&error));
+    }
+    Ok(())
+}
+
+/// Kafka Connect is asked only if the database shows that the mode was in use: where nobody uses it, there is none.
+async fn debezium(conn: &mut AsyncPgConnection, config: &Config) -> Result<(), SessionError> {
+    let traces = answer("looking for a slot", slot::traces(conn, slot::DEBEZIUM)).await?;
+    if !traces {
+        return Ok(());
+    }
+    match debezium::remove(conn, config).await {
+        Ok(removed) => info!(?removed, "removed what mode debezium left"),
+        Err(error) => warn!(
+            "something of mode debezium may still be there ({}): relay connector delete, when Kafka Connect is back",
+            chain(&error)
+        ),
     }
     Ok(())
 }

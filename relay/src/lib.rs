@@ -9,6 +9,7 @@
 mod blocked;
 pub mod cdc;
 pub mod config;
+pub mod debezium;
 pub mod event;
 pub mod leftovers;
 pub mod mode_lock;
@@ -17,6 +18,7 @@ pub mod poller;
 pub mod progress;
 pub mod publisher;
 pub mod session;
+pub mod slot;
 
 /// The name in logs and database sessions.
 pub const SERVICE: &str = "relay";

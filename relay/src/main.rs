@@ -7,7 +7,7 @@ use chassis::{Service, database, kafka};
 use clap::Parser;
 use relay::config::{Config, RelayMode};
 use relay::progress::Progress;
-use relay::{SERVICE, cdc, pending, poller};
+use relay::{SERVICE, cdc, debezium, pending, poller, slot};
 
 /// Publishes the events of an outbox to Kafka and deletes them; one process a database, or several
 #[derive(Debug, Parser)]
@@ -33,9 +33,16 @@ async fn main() -> anyhow::Result<()> {
             service.spawn("poller", poller);
         }
         RelayMode::Cdc => {
-            service.spawn("slot gauges", cdc::gauges::run(pool.clone(), stop.clone()));
+            let gauges = slot::gauges::run(pool.clone(), slot::CDC, stop.clone());
+            service.spawn("slot gauges", gauges);
             let cdc = cdc::run(config.clone(), progress.clone(), stop);
             service.spawn("cdc", cdc);
+        }
+        RelayMode::Debezium => {
+            let gauges = slot::gauges::run(pool.clone(), slot::DEBEZIUM, stop.clone());
+            service.spawn("slot gauges", gauges);
+            let debezium = debezium::run(config.clone(), progress.clone(), stop);
+            service.spawn("debezium", debezium);
         }
     }
 

@@ -11,13 +11,17 @@
 use std::fmt;
 
 use diesel::QueryableByName;
-use diesel::sql_types::{Integer, Nullable, Text};
+use diesel::sql_types::{Bool, Integer, Nullable, Text};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _};
 use outbox::statement;
 
 /// First half of the advisory lock keys of modes; the second is [`Mode::number`]. Any constant that
 /// nobody else takes: "obxm".
 pub const LOCK_CLASS: i32 = 0x6f62_786d;
+
+/// First half of the key of the one relay that works, in modes that have one; the second is
+/// [`Mode::number`]. Any constant that nobody else takes: "obxc".
+pub const WORKING_LOCK_CLASS: i32 = 0x6f62_7863;
 
 /// Second half of the gate's key.
 const GATE: i32 = 0;
@@ -103,6 +107,28 @@ pub async fn claim(conn: &mut AsyncPgConnection, mode: Mode) -> diesel::QueryRes
         Ok(Claim::Held)
     })
     .await
+}
+
+/// Takes the lock of the one relay of `mode` that works; answers whether it is held now, until the connection
+/// ends.
+///
+/// # Errors
+/// Whatever the database says.
+pub(crate) async fn try_to_work(
+    conn: &mut AsyncPgConnection,
+    mode: Mode,
+) -> diesel::QueryResult<bool> {
+    #[derive(QueryableByName)]
+    struct Locked {
+        #[diesel(sql_type = Bool)]
+        locked: bool,
+    }
+    let locked: Locked = statement("select pg_try_advisory_lock($1, $2) as locked")
+        .bind::<Integer, _>(WORKING_LOCK_CLASS)
+        .bind::<Integer, _>(mode.number())
+        .get_result(conn)
+        .await?;
+    Ok(locked.locked)
 }
 
 /// A connection that holds a mode's lock.

@@ -81,7 +81,7 @@ impl Poller {
     pub async fn start(config: &Config, progress: &Progress) -> Result<Self, SessionError> {
         let mut conn =
             session::begin(&config.database.database_url, Mode::Poller, progress).await?;
-        leftovers::remove(&mut conn, Mode::Poller).await?;
+        leftovers::remove(&mut conn, Mode::Poller, config).await?;
         let session = shards::session(&mut conn);
         let session = answer("asking for the session's number", session).await?;
         info!(session, "mode {} begins", Mode::Poller);

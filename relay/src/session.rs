@@ -31,6 +31,9 @@ const DATABASE_SILENCE_MAX: Duration = Duration::from_secs(20);
 /// How often to look whether another mode has ended.
 const MODE_LOCK_EVERY: Duration = Duration::from_secs(1);
 
+/// How often one that stands by tries to take over.
+const STANDBY_EVERY: Duration = Duration::from_millis(200);
+
 /// Why a relay can't go on with its connection.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
@@ -80,6 +83,31 @@ pub(crate) async fn begin(
             }
         }
         tokio::time::sleep(MODE_LOCK_EVERY).await;
+    }
+}
+
+/// Waits until this is the relay of its mode that works. One that stands by is ready: it does what it should.
+/// May be dropped half-way.
+///
+/// # Errors
+/// Whatever the database says.
+pub(crate) async fn stand_by(
+    conn: &mut AsyncPgConnection,
+    mode: Mode,
+    progress: &Progress,
+) -> Result<(), SessionError> {
+    let mut said = false;
+    loop {
+        let doing = "taking the lock of the relay that works";
+        if answer(doing, mode_lock::try_to_work(conn, mode)).await? {
+            return Ok(());
+        }
+        if !said {
+            info!("mode {mode} stands by: another relay works");
+            said = true;
+        }
+        progress.made();
+        tokio::time::sleep(STANDBY_EVERY).await;
     }
 }
 

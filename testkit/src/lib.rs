@@ -1,8 +1,8 @@
 //! For tests only: a database and topics of their own for each test, on the real PostgreSQL and the
 //! real broker, and waiting for a state instead of sleeping.
 //!
-//! The servers are those of `TEST_DATABASE_URL` and `TEST_KAFKA_BROKERS`, which `./dev test` starts
-//! and names. A test that finds none fails and says so.
+//! The servers are those of `TEST_DATABASE_URL`, `TEST_KAFKA_BROKERS` and `TEST_CONNECT_URL`, which
+//! `./dev test` starts and names. A test that finds none fails and says so.
 #![expect(
     clippy::missing_panics_doc,
     clippy::panic,
@@ -18,6 +18,12 @@ pub use database::{InTheWay, TestDatabase};
 pub use eventually::{DEADLINE, eventually};
 pub use process::{Process, free_address};
 pub use topics::{TopicReader, kafka_brokers, produce, unique_prefix};
+
+/// Where Kafka Connect answers.
+#[must_use]
+pub fn connect_url() -> String {
+    setting("TEST_CONNECT_URL")
+}
 
 /// A setting that `./dev test` makes.
 fn setting(name: &str) -> String {

@@ -13,10 +13,10 @@ use pgwire_replication::{
 
 use super::pgoutput::{DecodeError, Decoder};
 use super::position::{Confirmed, Received};
-use super::slot::{PUBLICATION, Slot};
 use super::swept::Transaction;
 use crate::SERVICE;
 use crate::event::Event;
+use crate::slot::Slot;
 
 /// Events of a batch at the most.
 pub const ROWS_MAX: usize = 4_096;
@@ -276,7 +276,7 @@ fn config(database_url: &str, slot: &Slot) -> Result<ReplicationConfig, StreamEr
         password,
         &slot.database,
         &slot.name,
-        PUBLICATION,
+        slot.publication,
     )
     .with_port(url.get_ports().first().copied().unwrap_or(5432))
     .with_buffer_size(QUEUE_MESSAGES)

@@ -4,8 +4,9 @@ use outbox::NewEvent;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::debezium::Connected;
 use crate::publishing::message;
-use crate::stage::{Stage, append_all, event};
+use crate::stage::{append_all, event};
 
 #[tokio::test]
 async fn every_mode_publishes_the_same_bytes() {
@@ -25,6 +26,8 @@ async fn every_mode_publishes_the_same_bytes() {
         ("poller", When::After),
         ("cdc", When::Before),
         ("cdc", When::After),
+        ("debezium", When::Before),
+        ("debezium", When::After),
     ] {
         assert_eq!(published(mode, when).await, by_poller, "{mode}, {when:?}");
     }
@@ -39,7 +42,8 @@ enum When {
 
 /// What `mode` makes of the same events.
 async fn published(mode: &str, when: When) -> Vec<String> {
-    let stage = Stage::set().await;
+    let connected = Connected::set().await;
+    let stage = &connected.stage;
     let mut conn = stage.database.connect().await;
     if when == When::Before {
         append_all(&mut conn, events()).await;
@@ -47,8 +51,8 @@ async fn published(mode: &str, when: When) -> Vec<String> {
     let relay = stage.relay(&[("RELAY_MODE", mode)]);
     if when == When::After {
         relay.is_ready().await;
-        if mode == "cdc" {
-            crate::cdc::streams(&stage).await;
+        if mode != "poller" {
+            crate::cdc::streams(stage).await;
         }
         append_all(&mut conn, events()).await;
     }

@@ -9,6 +9,7 @@ mod cdc;
 mod cdc_slot;
 mod cdc_stream;
 mod crash;
+mod debezium;
 mod fair_share;
 mod identical;
 mod modes;

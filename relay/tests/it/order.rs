@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use chassis::consumer::Record;
 use diesel_async::{AsyncConnection as _, SimpleAsyncConnection as _};
@@ -15,6 +16,9 @@ use crate::stage::{Stage, event, id, key, payload};
 
 const KEYS: usize = 20;
 const WRITERS: usize = 8;
+
+/// A writer's: more than this makes a backlog that a slow machine is busy with for minutes.
+const PACE: Duration = Duration::from_millis(8);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_of_a_key_are_first_seen_in_the_order_of_their_commits() {
@@ -116,7 +120,9 @@ async fn write(
     committed: Arc<AtomicUsize>,
 ) {
     let mut turn = writer * 3;
+    let mut pace = tokio::time::interval(PACE);
     while !enough.load(Ordering::Relaxed) {
+        pace.tick().await;
         turn += 7;
         let key = format!("key-{}", turn % KEYS);
         conn.transaction(async |conn| -> Result<(), outbox::AppendError> {

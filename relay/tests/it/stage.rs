@@ -1,5 +1,6 @@
 //! An outbox and topics of a test's own, and relays for them.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use chassis::consumer::Record;
@@ -9,7 +10,8 @@ use outbox::schema::outbox::dsl;
 use outbox::{NewEvent, append};
 use serde_json::{Value, json};
 use testkit::{
-    Process, TestDatabase, TopicReader, eventually, free_address, kafka_brokers, unique_prefix,
+    Process, TestDatabase, TopicReader, connect_url, eventually, free_address, kafka_brokers,
+    unique_prefix,
 };
 use uuid::Uuid;
 
@@ -36,9 +38,11 @@ impl Stage {
     pub(crate) fn relay(&self, settings: &[(&str, &str)]) -> Relay {
         let address = free_address();
         let brokers = kafka_brokers();
+        let connect = connect_url();
         let mut environment = vec![
             ("DATABASE_URL", self.database.url()),
             ("KAFKA_BROKERS", &brokers),
+            ("CONNECT_URL", &connect),
             ("TOPIC_PREFIX", &self.prefix),
             ("LISTEN", &address),
             ("REBALANCE_EVERY_MS", "50"),
@@ -48,10 +52,6 @@ impl Stage {
         Relay {
             process: Process::start("relay", &environment),
             address,
-            client: reqwest::Client::builder()
-                .timeout(Duration::from_secs(5))
-                .build()
-                .unwrap(),
         }
     }
 
@@ -80,7 +80,8 @@ impl Stage {
             if pending == keys {
                 Ok(())
             } else {
-                Err(format!("{} events: {pending:.100?}", pending.len()))
+                let first: Vec<_> = pending.iter().take(10).collect();
+                Err(format!("{} events: {first:?} ...", pending.len()))
             }
         })
         .await;
@@ -91,7 +92,15 @@ impl Stage {
 pub(crate) struct Relay {
     pub(crate) process: Process,
     address: String,
-    client: reqwest::Client,
+}
+
+/// The tests' HTTP client.
+pub(crate) fn client() -> &'static reqwest::Client {
+    static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(15));
+        client.pool_max_idle_per_host(0).build().unwrap()
+    });
+    &CLIENT
 }
 
 impl Relay {
@@ -150,7 +159,7 @@ impl Relay {
 
     async fn get(&self, path: &str) -> Result<(bool, String), String> {
         let url = format!("http://{}/{path}", self.address);
-        let answer = self.client.get(url).send().await;
+        let answer = client().get(url).send().await;
         let answer = answer.map_err(|error| error.to_string())?;
         let succeeded = answer.status().is_success();
         let body = answer.text().await.map_err(|error| error.to_string())?;

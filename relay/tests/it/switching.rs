@@ -5,18 +5,21 @@ use diesel_async::RunQueryDsl as _;
 use testkit::eventually;
 
 use crate::cdc::slots;
+use crate::debezium::Connected;
 use crate::order::Load;
-use crate::stage::Stage;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn switching_modes_under_load_loses_nothing_and_leaves_nothing() {
-    let stage = Stage::set().await;
-    let load = Load::begin(&stage).await;
+    let connected = Connected::set().await;
+    let stage = &connected.stage;
+    let load = Load::begin(stage).await;
     let mut relay = stage.relay(&[("RELAY_MODE", "poller")]);
     let mut seen = stage.topic.take(500).await;
     for (mode, old_is_killed) in [
         ("cdc", false),
+        ("debezium", false),
         ("poller", false),
+        ("debezium", true),
         ("cdc", true),
         ("poller", true),
     ] {
@@ -33,33 +36,40 @@ async fn switching_modes_under_load_loses_nothing_and_leaves_nothing() {
         seen.extend(stage.topic.take(500).await);
         relay = next;
     }
-    load.comes_in_order(&stage, seen, 3_000).await;
-    nothing_is_left_of_cdc(&stage).await;
+    load.comes_in_order(stage, seen, 4_000).await;
+    nothing_is_left(&connected).await;
 }
 
 #[tokio::test]
-async fn the_poller_removes_what_a_killed_cdc_relay_left() {
-    let stage = Stage::set().await;
-    let cdc = stage.cdc();
-    crate::cdc::streams(&stage).await;
-    cdc.process.kill_9();
-    let _poller = stage.relay(&[]);
-    nothing_is_left_of_cdc(&stage).await;
+async fn the_poller_removes_what_killed_relays_of_other_modes_left() {
+    let connected = Connected::set().await;
+    let stage = &connected.stage;
+    for mode in ["cdc", "debezium"] {
+        let relay = stage.relay(&[("RELAY_MODE", mode)]);
+        crate::cdc::streams(stage).await;
+        relay.process.kill_9();
+        let _poller = stage.relay(&[]);
+        nothing_is_left(&connected).await;
+    }
 }
 
-async fn nothing_is_left_of_cdc(stage: &Stage) {
-    let mut conn = stage.database.connect().await;
-    eventually("no slot and no publication is left", async || {
+/// No slot, no publication and no connector.
+async fn nothing_is_left(connected: &Connected) {
+    let mut conn = connected.stage.database.connect().await;
+    eventually("nothing is left of another mode", async || {
         let slots = slots(&mut conn).await;
         let publications: i64 =
             diesel::select(diesel::dsl::sql::<BigInt>("count(*) from pg_publication"))
                 .get_result(&mut conn)
                 .await
                 .unwrap();
-        if slots.is_empty() && publications == 0 {
+        let connector = connected.has_connector().await;
+        if slots.is_empty() && publications == 0 && !connector {
             Ok(())
         } else {
-            Err(format!("{slots:?}, {publications} publications"))
+            Err(format!(
+                "{slots:?}, {publications} publications, connector: {connector}"
+            ))
         }
     })
     .await;

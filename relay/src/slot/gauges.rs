@@ -10,7 +10,7 @@ use chassis::telemetry::chain;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::slot;
+use super::State;
 
 /// How often to look.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
@@ -22,15 +22,19 @@ const WAL_STATUSES: [&str; 4] = ["reserved", "extended", "unreserved", "lost"];
 ///
 /// # Errors
 /// None: the signature is that of a service's task.
-pub async fn run(pool: Pool, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(
+    pool: Pool,
+    publication: &'static str,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     describe();
     let mut tick = tokio::time::interval(SAMPLE_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(tick.tick()).await.is_some() {
         let sampled = async {
             let mut conn = pool.get().await?;
-            let name = slot::name_here(&mut conn).await?;
-            anyhow::Ok(slot::state(&mut conn, &name).await?)
+            let name = super::name_here(&mut conn, publication).await?;
+            anyhow::Ok(super::state(&mut conn, &name).await?)
         };
         match stop.run_until_cancelled(sampled).await {
             None => break,
@@ -68,7 +72,7 @@ fn describe() {
     metrics::gauge!("relay_slot_lag_seconds").set(0.0);
 }
 
-fn show(state: Option<&slot::State>) {
+fn show(state: Option<&State>) {
     let bytes = |bytes: i64| {
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         let bytes = bytes as f64;

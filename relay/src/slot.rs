@@ -1,14 +1,18 @@
-//! The replication slot and the publication: made when they are missing, made anew when they are of no use.
+//! The replication slot and the publication of a mode: made when they are missing, made anew when they are of no
+//! use.
 //!
 //! | step | statement | why here |
 //! | --- | --- | --- |
 //! | 1 | `wal_level`, the role's right | an error that says what to set |
 //! | 2 | the publication is not there, or is not the outbox's: create it, and drop the slot | a slot decodes by the catalog of its time, in which a younger publication does not exist |
 //! | 3 | the slot is lost: drop it | PostgreSQL has thrown away what it needs |
-//! | 4 | the slot is not there: create it | it waits for every transaction that is writing; what commits from then on comes by the stream |
+//! | 4 | mode cdc, the slot is not there: create it | it waits for every transaction that is writing; what commits from then on comes by the stream |
 //!
 //! A slot that is dropped costs nothing but a sweep: the table is the truth.
 
+pub mod gauges;
+
+use chassis::telemetry::chain;
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
@@ -17,8 +21,14 @@ use tracing::{info, warn};
 
 use crate::session::{SessionError, answer};
 
-/// The publication of the outbox.
-pub const PUBLICATION: &str = "outbox_relay";
+/// The publication of mode cdc, and the beginning of its slot's name.
+pub const CDC: &str = "outbox_relay";
+
+/// The same of mode debezium.
+pub const DEBEZIUM: &str = "outbox_debezium";
+
+/// How often to try to drop a slot that somebody streams from.
+const DROP_TRIES: u32 = 3;
 
 /// The longest name that PostgreSQL keeps whole, in bytes.
 const NAME_BYTES_MAX: usize = 63;
@@ -28,18 +38,21 @@ const NAME_BYTES_MAX: usize = 63;
 pub enum SlotError {
     /// The server does not write what is needed.
     #[error(
-        "mode cdc needs wal_level=logical and the server has wal_level={0}: \
+        "this mode needs wal_level=logical and the server has wal_level={0}: \
          alter system set wal_level = 'logical', and restart PostgreSQL"
     )]
     WalLevel(String),
     /// The role may not.
     #[error(
-        "mode cdc needs a role that may replicate and \"{0}\" may not: alter role \"{0}\" replication"
+        "this mode needs a role that may replicate and \"{0}\" may not: alter role \"{0}\" replication"
     )]
     NotAllowed(String),
     /// Somebody else's.
     #[error("there is a replication slot {0} that is not this relay's: drop it or rename it")]
     Foreign(String),
+    /// Dropped in vain.
+    #[error("the replication slot {0} is in use again and again")]
+    InUse(String),
     /// The database does not do it.
     #[error(transparent)]
     Session(#[from] SessionError),
@@ -50,6 +63,8 @@ pub enum SlotError {
 pub struct Slot {
     /// Its name, unique in the cluster.
     pub name: String,
+    /// What it streams.
+    pub publication: &'static str,
     /// The database it belongs to.
     pub database: String,
     /// The role that streams.
@@ -58,32 +73,37 @@ pub struct Slot {
 
 /// The name of the slot of a database: readable, and another for another database.
 #[must_use]
-pub fn slot_name(database: &str, oid: i64) -> String {
+pub fn slot_name(publication: &str, database: &str, oid: i64) -> String {
     let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    let name = format!("{PUBLICATION}_{database}");
+    let name = format!("{publication}_{database}");
     if database.chars().all(valid) && name.len() <= NAME_BYTES_MAX {
         return name;
     }
     let readable = database.to_ascii_lowercase();
     let readable = readable.chars().map(|c| if valid(c) { c } else { '_' });
     let number = format!("_{oid}");
-    let room = NAME_BYTES_MAX - PUBLICATION.len() - 1 - number.len();
+    let room = NAME_BYTES_MAX - publication.len() - 1 - number.len();
     format!(
-        "{PUBLICATION}_{}{number}",
+        "{publication}_{}{number}",
         readable.take(room).collect::<String>()
     )
 }
 
-/// Sees to it that the slot and the publication are there and of use; `recreate` if the slot is known to
-/// be of none. To be followed by a sweep.
+/// Sees to it that `publication` is there, and that its slot is of use if it is there; `recreate` if the slot is
+/// known to be of none. Answers whether there is a slot.
 ///
 /// # Errors
 /// [`SlotError`].
-pub(super) async fn ensure(
+pub(crate) async fn ensure(
     conn: &mut AsyncPgConnection,
+    publication: &'static str,
     recreate: bool,
-) -> Result<Slot, SlotError> {
-    let server = answer("asking for the server's settings", server(conn)).await?;
+) -> Result<(Slot, bool), SlotError> {
+    let server = answer(
+        "asking for the server's settings",
+        server(conn, publication),
+    )
+    .await?;
     if server.wal_level != "logical" {
         return Err(SlotError::WalLevel(server.wal_level));
     }
@@ -91,7 +111,8 @@ pub(super) async fn ensure(
         return Err(SlotError::NotAllowed(server.user));
     }
     let slot = Slot {
-        name: slot_name(&server.database, server.oid),
+        name: slot_name(publication, &server.database, server.oid),
+        publication,
         database: server.database,
         user: server.user,
     };
@@ -112,21 +133,27 @@ pub(super) async fn ensure(
     }
     if !server.has_publication {
         let create = format!(
-            "drop publication if exists {PUBLICATION}; \
-             create publication {PUBLICATION} for table outbox with (publish = 'insert')"
+            "drop publication if exists {publication}; \
+             create publication {publication} for table outbox with (publish = 'insert')"
         );
         let created = conn.batch_execute(&create);
         answer("creating the publication", created).await?;
     }
-    if !there {
-        let created = statement("select pg_create_logical_replication_slot($1, 'pgoutput')")
-            .bind::<Text, _>(&slot.name)
-            .execute(conn);
-        let doing = "creating the slot, which waits for every transaction that is writing";
-        answer(doing, created).await?;
-        info!(slot = slot.name, "slot created");
-    }
-    Ok(slot)
+    Ok((slot, there))
+}
+
+/// Creates the slot.
+///
+/// # Errors
+/// Whatever the database says.
+pub(crate) async fn create(conn: &mut AsyncPgConnection, slot: &Slot) -> Result<(), SessionError> {
+    let created = statement("select pg_create_logical_replication_slot($1, 'pgoutput')")
+        .bind::<Text, _>(&slot.name)
+        .execute(conn);
+    let doing = "creating the slot, which waits for every transaction that is writing";
+    answer(doing, created).await?;
+    info!(slot = slot.name, "slot created");
+    Ok(())
 }
 
 /// Drops the slot `name` if it is there; ends who streams from it. Only to be called by the holder of a
@@ -149,11 +176,73 @@ pub(crate) async fn drop_slot(
     Ok(())
 }
 
+/// Drops the slot `name` of this database if it is there, as [`drop_slot`] does; answers whether it was.
+///
+/// # Errors
+/// Whatever the database says, or that somebody takes the slot again and again.
+pub(crate) async fn drop_ours(conn: &mut AsyncPgConnection, name: &str) -> Result<bool, SlotError> {
+    let looking = "looking for a slot";
+    let found = answer(looking, state(conn, name)).await?;
+    if found.is_none_or(|slot| !slot.is_ours) {
+        return Ok(false);
+    }
+    for _ in 0..DROP_TRIES {
+        let dropped = drop_slot(conn, name).await;
+        if answer(looking, state(conn, name)).await?.is_none() {
+            return Ok(true);
+        }
+        // Somebody was quicker, and streams from it: gone is gone, at the next try.
+        if let Err(error) = dropped {
+            warn!(slot = name, "dropping a slot: {}", chain(&error));
+        }
+    }
+    Err(SlotError::InUse(name.to_owned()))
+}
+
+/// Drops the publication if it is there; answers whether it was.
+///
+/// # Errors
+/// Whatever the database says.
+pub(crate) async fn drop_publication(
+    conn: &mut AsyncPgConnection,
+    publication: &str,
+) -> Result<bool, SessionError> {
+    let found = answer("looking for the publication", has(conn, publication)).await?;
+    let drop = format!("drop publication if exists {publication}");
+    answer("dropping the publication", conn.batch_execute(&drop)).await?;
+    Ok(found)
+}
+
+async fn has(conn: &mut AsyncPgConnection, publication: &str) -> diesel::QueryResult<bool> {
+    #[derive(QueryableByName)]
+    struct Found {
+        #[diesel(sql_type = Bool)]
+        found: bool,
+    }
+    let found = statement("select exists (select from pg_publication where pubname = $1) as found");
+    let found = found.bind::<Text, _>(publication);
+    let found: Found = found.get_result(conn).await?;
+    Ok(found.found)
+}
+
+/// Whether the mode of `publication` has left anything in this database.
+///
+/// # Errors
+/// Whatever the database says.
+pub(crate) async fn traces(
+    conn: &mut AsyncPgConnection,
+    publication: &str,
+) -> diesel::QueryResult<bool> {
+    let name = name_here(conn, publication).await?;
+    let slot = state(conn, &name).await?;
+    Ok(slot.is_some_and(|slot| slot.is_ours) || has(conn, publication).await?)
+}
+
 /// Ends who streams from the slot `name`, and waits a while until it has ended.
 ///
 /// # Errors
 /// Whatever the database says.
-pub(super) async fn release(conn: &mut AsyncPgConnection, name: &str) -> Result<(), SessionError> {
+pub(crate) async fn release(conn: &mut AsyncPgConnection, name: &str) -> Result<(), SessionError> {
     let released = statement(
         "select pg_terminate_backend(active_pid, 5000) from pg_replication_slots \
          where slot_name = $1 and database = current_database() and active",
@@ -170,18 +259,21 @@ pub(crate) struct State {
     #[diesel(sql_type = Bool)]
     pub(crate) is_ours: bool,
     #[diesel(sql_type = Bool)]
-    pub(super) active: bool,
+    pub(crate) active: bool,
     #[diesel(sql_type = Nullable<Text>)]
-    pub(super) wal_status: Option<String>,
+    pub(crate) wal_status: Option<String>,
     /// Bytes of log that PostgreSQL keeps for it.
     #[diesel(sql_type = BigInt)]
-    pub(super) retained_bytes: i64,
+    pub(crate) retained_bytes: i64,
     /// Bytes of log that it has not confirmed.
     #[diesel(sql_type = BigInt)]
-    pub(super) lag_bytes: i64,
+    pub(crate) lag_bytes: i64,
     /// How far the log has come.
     #[diesel(sql_type = Text)]
-    pub(super) log_end: String,
+    pub(crate) log_end: String,
+    /// What is before is confirmed.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub(crate) confirmed: Option<String>,
 }
 
 /// Looks at the slot `name`.
@@ -194,7 +286,7 @@ pub(crate) async fn state(
              active, wal_status, \
              coalesce(pg_current_wal_lsn() - restart_lsn, 0)::bigint as retained_bytes, \
              coalesce(pg_current_wal_lsn() - confirmed_flush_lsn, 0)::bigint as lag_bytes, \
-             pg_current_wal_lsn()::text as log_end \
+             pg_current_wal_lsn()::text as log_end, confirmed_flush_lsn::text as confirmed \
          from pg_replication_slots where slot_name = $1",
     )
     .bind::<Text, _>(name)
@@ -220,7 +312,7 @@ struct Server {
     has_publication: bool,
 }
 
-async fn server(conn: &mut AsyncPgConnection) -> diesel::QueryResult<Server> {
+async fn server(conn: &mut AsyncPgConnection, publication: &str) -> diesel::QueryResult<Server> {
     statement(
         "select current_database()::text as database, \
              (select oid from pg_database where datname = current_database())::bigint as oid, \
@@ -236,7 +328,7 @@ async fn server(conn: &mut AsyncPgConnection) -> diesel::QueryResult<Server> {
                  where pubname = $1 and prrelid = 'outbox'::regclass and pubinsert and not pubdelete \
              ) as has_publication",
     )
-    .bind::<Text, _>(PUBLICATION)
+    .bind::<Text, _>(publication)
     .get_result(conn)
     .await
 }
@@ -245,9 +337,12 @@ async fn server(conn: &mut AsyncPgConnection) -> diesel::QueryResult<Server> {
 ///
 /// # Errors
 /// Whatever the database says.
-pub(crate) async fn name_here(conn: &mut AsyncPgConnection) -> diesel::QueryResult<String> {
-    let server = server(conn).await?;
-    Ok(slot_name(&server.database, server.oid))
+pub(crate) async fn name_here(
+    conn: &mut AsyncPgConnection,
+    publication: &str,
+) -> diesel::QueryResult<String> {
+    let server = server(conn, publication).await?;
+    Ok(slot_name(publication, &server.database, server.oid))
 }
 
 #[cfg(test)]
@@ -256,10 +351,10 @@ mod tests {
 
     #[test]
     fn a_slots_name_is_valid_and_another_for_another_database() {
-        assert_eq!(slot_name("wallet", 7), "outbox_relay_wallet");
-        assert_eq!(slot_name("Wallet-1", 7), "outbox_relay_wallet_1_7");
-        assert_ne!(slot_name("a-b", 7), slot_name("a.b", 8));
-        let long = slot_name(&"ü".repeat(63), 4_294_967_295);
+        assert_eq!(slot_name(CDC, "wallet", 7), "outbox_relay_wallet");
+        assert_eq!(slot_name(CDC, "Wallet-1", 7), "outbox_relay_wallet_1_7");
+        assert_ne!(slot_name(CDC, "a-b", 7), slot_name(CDC, "a.b", 8));
+        let long = slot_name(CDC, &"ü".repeat(63), 4_294_967_295);
         assert_eq!(long.len(), NAME_BYTES_MAX);
         assert!(long.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'));
     }

@@ -1,0 +1,93 @@
+//! Kafka Connect with Debezium as a part: one worker, for relay mode `debezium`.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::home::{self, Home};
+use crate::jvm::{self, Jars};
+use crate::part::{Part, Ready, Tier};
+
+/// The name of the part and of its log.
+const NAME: &str = "connect";
+
+/// The worker and the plugin.
+const JARS: Jars = Jars {
+    name: NAME,
+    pom: include_str!("../connect/pom.xml"),
+    goals: &["dependency:copy-dependencies", "dependency:unpack"],
+    size: "its jars and Debezium, about 42 MB,",
+};
+
+/// Milliseconds between two commits of what Kafka has acknowledged: an event stays in the outbox for that long
+/// after it was published. Connect's default is a minute.
+const OFFSET_FLUSH_EVERY_MS: u32 = 500;
+
+/// Milliseconds after which a worker that was killed counts as gone: only then does the next one begin. The least
+/// that a broker allows by default; Connect's default is 10 s.
+const WORKER_SESSION_TIMEOUT_MS: u32 = 6_000;
+
+/// Fetches the jars into `jars_home` if they are missing, and says how to run the worker, with its settings in
+/// `home`.
+///
+/// # Errors
+/// There is no Java or, the first time, no Maven or no network.
+pub(crate) async fn prepare(
+    home: &Home,
+    jars_home: &Home,
+    port: u16,
+    kafka_brokers: &str,
+) -> anyhow::Result<Part> {
+    let java = jvm::java().context("for Kafka Connect (or set CONNECT_URL)")?;
+    let fetched = JARS.fetch(jars_home).await?;
+    let folder = home.root().join(NAME);
+    std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let settings = folder.join("connect.properties");
+    let plugins = fetched.join("plugins").display().to_string();
+    home::write_atomically(&settings, &properties(port, kafka_brokers, &plugins))?;
+    let main = "org.apache.kafka.connect.cli.ConnectDistributed";
+    let mut args = jvm::arguments(&folder, &fetched, "1g", main)?;
+    args.push(settings.display().to_string());
+    let address = url(port);
+    Ok(Part {
+        name: NAME.to_owned(),
+        tier: Tier::Connect,
+        program: java,
+        args,
+        env: Vec::new(),
+        user: None,
+        ready: Ready::Http(format!("{address}/connectors")),
+        address,
+        ready_within: Duration::from_secs(120),
+    })
+}
+
+/// Where the worker answers.
+pub(crate) fn url(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
+}
+
+fn properties(port: u16, kafka_brokers: &str, plugins: &str) -> String {
+    format!(
+        "bootstrap.servers={kafka_brokers}\n\
+         listeners=http://127.0.0.1:{port}\n\
+         rest.advertised.host.name=127.0.0.1\n\
+         group.id=connect\n\
+         session.timeout.ms={WORKER_SESSION_TIMEOUT_MS}\n\
+         heartbeat.interval.ms=2000\n\
+         scheduled.rebalance.max.delay.ms=0\n\
+         config.storage.topic=connect.configs\n\
+         config.storage.replication.factor=-1\n\
+         offset.storage.topic=connect.offsets\n\
+         offset.storage.replication.factor=-1\n\
+         offset.storage.partitions=1\n\
+         offset.flush.interval.ms={OFFSET_FLUSH_EVERY_MS}\n\
+         status.storage.topic=connect.status\n\
+         status.storage.replication.factor=-1\n\
+         status.storage.partitions=1\n\
+         topic.creation.enable=false\n\
+         key.converter=org.apache.kafka.connect.storage.StringConverter\n\
+         value.converter=org.apache.kafka.connect.storage.StringConverter\n\
+         plugin.path={plugins}\n"
+    )
+}

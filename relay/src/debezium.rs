@@ -1,0 +1,429 @@
+//! Debezium: Kafka Connect publishes; this relay registers the connector, watches it and deletes what it published.
+//!
+//! | step | what | lock | why here |
+//! | --- | --- | --- | --- |
+//! | 1 | take the mode's lock, then the lock of the one relay that works | both, by the session | the second relay stands by |
+//! | 2 | see to the publication, drop a slot that is of no use, register the connector | | Debezium makes the slot, and begins with a snapshot of the table |
+//! | 3 | **look**: read the `seq` of the first rows, then the end of the log | none | whatever a query sees was committed before that end |
+//! | 4 | wait until the slot is confirmed up to there | | PostgreSQL does not bring those rows again |
+//! | 5 | ask Connect whether its own position agrees | | a slot that was made anew is confirmed up to where it begins: its rows come by a snapshot, which Connect knows of |
+//! | 6 | `delete` the rows | the rows | a crash before it finds them again |
+//!
+//! Meanwhile, once a second: a connector that is gone is registered again, what has failed of it is started again, a
+//! slot that is lost is dropped, so that Debezium begins anew, with a snapshot: the table is the truth.
+//!
+//! What this mode can't do: leave out an event that Kafka refuses for good. Debezium's task stops there, for all
+//! keys; the log says what to do.
+//!
+//! A relay that stops leaves the connector running: events are published, and deleted by the next relay.
+
+pub mod connect;
+pub mod connector;
+
+use std::time::{Duration, Instant};
+
+use chassis::Backoff;
+use diesel::prelude::*;
+use diesel::sql_types::Text;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use outbox::schema::outbox as table;
+use outbox::statement;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use self::connect::{Connect, ConnectError, Verdict};
+use self::connector::{Connector, UrlError};
+use crate::cdc::position::Lsn;
+use crate::config::Config;
+use crate::leftovers;
+use crate::mode_lock::Mode;
+use crate::progress::{Progress, Run, Tries};
+use crate::session::{self, SessionError, answer};
+use crate::slot::{self, Slot, SlotError};
+
+/// Rows looked at and deleted together at the most: 8 bytes each in memory.
+const ROWS_MAX: i64 = 50_000;
+
+/// How often to look whether rows are published.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How often to ask Connect how the connector does.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// How long to leave a connector alone that has failed. Too short: its log fills with the same failure.
+const RESTART: Backoff = Backoff {
+    first: Duration::from_secs(1),
+    max: Duration::from_secs(30),
+};
+
+/// What Debezium says of a slot that begins behind the position that it has reached: somebody has made it anew.
+const STRANGE_SLOT: &str = "Cannot seek to the last known offset";
+
+/// Partitions of the topic of heartbeats: all have the same key.
+const HEARTBEAT_PARTITIONS: i32 = 1;
+
+/// Leaves the number of replicas to the brokers.
+const BROKERS_DEFAULT: i32 = -1;
+
+/// Why a relay can't go on.
+#[derive(Debug, thiserror::Error)]
+pub enum DebeziumError {
+    /// The database refused or is away.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// There is nothing to stream from.
+    #[error(transparent)]
+    Slot(#[from] SlotError),
+    /// Debezium could not connect.
+    #[error(transparent)]
+    Url(#[from] UrlError),
+    /// Kafka Connect refused or is away.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The topic of heartbeats is not there.
+    #[error("the topic of heartbeats: {0:#}")]
+    Topic(anyhow::Error),
+    /// PostgreSQL gives a position of another form.
+    #[error("a position in the log of another form: {0}")]
+    Position(String),
+}
+
+/// Relays until `stop`; whatever fails is tried again, with a new connection.
+///
+/// # Errors
+/// `CONNECT_URL` is not one.
+pub async fn run(
+    config: Config,
+    progress: Progress,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let connect = Connect::new(&config.connect_url)?;
+    let mut tries = Tries::default();
+    while !stop.is_cancelled() {
+        let relayed = async {
+            let started = Debezium::start(&config, connect.clone(), &progress);
+            let Some(debezium) = stop.run_until_cancelled(started).await else {
+                return Ok(());
+            };
+            let mut debezium = debezium?;
+            tries.succeeded();
+            debezium.run(&progress, &stop).await
+        };
+        let relayed: Result<(), DebeziumError> = relayed.await;
+        metrics::gauge!("relay_active").set(0.0);
+        if let Err(error) = relayed {
+            tries.failed(&error, &progress, &stop).await;
+        }
+    }
+    Ok(())
+}
+
+/// The one relay that works.
+pub struct Debezium {
+    conn: AsyncPgConnection,
+    connect: Connect,
+    connector: Connector,
+    slot: Slot,
+    /// Rows that wait until they are known to be published.
+    seen: Option<Seen>,
+    watched: Instant,
+    /// What is wrong with the connector, if something is.
+    trouble: Option<Trouble>,
+}
+
+/// Rows, and a position in the log behind the commit of each.
+struct Seen {
+    rows: Vec<i64>,
+    until: Lsn,
+}
+
+/// A connector that does not run.
+struct Trouble {
+    reason: String,
+    restarts: u32,
+    /// Not before.
+    restart_at: Instant,
+}
+
+impl Debezium {
+    /// Connects, waits until no other mode is running and no other relay works, and registers the connector.
+    /// May be dropped half-way.
+    ///
+    /// # Errors
+    /// Whatever the database, Kafka or Kafka Connect say, or what they lack.
+    pub async fn start(
+        config: &Config,
+        connect: Connect,
+        progress: &Progress,
+    ) -> Result<Self, DebeziumError> {
+        let database_url = &config.database.database_url;
+        let mut conn = session::begin(database_url, Mode::Debezium, progress).await?;
+        session::stand_by(&mut conn, Mode::Debezium, progress).await?;
+        leftovers::remove(&mut conn, Mode::Debezium, config).await?;
+        let (slot, _) = slot::ensure(&mut conn, slot::DEBEZIUM, false).await?;
+        let schema = answer("asking for the outbox's schema", schema(&mut conn)).await?;
+        let connector = Connector::new(config, &slot, &schema)?;
+        let heartbeats = connector.heartbeat_topic();
+        chassis::kafka::create_topics(
+            &config.kafka.kafka_brokers,
+            &[&heartbeats],
+            HEARTBEAT_PARTITIONS,
+            BROKERS_DEFAULT,
+        )
+        .await
+        .map_err(DebeziumError::Topic)?;
+        let mut debezium = Self {
+            conn,
+            connect,
+            connector,
+            slot,
+            seen: None,
+            watched: Instant::now(),
+            trouble: None,
+        };
+        debezium.register().await?;
+        info!(slot = debezium.slot.name, "mode {} begins", Mode::Debezium);
+        metrics::gauge!("relay_active").set(1.0);
+        Ok(debezium)
+    }
+
+    /// Relays until `stop`.
+    ///
+    /// # Errors
+    /// The connection is not to be used further.
+    pub async fn run(
+        &mut self,
+        progress: &Progress,
+        stop: &CancellationToken,
+    ) -> Result<(), DebeziumError> {
+        while !stop.is_cancelled() {
+            let run = self.run_once().await?;
+            match &self.trouble {
+                Some(trouble) => progress.held_up(trouble.reason.clone()),
+                None if run.read == 0 || run.deleted > 0 => progress.made(),
+                None => {}
+            }
+            stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY))
+                .await;
+        }
+        // The next relay need not wait for the server to notice that the connection has ended.
+        let unlock = diesel::sql_query("select pg_advisory_unlock_all()").execute(&mut self.conn);
+        answer("releasing the locks", unlock).await?;
+        Ok(())
+    }
+
+    /// Looks after the connector if it is time, then deletes the rows that were seen before if they are published.
+    ///
+    /// # Errors
+    /// The connection is not to be used further.
+    pub async fn run_once(&mut self) -> Result<Run, DebeziumError> {
+        if self.watched.elapsed() >= WATCH_EVERY {
+            self.watched = Instant::now();
+            self.watch().await?;
+        }
+        let seen = match self.seen.take() {
+            Some(seen) => seen,
+            None => self.look().await?,
+        };
+        let mut run = Run {
+            read: seen.rows.len(),
+            ..Run::default()
+        };
+        if seen.rows.is_empty() {
+            return Ok(run);
+        }
+        if !self.is_published(seen.until).await? {
+            self.seen = Some(seen);
+            return Ok(run);
+        }
+        let rows = table::table.filter(table::seq.eq_any(seen.rows));
+        let deleted = diesel::delete(rows).execute(&mut self.conn);
+        run.deleted = answer("deleting what was published", deleted).await?;
+        run.published = run.deleted;
+        self.trouble = None;
+        run.count();
+        Ok(run)
+    }
+
+    /// The first rows. Their positions are not in them: the end of the log is asked for afterwards.
+    async fn look(&mut self) -> Result<Seen, DebeziumError> {
+        #[derive(QueryableByName)]
+        struct End {
+            #[diesel(sql_type = Text)]
+            log_end: String,
+        }
+        let rows = table::table
+            .order(table::seq)
+            .select(table::seq)
+            .limit(ROWS_MAX);
+        let rows = answer("looking at the outbox", rows.load(&mut self.conn)).await?;
+        let end = statement("select pg_current_wal_insert_lsn()::text as log_end");
+        let end: End = answer("asking for the log's end", end.get_result(&mut self.conn)).await?;
+        Ok(Seen {
+            rows,
+            until: position(&end.log_end)?,
+        })
+    }
+
+    /// Whether Kafka has everything that was committed before `until`.
+    async fn is_published(&mut self, until: Lsn) -> Result<bool, DebeziumError> {
+        let state = slot::state(&mut self.conn, &self.slot.name);
+        let state = answer("looking at the slot", state).await?;
+        let Some(confirmed) = state.and_then(|state| state.confirmed) else {
+            return Ok(false);
+        };
+        if position(&confirmed)? < until {
+            return Ok(false);
+        }
+        let published = self.connect.published(&self.connector.name).await?;
+        Ok(published.is_some_and(|published| published >= until))
+    }
+
+    /// Sees to it that the connector is there and runs.
+    async fn watch(&mut self) -> Result<(), DebeziumError> {
+        let name = self.connector.name.clone();
+        let Some(status) = self.connect.status(&name).await? else {
+            warn!(connector = name, "the connector is gone");
+            return self.register().await;
+        };
+        match status.verdict() {
+            Verdict::Runs => self.recovered(),
+            Verdict::Starts => {}
+            Verdict::Paused(state) => self.in_trouble(format!(
+                "the connector is {state}: PUT /connectors/{name}/resume at Kafka Connect lets it go on"
+            )),
+            Verdict::Failed(reason) => {
+                let advice = advice(&reason);
+                let strange_slot = reason.contains(STRANGE_SLOT);
+                self.in_trouble(format!("the connector has failed: {reason}{advice}"));
+                self.restart(strange_slot).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn register(&mut self) -> Result<(), DebeziumError> {
+        let found = self.connect.config(&self.connector.name).await?;
+        if found.as_ref() == Some(&self.connector.config) {
+            return Ok(());
+        }
+        self.connect.put(&self.connector).await?;
+        let done = if found.is_some() {
+            "updated"
+        } else {
+            "registered"
+        };
+        info!(connector = self.connector.name, "connector {done}");
+        Ok(())
+    }
+
+    /// Starts what has failed again, if it is time; before that, sees to what it may have failed for.
+    async fn restart(&mut self, recreate_slot: bool) -> Result<(), DebeziumError> {
+        let now = Instant::now();
+        let Some(trouble) = self
+            .trouble
+            .as_mut()
+            .filter(|trouble| trouble.restart_at <= now)
+        else {
+            return Ok(());
+        };
+        trouble.restarts += 1;
+        trouble.restart_at = now + RESTART.ceiling(trouble.restarts);
+        slot::ensure(&mut self.conn, slot::DEBEZIUM, recreate_slot).await?;
+        self.connect.restart_failed(&self.connector.name).await?;
+        metrics::counter!("relay_connector_restarts_total").increment(1);
+        Ok(())
+    }
+
+    /// Says so once.
+    fn in_trouble(&mut self, reason: String) {
+        let restarts = match self.trouble.take() {
+            Some(trouble) if trouble.reason == reason => return self.trouble = Some(trouble),
+            other => other.map_or((0, Instant::now()), |trouble| {
+                (trouble.restarts, trouble.restart_at)
+            }),
+        };
+        error!(connector = self.connector.name, "{reason}");
+        self.trouble = Some(Trouble {
+            reason,
+            restarts: restarts.0,
+            restart_at: restarts.1,
+        });
+    }
+
+    /// Believes it when the connector has run for as long as it was left alone: one that fails at the same event
+    /// again and again runs for a moment each time.
+    fn recovered(&mut self) {
+        if self
+            .trouble
+            .as_ref()
+            .is_some_and(|trouble| trouble.restart_at <= Instant::now())
+        {
+            info!(connector = self.connector.name, "the connector runs again");
+            self.trouble = None;
+        }
+    }
+}
+
+/// What to do about a failure that no restart helps.
+fn advice(reason: &str) -> &'static str {
+    if reason.contains("RecordTooLargeException") {
+        "; Debezium can't leave an event out: raise MESSAGE_BYTES_MAX and the topic's max.message.bytes, or run \
+         mode poller or cdc, where only the events of its key wait"
+    } else {
+        ""
+    }
+}
+
+fn position(text: &str) -> Result<Lsn, DebeziumError> {
+    Lsn::parse(text).map_err(|_| DebeziumError::Position(text.to_owned()))
+}
+
+async fn schema(conn: &mut AsyncPgConnection) -> QueryResult<String> {
+    #[derive(QueryableByName)]
+    struct Schema {
+        #[diesel(sql_type = Text)]
+        schema: String,
+    }
+    let schema: Schema = statement(
+        "select nspname::text as schema from pg_class \
+         join pg_namespace on pg_namespace.oid = relnamespace where pg_class.oid = 'outbox'::regclass",
+    )
+    .get_result(conn)
+    .await?;
+    Ok(schema.schema)
+}
+
+/// Removes the connector, the publication and the slot that mode debezium has left; answers what was there.
+///
+/// Only to be called while nobody runs in this mode. What is not published yet is still in the table.
+///
+/// # Errors
+/// What could not be removed is still there.
+pub async fn remove(
+    conn: &mut AsyncPgConnection,
+    config: &Config,
+) -> Result<Removed, DebeziumError> {
+    let slot = answer("naming the slot", slot::name_here(conn, slot::DEBEZIUM)).await?;
+    let name = Connector::name(&config.kafka.topic_prefix, &slot);
+    let deleted = Connect::new(&config.connect_url)?.delete(&name).await;
+    // Without the publication a connector that could not be deleted stops, and can't make another slot.
+    let publication = slot::drop_publication(conn, slot::DEBEZIUM).await?;
+    let slot = slot::drop_ours(conn, &slot).await?;
+    Ok(Removed {
+        connector: deleted?,
+        publication,
+        slot,
+    })
+}
+
+/// What was removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Removed {
+    /// From Kafka Connect.
+    pub connector: bool,
+    /// From the database.
+    pub publication: bool,
+    /// From the server.
+    pub slot: bool,
+}

@@ -1,0 +1,382 @@
+//! Kafka Connect's REST API, and what its answers mean.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use reqwest::{Client, RequestBuilder, StatusCode, Url};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::connector::Connector;
+use crate::cdc::position::Lsn;
+
+/// How long an answer may take. Connect answers late while its workers agree on who does what.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+
+/// How long a connection may take.
+const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+
+/// Why Kafka Connect did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The setting is wrong.
+    #[error("CONNECT_URL is not a URL that begins with http:// and names a host")]
+    Url,
+    /// There is no answer, or one that makes no sense.
+    #[error("Kafka Connect at {url}, {doing}")]
+    Http {
+        /// Where.
+        url: Url,
+        /// What was being done.
+        doing: &'static str,
+        /// Why it failed.
+        source: reqwest::Error,
+    },
+    /// It says no.
+    #[error("Kafka Connect, {doing}: {status}: {message}")]
+    Refused {
+        /// What was being done.
+        doing: &'static str,
+        /// Its answer.
+        status: StatusCode,
+        /// Why.
+        message: String,
+    },
+}
+
+/// A client of one cluster of workers.
+#[derive(Debug, Clone)]
+pub struct Connect {
+    client: Client,
+    url: Url,
+    /// As it may be shown: without a password.
+    shown: Url,
+}
+
+impl Connect {
+    /// Connects when first called.
+    ///
+    /// # Errors
+    /// Not a URL.
+    pub fn new(url: &str) -> Result<Self, ConnectError> {
+        let wrong = || ConnectError::Url;
+        let parsed = Url::parse(url).map_err(|_| wrong())?;
+        if parsed.scheme() != "http" {
+            return Err(wrong());
+        }
+        let mut shown = parsed.clone();
+        shown.set_password(None).map_err(|()| wrong())?;
+        let client = Client::builder()
+            .timeout(ANSWER_WITHIN)
+            .connect_timeout(CONNECT_WITHIN)
+            .no_proxy()
+            .build()
+            .map_err(|_| wrong())?;
+        Ok(Self {
+            client,
+            url: parsed,
+            shown,
+        })
+    }
+
+    /// The connector's configuration, if it is registered.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn config(
+        &self,
+        name: &str,
+    ) -> Result<Option<BTreeMap<String, String>>, ConnectError> {
+        self.get("reading a connector", &[name, "config"]).await
+    }
+
+    /// Registers the connector, or gives it another configuration.
+    ///
+    /// # Errors
+    /// [`ConnectError`], with what is wrong with the configuration.
+    pub async fn put(&self, connector: &Connector) -> Result<(), ConnectError> {
+        let put = self.client.put(self.url_of(&[&connector.name, "config"]));
+        self.send("registering a connector", put.json(&connector.config))
+            .await?;
+        Ok(())
+    }
+
+    /// How the connector does, if it is registered.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn status(&self, name: &str) -> Result<Option<Status>, ConnectError> {
+        self.get("asking for a connector's status", &[name, "status"])
+            .await
+    }
+
+    /// Starts what has failed of the connector again.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn restart_failed(&self, name: &str) -> Result<(), ConnectError> {
+        let mut url = self.url_of(&[name, "restart"]);
+        url.set_query(Some("includeTasks=true&onlyFailed=true"));
+        self.send("restarting a connector", self.client.post(url))
+            .await?;
+        Ok(())
+    }
+
+    /// Removes the connector; answers whether it was there.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn delete(&self, name: &str) -> Result<bool, ConnectError> {
+        let delete = self.client.delete(self.url_of(&[name]));
+        match self.send("deleting a connector", delete).await {
+            Ok(_) => Ok(true),
+            Err(ConnectError::Refused { status, .. }) if status == StatusCode::NOT_FOUND => {
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How far the log is published: Kafka has acknowledged everything that was committed before. None while the
+    /// connector takes a snapshot.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub(super) async fn published(&self, name: &str) -> Result<Option<Lsn>, ConnectError> {
+        let offsets: Option<Offsets> = self
+            .get("reading a connector's offset", &[name, "offsets"])
+            .await?;
+        Ok(offsets.and_then(Offsets::published))
+    }
+
+    async fn get<T: DeserializeOwned>(
+        &self,
+        doing: &'static str,
+        path: &[&str],
+    ) -> Result<Option<T>, ConnectError> {
+        let answer = match self.send(doing, self.client.get(self.url_of(path))).await {
+            Ok(answer) => answer,
+            Err(ConnectError::Refused { status, .. }) if status == StatusCode::NOT_FOUND => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let read = answer.json().await;
+        read.map(Some).map_err(|source| self.http(doing, source))
+    }
+
+    fn url_of(&self, path: &[&str]) -> Url {
+        let mut url = self.url.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().push("connectors").extend(path);
+        }
+        url
+    }
+
+    async fn send(
+        &self,
+        doing: &'static str,
+        request: RequestBuilder,
+    ) -> Result<reqwest::Response, ConnectError> {
+        #[derive(Deserialize)]
+        struct Error {
+            message: String,
+        }
+        let answer = request
+            .send()
+            .await
+            .map_err(|source| self.http(doing, source))?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let message = match answer.json::<Error>().await {
+            Ok(Error { message }) => message,
+            Err(_) => "it does not say why".to_owned(),
+        };
+        Err(ConnectError::Refused {
+            doing,
+            status,
+            message,
+        })
+    }
+
+    fn http(&self, doing: &'static str, source: reqwest::Error) -> ConnectError {
+        ConnectError::Http {
+            url: self.shown.clone(),
+            doing,
+            source: source.without_url(),
+        }
+    }
+}
+
+/// How a connector does.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Status {
+    connector: Part,
+    tasks: Vec<Part>,
+}
+
+/// The connector, or one of its tasks.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Part {
+    state: String,
+    #[serde(default)]
+    trace: String,
+}
+
+/// What follows from a status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It works, as far as Connect knows.
+    Runs,
+    /// Connect has not begun with it.
+    Starts,
+    /// It has failed, and why: it is to be started again.
+    Failed(String),
+    /// Somebody wants it so.
+    Paused(String),
+}
+
+impl Status {
+    /// What follows.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let parts = || std::iter::once(&self.connector).chain(&self.tasks);
+        if let Some(failed) = parts().find(|part| part.state == "FAILED") {
+            return Verdict::Failed(reason(&failed.trace));
+        }
+        if let Some(paused) =
+            parts().find(|part| ["PAUSED", "STOPPED"].contains(&part.state.as_str()))
+        {
+            return Verdict::Paused(paused.state.clone());
+        }
+        if self.tasks.is_empty() || parts().any(|part| part.state != "RUNNING") {
+            return Verdict::Starts;
+        }
+        Verdict::Runs
+    }
+}
+
+/// What a person wants to know of a Java stack trace: what failed, and its first cause.
+fn reason(trace: &str) -> String {
+    let what = trace.lines().next().unwrap_or("it does not say why").trim();
+    let cause = trace
+        .lines()
+        .rev()
+        .find_map(|line| line.trim().strip_prefix("Caused by: "));
+    match cause {
+        Some(cause) => format!("{what}; caused by {}", cause.trim()),
+        None => what.to_owned(),
+    }
+}
+
+/// How far a connector's source is published.
+#[derive(Debug, Deserialize)]
+struct Offsets {
+    offsets: Vec<Offset>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Offset {
+    offset: Option<Position>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Position {
+    /// Set while the record is one of a snapshot.
+    snapshot: Option<serde_json::Value>,
+    /// The last commit before the record.
+    lsn_commit: Option<u64>,
+}
+
+impl Offsets {
+    fn published(self) -> Option<Lsn> {
+        let position = self.offsets.into_iter().next()?.offset?;
+        if position.snapshot.is_some() {
+            return None;
+        }
+        position.lsn_commit.map(Lsn)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(connector: &str, tasks: &[(&str, &str)]) -> Verdict {
+        let part = |state: &str, trace: &str| Part {
+            state: state.to_owned(),
+            trace: trace.to_owned(),
+        };
+        let tasks = tasks
+            .iter()
+            .map(|(state, trace)| part(state, trace))
+            .collect();
+        Status {
+            connector: part(connector, ""),
+            tasks,
+        }
+        .verdict()
+    }
+
+    #[test]
+    fn a_connector_runs_when_all_of_it_does() {
+        assert_eq!(verdict("RUNNING", &[("RUNNING", "")]), Verdict::Runs);
+        for starting in ["UNASSIGNED", "RESTARTING"] {
+            assert_eq!(verdict("RUNNING", &[(starting, "")]), Verdict::Starts);
+            assert_eq!(verdict(starting, &[("RUNNING", "")]), Verdict::Starts);
+        }
+        assert_eq!(verdict("RUNNING", &[]), Verdict::Starts);
+        assert_eq!(
+            verdict("PAUSED", &[("PAUSED", "")]),
+            Verdict::Paused("PAUSED".to_owned())
+        );
+        assert_eq!(
+            verdict("STOPPED", &[]),
+            Verdict::Paused("STOPPED".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_failed_task_says_why_in_one_line() {
+        let trace = "org.apache.kafka.connect.errors.ConnectException: Unrecoverable exception\n\
+            \tat org.apache.kafka.Worker.run(Worker.java:1)\n\
+            Caused by: org.apache.kafka.common.errors.RecordTooLargeException: 2000 bytes\n\
+            \tat org.apache.kafka.Sender.run(Sender.java:2)\n\t... 9 more\n";
+        let reason = "org.apache.kafka.connect.errors.ConnectException: Unrecoverable exception; caused by \
+            org.apache.kafka.common.errors.RecordTooLargeException: 2000 bytes";
+        assert_eq!(
+            verdict("RUNNING", &[("FAILED", trace)]),
+            Verdict::Failed(reason.to_owned())
+        );
+        let silent = Verdict::Failed("it does not say why".to_owned());
+        assert_eq!(
+            verdict("RUNNING", &[("RUNNING", ""), ("FAILED", "")]),
+            silent
+        );
+    }
+
+    #[test]
+    fn nothing_counts_as_published_before_a_snapshot_is_through() {
+        for (answer, published) in [
+            (r#"{"offsets":[]}"#, None),
+            (
+                r#"{"offsets":[{"partition":{"server":"a"},"offset":null}]}"#,
+                None,
+            ),
+            (
+                r#"{"offsets":[{"offset":{"snapshot":"INITIAL","snapshot_completed":false,"lsn":7,"lsn_commit":7}}]}"#,
+                None,
+            ),
+            (r#"{"offsets":[{"offset":{"lsn":7,"txId":1}}]}"#, None),
+            (
+                r#"{"offsets":[{"offset":{"lsn_proc":9,"lsn_commit":8,"lsn":9}}]}"#,
+                Some(Lsn(8)),
+            ),
+        ] {
+            let offsets: Offsets = serde_json::from_str(answer).unwrap();
+            assert_eq!(offsets.published(), published, "{answer}");
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The connector's configuration: Debezium is to publish what the other modes publish, byte for byte.
+//!
+//! Pure: from settings to a map. What has no reason here follows from the names of the outbox's columns.
+
+use std::collections::BTreeMap;
+
+use tokio_postgres::config::{Host, SslMode};
+
+use crate::config::Config;
+use crate::slot::Slot;
+
+/// Milliseconds between two heartbeats: an event stays in the outbox for about that long after it was published,
+/// for only what follows a commit says how far Debezium has come. Too low: records for nothing.
+const HEARTBEAT_MS: u32 = 500;
+
+/// Milliseconds that Debezium waits for more when it has nothing to do. Its own default, 500, is in every event's
+/// latency.
+const POLL_MS: u32 = 10;
+
+/// Milliseconds before Debezium comes back after a connection is lost. Its own default is 10 s.
+const RETRY_MS: u32 = 1_000;
+
+/// A connector, as Kafka Connect knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connector {
+    /// Unique in the cluster of workers.
+    pub name: String,
+    /// All of its configuration.
+    pub config: BTreeMap<String, String>,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("DATABASE_URL does not say where Debezium is to connect: {0}")]
+pub struct UrlError(String);
+
+impl Connector {
+    /// The connector's name: that of the slot, behind the topics' prefix.
+    #[must_use]
+    pub fn name(topic_prefix: &str, slot: &str) -> String {
+        format!("{topic_prefix}{slot}")
+    }
+
+    /// The connector of the table `outbox` in `schema`.
+    ///
+    /// # Errors
+    /// The database's URL is none, or not one that another machine could use.
+    pub fn new(config: &Config, slot: &Slot, schema: &str) -> Result<Self, UrlError> {
+        let name = Self::name(&config.kafka.topic_prefix, &slot.name);
+        let mut map = BTreeMap::from([("name".to_owned(), name.clone())]);
+        let own = [
+            database(&config.database.database_url, slot)?,
+            source(&name, slot, schema),
+            router(&config.kafka.topic_prefix),
+            producer(config),
+        ];
+        for (key, value) in own.into_iter().flatten() {
+            map.insert(key.to_owned(), value);
+        }
+        let select = format!("snapshot.select.statement.overrides.{schema}.outbox");
+        let in_order = format!("select * from {schema}.outbox order by seq");
+        map.insert(select, in_order);
+        Ok(Self { name, config: map })
+    }
+
+    /// Where heartbeats go.
+    #[must_use]
+    pub fn heartbeat_topic(&self) -> String {
+        format!("__debezium-heartbeat.{}", self.name)
+    }
+}
+
+type Settings = Vec<(&'static str, String)>;
+
+fn database(url: &str, slot: &Slot) -> Result<Settings, UrlError> {
+    let url: tokio_postgres::Config = url
+        .parse()
+        .map_err(|error: tokio_postgres::Error| UrlError(error.to_string()))?;
+    let Some(Host::Tcp(host)) = url.get_hosts().first() else {
+        return Err(UrlError("it names no host".to_owned()));
+    };
+    let port = url.get_ports().first().copied().unwrap_or(5432);
+    let password = String::from_utf8_lossy(url.get_password().unwrap_or_default());
+    let sslmode = match url.get_ssl_mode() {
+        SslMode::Disable => "disable",
+        SslMode::Require => "require",
+        _ => "prefer",
+    };
+    Ok(vec![
+        ("database.hostname", host.clone()),
+        ("database.port", port.to_string()),
+        ("database.user", slot.user.clone()),
+        ("database.password", password.into_owned()),
+        ("database.dbname", slot.database.clone()),
+        ("database.sslmode", sslmode.to_owned()),
+    ])
+}
+
+fn source(name: &str, slot: &Slot, schema: &str) -> Settings {
+    let publication = slot.publication;
+    let settings = [
+        (
+            "connector.class",
+            "io.debezium.connector.postgresql.PostgresConnector",
+        ),
+        ("tasks.max", "1"),
+        ("topic.prefix", name),
+        ("plugin.name", "pgoutput"),
+        ("slot.name", &slot.name),
+        ("slot.retry.delay.ms", &RETRY_MS.to_string()),
+        ("publication.name", publication),
+        // Without ours, Debezium is to stop: it makes a slot by itself, and would do so behind a change of mode.
+        ("publication.autocreate.mode", "disabled"),
+        ("table.include.list", &format!("{schema}\\.outbox")),
+        // Rows that were there before the slot; all rows again, if the slot is not the one it knows.
+        ("snapshot.mode", "when_needed"),
+        // That also if it has no more than begun to stream, which `when_needed` alone does not notice: it fails then,
+        // and the relay drops the slot.
+        ("offset.mismatch.strategy", "trust_offset"),
+        (
+            "snapshot.select.statement.overrides",
+            &format!("{schema}.outbox"),
+        ),
+        ("heartbeat.interval.ms", &HEARTBEAT_MS.to_string()),
+        // A word in the log to come past: an idle outbox keeps no log, and says how far Debezium has come.
+        (
+            "heartbeat.action.query",
+            &format!("select pg_logical_emit_message(false, '{publication}', '')"),
+        ),
+        ("message.prefix.exclude.list", publication),
+        ("poll.interval.ms", &POLL_MS.to_string()),
+        ("max.batch.size", "8192"),
+        ("max.queue.size", "32768"),
+        ("retriable.restart.connector.wait.ms", &RETRY_MS.to_string()),
+        ("tombstones.on.delete", "false"),
+        ("extended.headers.enabled", "false"),
+    ];
+    let owned = |(key, value): (&'static str, &str)| (key, value.to_owned());
+    settings.into_iter().map(owned).collect()
+}
+
+fn router(topic_prefix: &str) -> Settings {
+    let text = "org.apache.kafka.connect.storage.StringConverter";
+    let topic = format!("{topic_prefix}${{routedByValue}}.events");
+    let settings = [
+        ("transforms", "outbox,id"),
+        (
+            "transforms.outbox.type",
+            "io.debezium.transforms.outbox.EventRouter",
+        ),
+        // Not heartbeats.
+        ("transforms.outbox.predicate", "is_row"),
+        ("transforms.outbox.table.field.event.key", "aggregateid"),
+        ("transforms.outbox.route.by.field", "aggregatetype"),
+        ("transforms.outbox.route.topic.replacement", &topic),
+        (
+            "transforms.outbox.table.fields.additional.placement",
+            "id:header:ce_id,type:header:ce_type,source:header:ce_source,\
+             specversion:header:ce_specversion,contenttype:header:content-type,\
+             traceparent:header:traceparent",
+        ),
+        // The router writes the id into a header of its own too.
+        (
+            "transforms.id.type",
+            "org.apache.kafka.connect.transforms.DropHeaders",
+        ),
+        ("transforms.id.headers", "id"),
+        ("predicates", "is_row"),
+        (
+            "predicates.is_row.type",
+            "org.apache.kafka.connect.transforms.predicates.TopicNameMatches",
+        ),
+        ("predicates.is_row.pattern", ".*\\.outbox"),
+        // Text as it is: a key in quotes would hash to another partition.
+        ("key.converter", text),
+        ("value.converter", text),
+    ];
+    let owned = |(key, value): (&'static str, &str)| (key, value.to_owned());
+    settings.into_iter().map(owned).collect()
+}
+
+fn producer(config: &Config) -> Settings {
+    let publisher = &config.publisher;
+    vec![
+        (
+            "producer.override.linger.ms",
+            publisher.linger_ms.to_string(),
+        ),
+        ("producer.override.compression.type", "lz4".to_owned()),
+        (
+            "producer.override.max.request.size",
+            publisher.message_bytes_max.to_string(),
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Cli {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    fn connector(database_url: &str) -> Result<Connector, UrlError> {
+        let arguments = [
+            "relay",
+            "--database-url",
+            database_url,
+            "--topic-prefix",
+            "staging.",
+        ];
+        let slot = Slot {
+            name: "outbox_debezium_wallet".to_owned(),
+            publication: crate::slot::DEBEZIUM,
+            database: "wallet".to_owned(),
+            user: "relay".to_owned(),
+        };
+        Connector::new(&Cli::parse_from(arguments).config, &slot, "public")
+    }
+
+    #[test]
+    fn the_configuration_says_all_that_debezium_has_to_know() {
+        let url = "postgres://relay:se%40cret@db.internal:6432/wallet?sslmode=require";
+        let connector = connector(url).unwrap();
+        assert_eq!(
+            connector.heartbeat_topic(),
+            "__debezium-heartbeat.staging.outbox_debezium_wallet"
+        );
+        let lines = connector.config.iter();
+        let lines: Vec<String> = lines
+            .map(|(key, value)| format!("{key} = {value}"))
+            .collect();
+        insta::assert_snapshot!(lines.join("\n"));
+    }
+
+    #[test]
+    fn a_url_that_only_this_machine_could_use_is_refused() {
+        for url in ["postgres://relay@%2Frun%2Fpostgresql/wallet", "wallet"] {
+            assert!(connector(url).is_err(), "{url}");
+        }
+    }
+}

@@ -1,0 +1,319 @@
+//! Mode debezium: a real Kafka Connect, whose connector the relay registers, watches and cleans up behind.
+
+use std::collections::HashSet;
+
+use diesel_async::SimpleAsyncConnection as _;
+use reqwest::Method;
+use serde_json::{Value, json};
+use testkit::{TopicReader, connect_url, eventually, free_address};
+use uuid::Uuid;
+
+use crate::cdc::{slots, streams};
+use crate::cdc_slot::{is_confirmed_to_the_end_of_the_log, terminate_stream};
+use crate::order::Load;
+use crate::stage::{Relay, Stage, append_all, client, event, id, keys};
+
+/// A stage for mode debezium. Its connector is deleted at the end: Connect would keep it for ever.
+pub(crate) struct Connected {
+    pub(crate) stage: Stage,
+}
+
+impl Connected {
+    pub(crate) async fn set() -> Self {
+        Self {
+            stage: Stage::set().await,
+        }
+    }
+
+    pub(crate) fn relay(&self) -> Relay {
+        self.stage.relay(&[("RELAY_MODE", "debezium")])
+    }
+
+    /// A relay whose connector streams: the snapshot is through.
+    async fn streaming(&self) -> Relay {
+        let relay = self.relay();
+        relay.is_ready().await;
+        streams(&self.stage).await;
+        relay
+    }
+
+    pub(crate) fn connector(&self) -> String {
+        let database = self.stage.database.url().rsplit('/').next().unwrap();
+        format!("{}outbox_debezium_{database}", self.stage.prefix)
+    }
+
+    /// Asks Kafka Connect about the connector; answers the status and the body.
+    async fn ask(&self, method: Method, path: &str) -> (u16, Value) {
+        let url = format!("{}/connectors/{}{path}", connect_url(), self.connector());
+        let answer = client().request(method, url).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json().await.unwrap_or(Value::Null))
+    }
+
+    pub(crate) async fn has_connector(&self) -> bool {
+        self.ask(Method::GET, "").await.0 == 200
+    }
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        let url = format!("{}/connectors/{}", connect_url(), self.connector());
+        // A thread of its own: drop can't await, and the test's runtime may be going down.
+        let deleted = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = { runtime }.enable_all().build().unwrap();
+            runtime.block_on(eventually("the connector is deleted", async || {
+                let deleted = client().delete(&url).send().await;
+                match deleted.map(|answer| answer.status().as_u16()) {
+                    Ok(204 | 404) => Ok(()),
+                    other => Err(format!("{other:?}")),
+                }
+            }));
+        });
+        assert!(
+            deleted.join().is_ok() || std::thread::panicking(),
+            "the connector was not deleted"
+        );
+    }
+}
+
+#[tokio::test]
+async fn rows_that_are_there_and_rows_that_come_are_published_and_deleted() {
+    let connected = Connected::set().await;
+    let stage = &connected.stage;
+    let mut committed = stage.commit(&["a", "a", "b"]).await;
+    let relay = connected.relay();
+    let mut records = stage.topic.take(3).await;
+    stage.pending_is(&[]).await;
+    relay.is_ready().await;
+    for _ in 0..20 {
+        committed.extend(stage.commit(&["a", "b"]).await);
+    }
+    stage.pending_is(&[]).await;
+    records.extend(stage.topic.take(40).await);
+    let published: HashSet<Uuid> = records.iter().map(id).collect();
+    assert_eq!(published, committed.into_iter().collect());
+}
+
+#[tokio::test]
+async fn rows_stay_until_kafka_has_them() {
+    let connected = Connected::set().await;
+    let stage = &connected.stage;
+    let _relay = connected.streaming().await;
+    // Its topic is not there yet.
+    let mut bill = event("late", json!({}));
+    bill.aggregate_type = "bill";
+    append_all(&mut stage.database.connect().await, vec![bill]).await;
+    // Far enough for whoever believes that what was read is published.
+    let mut conn = stage.database.connect().await;
+    conn.batch_execute("create table other as select generate_series(1, 10000)")
+        .await
+        .unwrap();
+    looks_twice(stage).await;
+    assert_eq!(stage.pending().await, ["late"]);
+
+    let bills = TopicReader::create(&format!("{}bill.events", stage.prefix), 1).await;
+    assert_eq!(keys(&[bills.next().await]), ["late"]);
+    stage.pending_is(&[]).await;
+}
+
+#[tokio::test]
+async fn a_slot_that_was_made_anew_does_not_count_as_published() {
+    let connected = Connected::set().await;
+    let stage = &connected.stage;
+    let _relay = connected.streaming().await;
+    let stopped = connected.ask(Method::PUT, "/stop").await;
+    assert!(stopped.0 < 300, "{stopped:?}");
+    let mut conn = stage.database.connect().await;
+    eventually("the connector has let go of its slot", async || {
+        let dropped = conn.batch_execute(
+            "select pg_drop_replication_slot(slot_name) from pg_replication_slots \
+             where database = current_database()",
+        );
+        dropped.await.map_err(|error| error.to_string())
+    })
+    .await;
+    let committed = stage.commit(&["a"]).await;
+    // As Debezium itself would: confirmed up to where it begins.
+    conn.batch_execute(
+        "select pg_create_logical_replication_slot('outbox_debezium_' || current_database(), 'pgoutput')",
+    )
+    .await
+    .unwrap();
+    is_confirmed_to_the_end_of_the_log(&mut conn).await;
+    looks_twice(stage).await;
+    assert_eq!(stage.pending().await, ["a"]);
+
+    let resumed = connected.ask(Method::PUT, "/resume").await;
+    assert!(resumed.0 < 300, "{resumed:?}");
+    assert_eq!(id(&stage.topic.next().await), committed[0]);
+    stage.pending_is(&[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_is_dropped_under_load_is_made_anew_and_nothing_is_lost() {
+    let connected = Connected::set().await;
+    let stage = &connected.stage;
+    let _relay = connected.streaming().await;
+    let load = Load::begin(stage).await;
+    let seen = stage.topic.take(300).await;
+    let mut conn = stage.database.connect().await;
+    eventually("the slot is dropped", async || {
+        terminate_stream(&mut conn).await;
+        let dropped = conn.batch_execute(
+            "select pg_drop_replication_slot(slot_name) from pg_replication_slots \
+             where database = current_database()",
+        );
+        dropped.await.map_err(|error| error.to_string())
+    })
+    .await;
+    load.comes_in_order(stage, seen, 2_000).await;
+    streams(stage).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_a_key_are_first_seen_in_the_order_of_their_commits() {
+    let connected = Connected::set().await;
+    let stage = &connected.stage;
+    let first = connected.streaming().await;
+    let second = connected.relay();
+    let load = Load::begin(stage).await;
+    let seen = stage.topic.take(1_000).await;
+    // The one that works dies, the one that stands by takes over, another comes.
+    first.process.kill_9();
+    second.measures("relay_active 1").await;
+    let third = connected.relay();
+    load.comes_in_order(stage, seen, 2_000).await;
+    third.measures("relay_active 0").await;
+}
+
+#[tokio::test]
+async fn a_connector_that_is_gone_is_registered_again() {
+    let connected = Connected::set().await;
+    let _relay = connected.streaming().await;
+    assert_eq!(connected.ask(Method::DELETE, "").await.0, 204);
+    eventually("the connector is back", async || {
+        match connected.has_connector().await {
+            true => Ok(()),
+            false => Err("it is not".to_owned()),
+        }
+    })
+    .await;
+    let committed = connected.stage.commit(&["a"]).await;
+    assert_eq!(id(&connected.stage.topic.next().await), committed[0]);
+    connected.stage.pending_is(&[]).await;
+}
+
+#[tokio::test]
+async fn a_connector_that_has_failed_is_started_again() {
+    let connected = Connected::set().await;
+    let stage = &connected.stage;
+    let relay = connected.streaming().await;
+    // It stops for good when its publication is gone.
+    let mut conn = stage.database.connect().await;
+    conn.batch_execute("drop publication outbox_debezium")
+        .await
+        .unwrap();
+    eventually("its stream is ended", async || {
+        match terminate_stream(&mut conn).await {
+            true => Ok(()),
+            false => Err("it had none".to_owned()),
+        }
+    })
+    .await;
+    relay
+        .is_not_ready("progress", "the connector has failed: ")
+        .await;
+    let committed = stage.commit(&["a"]).await;
+    assert_eq!(id(&stage.topic.next().await), committed[0]);
+    stage.pending_is(&[]).await;
+    relay.is_ready().await;
+}
+
+#[tokio::test]
+async fn a_connector_that_somebody_has_paused_is_left_alone_and_the_relay_says_so() {
+    let connected = Connected::set().await;
+    let relay = connected.streaming().await;
+    connected.ask(Method::PUT, "/pause").await;
+    let advice = format!("PAUSED: PUT /connectors/{}/resume", connected.connector());
+    relay.is_not_ready("progress", &advice).await;
+    connected.ask(Method::PUT, "/resume").await;
+    relay.is_ready().await;
+}
+
+#[tokio::test]
+async fn an_event_that_kafka_refuses_stops_the_connector_and_the_relay_says_what_to_do() {
+    let connected = Connected::set().await;
+    let stage = &connected.stage;
+    let settings = [("RELAY_MODE", "debezium"), ("MESSAGE_BYTES_MAX", "2000")];
+    let relay = stage.relay(&settings);
+    relay.is_ready().await;
+    let large = event("a", json!({ "noise": "x".repeat(3_000) }));
+    append_all(&mut stage.database.connect().await, vec![large]).await;
+    relay
+        .is_not_ready("progress", "RecordTooLargeException")
+        .await;
+    relay
+        .is_not_ready("progress", "raise MESSAGE_BYTES_MAX")
+        .await;
+    assert_eq!(stage.pending().await, ["a"]);
+
+    // The operator raises it: the connector gets another configuration.
+    drop(relay);
+    let relay = connected.relay();
+    assert_eq!(keys(&[stage.topic.next().await]), ["a"]);
+    stage.pending_is(&[]).await;
+    relay.is_ready().await;
+}
+
+#[tokio::test]
+async fn an_idle_outbox_holds_no_log_while_other_tables_are_written() {
+    let connected = Connected::set().await;
+    let stage = &connected.stage;
+    let _relay = connected.streaming().await;
+    let mut conn = stage.database.connect().await;
+    conn.batch_execute(
+        "create table other as select number, repeat('x', 1000) from generate_series(1, 10000) as number",
+    )
+    .await
+    .unwrap();
+    is_confirmed_to_the_end_of_the_log(&mut conn).await;
+}
+
+#[tokio::test]
+async fn without_kafka_connect_the_relay_is_not_ready_and_loses_nothing() {
+    let connected = Connected::set().await;
+    let stage = &connected.stage;
+    let nobody = format!("http://user:secret@{}", free_address());
+    let settings = [("RELAY_MODE", "debezium"), ("CONNECT_URL", nobody.as_str())];
+    let relay = stage.relay(&settings);
+    stage.commit(&["a"]).await;
+    relay
+        .is_not_ready("progress", "Kafka Connect at http://user@")
+        .await;
+    assert_eq!(stage.pending().await, ["a"]);
+    assert!(slots(&mut stage.database.connect().await).await.is_empty());
+}
+
+/// Waits until whoever looks at the slot has looked twice more: what follows from the first time has happened.
+async fn looks_twice(stage: &Stage) {
+    for _ in 0..2 {
+        let mut conn = stage.database.connect().await;
+        conn.batch_execute(
+            "create table if not exists looked (since timestamptz); \
+             delete from looked; insert into looked values (clock_timestamp())",
+        )
+        .await
+        .unwrap();
+        eventually("the relay has looked at the slot", async || {
+            let not_yet = "select count(*) from pg_stat_activity, looked \
+                where datname = current_database() and application_name = 'relay' \
+                and query like '%confirmed_flush_lsn%' and query_start <= since";
+            match stage.database.count(not_yet).await {
+                0 => Ok(()),
+                sessions => Err(format!("{sessions} sessions have not")),
+            }
+        })
+        .await;
+    }
+}
