@@ -86,6 +86,11 @@ impl Board {
         })
     }
 
+    /// What whoever gives orders has to know.
+    pub(crate) async fn token(&self) -> String {
+        self.inner.lock().await.register.token.clone()
+    }
+
     /// A part that is used and is not a process of ours.
     pub(crate) async fn not_ours(&self, name: &str, address: &str, what: &'static str) {
         let mut inner = self.inner.lock().await;
@@ -155,6 +160,15 @@ impl Board {
         status.process = None;
         terminal::part(&part.name, format_args!("stopped{remark}"));
         inner.save();
+    }
+
+    /// A part that is stopped and not wanted any more.
+    pub(crate) async fn forget(&self, name: &str) {
+        self.inner
+            .lock()
+            .await
+            .parts
+            .retain(|part| part.name != name);
     }
 
     /// Writes `stack.json`, and again whenever a process changes.

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::config::Settings;
+use crate::config::{RelayMode, Settings};
 use crate::home::Home;
-use crate::{detach, down, services, status, terminal, up};
+use crate::{detach, down, orders, services, status, terminal, up};
 
 /// Runs the whole system on this machine: PostgreSQL, Kafka and every service
 #[derive(Debug, clap::Parser)]
@@ -29,6 +29,12 @@ enum Command {
     Down,
     /// Shows each part and its state; exit code 0 when all are ready
     Status,
+    /// Restarts the relays of the running system in another mode
+    Relay {
+        /// The mode
+        #[arg(value_enum)]
+        mode: RelayMode,
+    },
     /// Runs a command with a PostgreSQL, a Kafka and a Kafka Connect of its own, fresh, and removes them afterwards
     ///
     /// The command finds them in `TEST_DATABASE_URL`, `TEST_KAFKA_BROKERS` and `TEST_CONNECT_URL`. A variable that
@@ -59,6 +65,10 @@ pub async fn run(cli: Cli) -> ExitCode {
             Command::Up(up) => up::run(&home, &up.settings, up::Mode::Foreground).await,
             Command::Down => down::run(&home).await,
             Command::Status => status::run(&home).await,
+            Command::Relay { mode } => {
+                let switched = orders::switch_relays(&home, mode).await;
+                switched.map(|()| ExitCode::SUCCESS)
+            }
             Command::Services(services) => services::run(&home, services).await,
         },
         Err(error) => Err(error),

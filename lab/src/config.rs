@@ -4,6 +4,7 @@ use std::fmt;
 
 use anyhow::Context as _;
 use reqwest::Url;
+use serde::{Deserialize, Serialize};
 
 use crate::kafka::KafkaPorts;
 use crate::ports::Wanted;
@@ -38,7 +39,8 @@ pub(crate) struct Settings {
 }
 
 /// A relay's mode: its own `--help` says more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum RelayMode {
     /// Asks the table again and again
     Poller,
@@ -110,26 +112,43 @@ fn port() -> clap::builder::RangedI64ValueParser<u16> {
 pub(crate) const WALLET_RELAYS: u16 = 2;
 
 impl Settings {
-    /// Where the servers will come from. `has_java` tells whether those on a JVM can be run.
+    /// Where the servers will come from. `has_java` tells whether those on a JVM can be run, `has_connectors` whether
+    /// Kafka Connect is needed for its connectors to be deleted, whatever the mode.
     ///
     /// # Errors
     /// They don't go together.
-    pub(crate) fn sources(&self, has_java: impl FnOnce() -> bool) -> anyhow::Result<Sources> {
+    pub(crate) fn sources(
+        &self,
+        has_java: impl FnOnce() -> bool,
+        has_connectors: bool,
+    ) -> anyhow::Result<Sources> {
         let broker = self.broker(has_java);
-        let connect = match (self.relay_mode, &self.connect_url) {
+        let mode = if has_connectors && matches!(broker, Broker::Start(_)) {
+            RelayMode::Debezium
+        } else {
+            self.relay_mode
+        };
+        Ok(Sources {
+            connect: self.connect(mode, &broker)?,
+            database: self.database(),
+            broker,
+        })
+    }
+
+    /// Where Kafka Connect will come from, for relays in `mode`.
+    ///
+    /// # Errors
+    /// It does not go with the broker.
+    pub(crate) fn connect(&self, mode: RelayMode, broker: &Broker) -> anyhow::Result<Connect> {
+        Ok(match (mode, &self.connect_url) {
             (RelayMode::Poller | RelayMode::Cdc, _) => Connect::None,
             (RelayMode::Debezium, _) if matches!(broker, Broker::Embedded) => anyhow::bail!(
-                "RELAY_MODE=debezium needs a Kafka: the embedded broker is not enough for Kafka Connect"
+                "mode debezium needs a Kafka: the embedded broker is not enough for Kafka Connect"
             ),
             (RelayMode::Debezium, Some(url)) => Connect::Given(url.clone()),
             (RelayMode::Debezium, None) => Connect::Start {
                 port: self.ports.connect_port,
             },
-        };
-        Ok(Sources {
-            database: self.database(),
-            broker,
-            connect,
         })
     }
 

@@ -1,15 +1,18 @@
 //! Kafka Connect with Debezium as a part: one worker, for relay mode `debezium`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
 
+use crate::board::Board;
 use crate::home::{self, Home};
 use crate::jvm::{self, Jars};
 use crate::part::{Part, Ready, Tier};
+use crate::servers::Connect;
 
 /// The name of the part and of its log.
-const NAME: &str = "connect";
+pub(crate) const NAME: &str = "connect";
 
 /// The worker and the plugin.
 const JARS: Jars = Jars {
@@ -27,12 +30,52 @@ const OFFSET_FLUSH_EVERY_MS: u32 = 500;
 /// that a broker allows by default; Connect's default is 10 s.
 const WORKER_SESSION_TIMEOUT_MS: u32 = 6_000;
 
+/// Whether a worker of this home may have connectors: they come back with the next worker.
+pub(crate) fn has_connectors(home: &Home) -> bool {
+    note(home).exists()
+}
+
+/// Notes that all are deleted.
+///
+/// # Errors
+/// The note can't be removed.
+pub(crate) fn has_no_connectors(home: &Home) -> anyhow::Result<()> {
+    home::remove(&note(home))
+}
+
+fn note(home: &Home) -> PathBuf {
+    home.root().join(NAME).join("has-connectors")
+}
+
+/// Answers where Kafka Connect will be, and what to start for that.
+///
+/// # Errors
+/// As [`part`].
+pub(crate) async fn prepare(
+    board: &Board,
+    (home, jars_home): (&Home, &Home),
+    connect: &Connect,
+    kafka_brokers: &str,
+) -> anyhow::Result<(Option<String>, Option<Part>)> {
+    Ok(match connect {
+        Connect::None => (None, None),
+        Connect::Given(url) => {
+            board.not_ours(NAME, url, "given").await;
+            (Some(url.clone()), None)
+        }
+        Connect::Start { port } => {
+            let part = part(home, jars_home, *port, kafka_brokers).await?;
+            (Some(part.address.clone()), Some(part))
+        }
+    })
+}
+
 /// Fetches the jars into `jars_home` if they are missing, and says how to run the worker, with its settings in
 /// `home`.
 ///
 /// # Errors
 /// There is no Java or, the first time, no Maven or no network.
-pub(crate) async fn prepare(
+async fn part(
     home: &Home,
     jars_home: &Home,
     port: u16,
@@ -48,6 +91,7 @@ pub(crate) async fn prepare(
     let main = "org.apache.kafka.connect.cli.ConnectDistributed";
     let mut args = jvm::arguments(&folder, &fetched, "1g", main)?;
     args.push(settings.display().to_string());
+    home::write_atomically(&note(home), "")?;
     let address = url(port);
     Ok(Part {
         name: NAME.to_owned(),

@@ -21,6 +21,7 @@ mod http;
 mod jvm;
 mod kafka;
 mod log_file;
+mod orders;
 mod part;
 mod ports;
 mod postgres;

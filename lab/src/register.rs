@@ -3,6 +3,7 @@
 
 use anyhow::Context as _;
 use futures_util::future::join_all;
+use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 
 use crate::home::{self, Home};
@@ -19,6 +20,8 @@ pub(crate) struct Register {
     pub supervisor: Identity,
     /// Where it answers, if it does.
     pub lab: Option<String>,
+    /// Known to whoever may read this file, and to nobody else.
+    pub token: String,
     /// Its parts.
     pub parts: Vec<Record>,
 }
@@ -45,6 +48,7 @@ impl Register {
             boot: boot()?,
             supervisor: Identity::own()?,
             lab,
+            token: format!("{:032x}", rand::rng().random::<u128>()),
             parts: Vec::new(),
         })
     }

@@ -118,19 +118,12 @@ impl Servers {
             }
         };
         // Starts at once with the broker: it waits for that one by itself.
-        let connect_url = match &sources.connect {
-            Connect::None => None,
-            Connect::Given(url) => {
-                board.not_ours("connect", url, "given").await;
-                Some(url.clone())
-            }
-            Connect::Start { port } => {
-                let part = connect::prepare(home, jars_home, *port, &kafka_brokers).await?;
-                parts.push(part);
-                Some(connect::url(*port))
-            }
-        };
-        supervisor.start(parts).await?;
+        let homes = (home, jars_home);
+        let (connect_url, connect) =
+            connect::prepare(board, homes, &sources.connect, &kafka_brokers).await?;
+        supervisor
+            .start(parts.into_iter().chain(connect).collect())
+            .await?;
         Ok(Self {
             database_url,
             kafka_brokers,

@@ -88,33 +88,31 @@ pub(crate) fn services(
     let ports = &settings.ports;
     let wallet = &stack.wallet_database_url;
     let bills = &stack.bill_payer_database_url;
-    let service = |name: &str, program: &str, port, env: Vec<(&'static str, String)>| {
-        let address = base_url(port);
-        let common = [
-            ("LISTEN", listen(port)),
-            ("TOPIC_PREFIX", settings.topic_prefix.clone()),
-        ];
-        Part {
-            name: name.to_owned(),
-            tier: Tier::Service,
-            program: programs.join(program),
-            args: Vec::new(),
-            env: common.into_iter().chain(env).collect(),
-            user: None,
-            ready: Ready::Http(format!("{address}/readyz")),
-            ready_within: Duration::from_secs(60),
-            address,
-        }
+    let service = |name: &str, port, env: Vec<(&'static str, String)>| {
+        service(programs, settings, (name, name, port), env)
     };
-    let data = |database: &str| {
-        vec![
-            ("DATABASE_URL", database.to_owned()),
-            ("KAFKA_BROKERS", stack.kafka_brokers.clone()),
-        ]
-    };
-    let relay = |name: String, nth, database| {
-        let mut env = data(database);
-        env.push(("RELAY_MODE", settings.relay_mode.to_string()));
+    let journal = home.provider_journal().display().to_string();
+    let mut bill_payer = data(stack, bills);
+    bill_payer.push(("PROVIDER_URL", stack.mock_provider.clone()));
+    let mut parts = vec![
+        service(
+            "mock-provider",
+            ports.mock_provider_port,
+            vec![("PROVIDER_JOURNAL", journal)],
+        ),
+        service("wallet-api", ports.wallet_api_port, data(stack, wallet)),
+        service("bill-payer", ports.bill_payer_port, bill_payer),
+    ];
+    parts.extend(relays(programs, stack, settings));
+    parts
+}
+
+/// Those of the services that relay.
+pub(crate) fn relays(programs: &Path, stack: &Stack, settings: &Settings) -> Vec<Part> {
+    let relay = |name: String, nth, database: &str| {
+        let port = settings.ports.relay(nth);
+        let mut env = data(stack, database);
+        env.push(("RELAY_MODE", stack.relay_mode.clone()));
         // What a mode has left there is removed by the next one.
         let connect_url = stack
             .connect_url
@@ -122,38 +120,48 @@ pub(crate) fn services(
             .or_else(|| settings.connect_url.clone());
         env.push((
             "CONNECT_URL",
-            connect_url.unwrap_or_else(|| connect::url(ports.connect_port)),
+            connect_url.unwrap_or_else(|| connect::url(settings.ports.connect_port)),
         ));
-        service(&name, "relay", ports.relay(nth), env)
+        service(programs, settings, (&name, "relay", port), env)
     };
-    let journal = home.provider_journal().display().to_string();
-    let mut bill_payer = data(bills);
-    bill_payer.push(("PROVIDER_URL", stack.mock_provider.clone()));
-    let mut parts = vec![
-        service(
-            "mock-provider",
-            "mock-provider",
-            ports.mock_provider_port,
-            vec![("PROVIDER_JOURNAL", journal)],
-        ),
-        service(
-            "wallet-api",
-            "wallet-api",
-            ports.wallet_api_port,
-            data(wallet),
-        ),
-        service(
-            "bill-payer",
-            "bill-payer",
-            ports.bill_payer_port,
-            bill_payer,
-        ),
+    let wallet = &stack.wallet_database_url;
+    let wallet_relays =
+        (0..WALLET_RELAYS).map(|nth| relay(format!("relay-wallet-{}", nth + 1), nth, wallet));
+    let bills = &stack.bill_payer_database_url;
+    let bill_relay = relay("relay-bill".to_owned(), WALLET_RELAYS, bills);
+    wallet_relays.chain([bill_relay]).collect()
+}
+
+/// What every service with a database is told.
+fn data(stack: &Stack, database: &str) -> Vec<(&'static str, String)> {
+    vec![
+        ("DATABASE_URL", database.to_owned()),
+        ("KAFKA_BROKERS", stack.kafka_brokers.clone()),
+    ]
+}
+
+fn service(
+    programs: &Path,
+    settings: &Settings,
+    (name, program, port): (&str, &str, u16),
+    env: Vec<(&'static str, String)>,
+) -> Part {
+    let address = base_url(port);
+    let common = [
+        ("LISTEN", listen(port)),
+        ("TOPIC_PREFIX", settings.topic_prefix.clone()),
     ];
-    parts.extend(
-        (0..WALLET_RELAYS).map(|nth| relay(format!("relay-wallet-{}", nth + 1), nth, wallet)),
-    );
-    parts.push(relay("relay-bill".to_owned(), WALLET_RELAYS, bills));
-    parts
+    Part {
+        name: name.to_owned(),
+        tier: Tier::Service,
+        program: programs.join(program),
+        args: Vec::new(),
+        env: common.into_iter().chain(env).collect(),
+        user: None,
+        ready: Ready::Http(format!("{address}/readyz")),
+        ready_within: Duration::from_secs(60),
+        address,
+    }
 }
 
 fn listen(port: u16) -> String {

@@ -6,16 +6,20 @@ use std::time::Instant;
 
 use chassis::Service;
 use chassis::config::{LogConfig, LogFormat};
+use tokio::sync::mpsc;
 
 use crate::board::Board;
-use crate::config::Settings;
+use crate::config::{RelayMode, Settings};
 use crate::home::{self, Home};
+use crate::orders::{self, Order, Ordered};
+use crate::ports::Wanted;
 use crate::register::Register;
-use crate::servers::{Servers, Sources};
+use crate::servers::{Connect, Servers, Sources};
+use crate::stack::Stack;
 use crate::stop_signal::StopSignal;
 use crate::supervisor::Supervisor;
 use crate::terminal::{self, human};
-use crate::{demo, detach, jvm, ports, status, system, web};
+use crate::{connect, demo, detach, jvm, ports, status, system, web};
 
 /// Who watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +47,7 @@ pub(crate) async fn run(home: &Home, settings: &Settings, mode: Mode) -> anyhow:
     if let Some(earlier) = Register::load(home)? {
         earlier.stop_leftovers().await;
     }
-    let sources = settings.sources(|| jvm::find_java().is_some())?;
+    let sources = settings.sources(|| jvm::find_java().is_some(), connect::has_connectors(home))?;
     ports::check(&settings.wanted_ports(&sources))?;
     home::remove(&home.stack())?;
 
@@ -96,11 +100,12 @@ impl Start<'_> {
             log_format: LogFormat::Pretty,
         };
         let service = Service::start("lab", &log)?;
-        web::serve(&service, self.settings.ports.lab_port, self.board).await?;
+        let (orders, mut ordered) = orders::channel();
+        web::serve(&service, self.settings.ports.lab_port, self.board, orders).await?;
 
         let homes = (self.home, self.home);
         let servers = Servers::start(supervisor, self.board, homes, self.sources).await?;
-        let stack = system::prepare(self.home, self.programs, &servers, self.settings).await?;
+        let mut stack = system::prepare(self.home, self.programs, &servers, self.settings).await?;
         supervisor
             .start(system::services(
                 self.home,
@@ -109,6 +114,9 @@ impl Start<'_> {
                 self.settings,
             ))
             .await?;
+        if self.settings.relay_mode != RelayMode::Debezium {
+            self.stop_connect(supervisor, &mut stack).await?;
+        }
         self.board.publish(stack.clone()).await;
         terminal::part("lab", format_args!("{:<10} {}", "ready", stack.lab));
         terminal::line(format_args!("Ready after {}.", human(started_at.elapsed())));
@@ -121,6 +129,69 @@ impl Start<'_> {
                 detach::let_go(self.home)?;
             }
         }
-        std::future::pending().await
+        self.carry_out(&mut ordered, supervisor, &mut stack).await
+    }
+
+    /// Carries out orders until it is dropped.
+    async fn carry_out(
+        &self,
+        ordered: &mut mpsc::Receiver<Ordered>,
+        supervisor: &mut Supervisor,
+        stack: &mut Stack,
+    ) -> anyhow::Result<Infallible> {
+        while let Some((Order::RelayMode(mode), answer)) = ordered.recv().await {
+            let outcome = self.switch_relays(mode, supervisor, stack).await;
+            // Who gave the order may be gone.
+            drop(answer.send(outcome));
+        }
+        anyhow::bail!("the lab's own server has ended")
+    }
+
+    /// Stops the relays and starts them in another mode. Kafka Connect is there before the first one that needs it,
+    /// and until the next mode has removed what the last one left there.
+    async fn switch_relays(
+        &self,
+        mode: RelayMode,
+        supervisor: &mut Supervisor,
+        stack: &mut Stack,
+    ) -> anyhow::Result<()> {
+        let homes = (self.home, self.home);
+        let had_connect = stack.connect_url.is_some();
+        let wanted = self.settings.connect(mode, &self.sources.broker)?;
+        let wants_connect = !matches!(wanted, Connect::None);
+        if wants_connect && !had_connect {
+            if let Connect::Start { port } = wanted {
+                ports::check(&[Wanted::new(port, "kafka connect", "CONNECT_PORT")])?;
+            }
+            let brokers = &stack.kafka_brokers;
+            let (url, part) = connect::prepare(self.board, homes, &wanted, brokers).await?;
+            supervisor.start(part.into_iter().collect()).await?;
+            stack.connect_url = url;
+        }
+        stack.relay_mode = mode.to_string();
+        let relays = system::relays(self.programs, stack, self.settings);
+        let names: Vec<String> = relays.iter().map(|relay| relay.name.clone()).collect();
+        supervisor.stop(&names).await;
+        self.board.publish(stack.clone()).await;
+        supervisor.start(relays).await?;
+        if !wants_connect {
+            self.stop_connect(supervisor, stack).await?;
+        }
+        self.board.publish(stack.clone()).await;
+        Ok(())
+    }
+
+    /// To be called when the relays are ready in a mode without it: they have deleted its connectors.
+    async fn stop_connect(
+        &self,
+        supervisor: &mut Supervisor,
+        stack: &mut Stack,
+    ) -> anyhow::Result<()> {
+        if stack.connect_url.take().is_none() {
+            return Ok(());
+        }
+        supervisor.stop(&[connect::NAME.to_owned()]).await;
+        self.board.forget(connect::NAME).await;
+        connect::has_no_connectors(self.home)
     }
 }

@@ -1,0 +1,65 @@
+//! What the running system is told to do: orders come by HTTP and are carried out one at a time by the process that
+//! owns the parts.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::RelayMode;
+use crate::home::Home;
+use crate::register::Register;
+use crate::terminal::human;
+use crate::{http, terminal};
+
+/// The header with the token of `processes.json`: another page in the same browser does not know it.
+pub(crate) const TOKEN_HEADER: &str = "x-lab-token";
+
+/// How long an order may take: Kafka Connect may have to be started.
+const WITHIN: Duration = Duration::from_secs(180);
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Order {
+    /// Stop the relays and start them in this mode.
+    RelayMode(RelayMode),
+}
+
+/// An order, and where its outcome is awaited.
+pub(crate) type Ordered = (Order, oneshot::Sender<anyhow::Result<()>>);
+
+/// Gives orders; the receiver carries them out.
+pub(crate) fn channel() -> (mpsc::Sender<Ordered>, mpsc::Receiver<Ordered>) {
+    mpsc::channel(1)
+}
+
+/// `lab relay MODE`: has the running lab carry it out.
+///
+/// # Errors
+/// Nothing runs, or it can't be carried out.
+pub(crate) async fn switch_relays(home: &Home, mode: RelayMode) -> anyhow::Result<()> {
+    let register = Register::load(home)?.filter(|register| register.supervisor.is_alive());
+    let register = register.context("nothing is running: RELAY_MODE=... ./dev up")?;
+    let lab = register
+        .lab
+        .context("processes.json does not say where the lab answers")?;
+    let begun = Instant::now();
+    let answer = http::client()
+        .post(format!("{lab}/orders"))
+        .timeout(WITHIN)
+        .header(TOKEN_HEADER, register.token)
+        .json(&Order::RelayMode(mode))
+        .send()
+        .await
+        .context("asking the lab")?;
+    if !answer.status().is_success() {
+        let problem: serde_json::Value = answer.json().await.context("asking the lab")?;
+        let why = problem.get("detail").and_then(|detail| detail.as_str());
+        anyhow::bail!("{}", why.unwrap_or("the lab does not say why"));
+    }
+    let took = human(begun.elapsed());
+    terminal::line(format_args!("The relays run in mode {mode}. ({took})"));
+    Ok(())
+}
