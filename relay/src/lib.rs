@@ -6,12 +6,13 @@
 //!
 //! Knows nothing of wallets: topic, key, headers and payload are columns of the row.
 
-mod blocked;
 pub mod cdc;
+pub mod cli;
 pub mod config;
 pub mod event;
 pub mod leftovers;
 pub mod mode_lock;
+pub mod parked;
 pub mod pending;
 pub mod poller;
 pub mod progress;

@@ -10,6 +10,8 @@
 //! producer, whatever its number. So the first event of each key goes alone, and once it is
 //! acknowledged those behind it follow without waiting for one another.
 
+mod outcome;
+
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -24,8 +26,9 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _, PurgeConfig};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
+pub use self::outcome::{Outcome, Refusal, Sorted};
 use crate::SERVICE;
 use crate::config::PublisherConfig;
 use crate::event::Event;
@@ -44,18 +47,6 @@ pub const EVENTS_MAX: usize = 100_000;
 
 /// Bytes of them at the most, about.
 pub const BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// What became of an event.
-#[must_use]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// Acknowledged by all in-sync replicas, and so is all of its key before it.
-    Published,
-    /// Kafka will never take it, and why.
-    Refused(String),
-    /// Not known to be published, or behind one of its key that is not: to be published again.
-    Pending,
-}
 
 /// An event and its place among those that are published together.
 type Placed<'a> = (usize, &'a Event);
@@ -282,18 +273,7 @@ impl Publisher {
 
     fn refused(&self, event: &Event, error: &KafkaError) -> Outcome {
         let topic = event.topic(&self.topic_prefix);
-        let reason = error.to_string();
-        error!(
-            seq = event.seq,
-            event_id = %event.id,
-            trace_id = event.trace_id(),
-            key = event.key(),
-            topic,
-            bytes = event.payload.len(),
-            "Kafka refuses an event for good, and those of its key wait behind it: {reason}; if it is \
-             too large, raise MESSAGE_BYTES_MAX and the topic's max.message.bytes"
-        );
-        Outcome::Refused(reason)
+        Outcome::Refused(format!("{error} ({topic})"))
     }
 }
 

@@ -14,6 +14,7 @@ mod identical;
 mod modes;
 mod order;
 mod outage;
+mod parked;
 mod pgoutput;
 mod publishing;
 mod refused;
