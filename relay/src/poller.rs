@@ -35,6 +35,23 @@ use crate::session::{self, SessionError, answer};
 /// The first wait when there is nothing to do; doubles up to the configured maximum.
 const IDLE_WAIT_FIRST: Duration = Duration::from_millis(1);
 
+/// The next events of the shards `$1`, at most `$2` each, but for those of keys that are parked.
+///
+/// A range of the index, and not `shard = $1 order by seq`: while one shard has all the rows, PostgreSQL
+/// would rather read the whole table by its primary key, once for each shard. `not in`, whose list is read
+/// once and costs nothing while it is empty: an anti join, planned then, is slow when it is not empty.
+/// Guarded by `plans::the_poller_reads_ranges_of_its_index_whatever_the_statistics_say`.
+pub const NEXT_OF_SHARDS: &str = "select next.* from unnest($1) as held (shard) \
+     cross join lateral ( \
+         select seq, id, aggregatetype, aggregateid, type, source, specversion, contenttype, \
+             traceparent, payload::text as payload \
+         from outbox \
+         where (outbox.shard, seq) >= (held.shard, 0) and (outbox.shard, seq) < (held.shard + 1, 0) \
+             and aggregateid not in ( \
+                 select aggregateid from parked_events where replay_requested_at is null) \
+         order by outbox.shard, seq limit $2 \
+     ) as next";
+
 /// Relays until `stop`; whatever fails is tried again, with a new connection.
 ///
 /// # Errors
@@ -195,21 +212,9 @@ impl Poller {
         if self.shards.is_empty() {
             return Ok(Vec::new());
         }
-        // `not in`, whose list is read once a statement and costs nothing while it is empty: an anti join is
-        // planned when it is, and then slow when it is not.
-        let rows = statement(
-            "select next.* from unnest($1) as held (shard) \
-             cross join lateral ( \
-                 select seq, id, aggregatetype, aggregateid, type, source, specversion, contenttype, \
-                     traceparent, payload::text as payload \
-                 from outbox \
-                 where outbox.shard = held.shard and aggregateid not in ( \
-                     select aggregateid from parked_events where replay_requested_at is null) \
-                 order by seq limit $2 \
-             ) as next",
-        )
-        .bind::<Array<Integer>, _>(self.shards.clone())
-        .bind::<BigInt, _>(i64::from(self.config.rows_per_shard_max));
+        let rows = statement(NEXT_OF_SHARDS)
+            .bind::<Array<Integer>, _>(self.shards.clone())
+            .bind::<BigInt, _>(i64::from(self.config.rows_per_shard_max));
         let conn = &mut self.conn;
         let (mut events, full) = answer("reading the outbox", async {
             let mut rows = rows.load_stream::<Event>(conn).await?;

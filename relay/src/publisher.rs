@@ -10,6 +10,7 @@
 //! producer, whatever its number. So the first event of each key goes alone, and once it is
 //! acknowledged those behind it follow without waiting for one another.
 
+mod failure;
 mod outcome;
 
 use std::collections::{HashMap, HashSet};
@@ -28,6 +29,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _, PurgeConfig
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use self::failure::{Failure, classify};
 pub use self::outcome::{Outcome, Refusal, Sorted};
 use crate::SERVICE;
 use crate::config::PublisherConfig;
@@ -101,9 +103,14 @@ impl Publisher {
                 outcomes.push(Outcome::Pending);
                 continue;
             }
-            if report.is_reject() && events.len() > 1 && !stop.is_cancelled() {
-                // Kafka refuses a whole request: alone, the innocent are taken.
-                let alone = self.send(&[(place, event)], stop).await;
+            if report.is_reject() && events.len() > 1 {
+                // Kafka refuses a whole request: alone, the innocent are taken. No time for that: nobody is
+                // refused on suspicion.
+                let alone = if stop.is_cancelled() {
+                    Vec::new()
+                } else {
+                    self.send(&[(place, event)], stop).await
+                };
                 report = alone.into_iter().next().unwrap_or(Report::NotSent);
             }
             let outcome = match report {
@@ -323,35 +330,6 @@ async fn report(delivery: DeliveryFuture) -> Report {
             Report::Failed(error)
         }
         Err(_) => Report::Failed(KafkaError::Canceled),
-    }
-}
-
-/// What a failed delivery means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Failure {
-    /// It may pass.
-    Retry,
-    /// It never will.
-    Reject,
-}
-
-/// Classifies an error of a delivery.
-///
-/// Both enums may grow, so there has to be a last arm: an unknown error is tried again, which loses
-/// nothing and overtakes nothing.
-fn classify(error: &KafkaError) -> Failure {
-    match error {
-        KafkaError::MessageProduction(
-            RDKafkaErrorCode::MessageSizeTooLarge
-            | RDKafkaErrorCode::MessageBatchTooLarge
-            | RDKafkaErrorCode::InvalidRecord
-            | RDKafkaErrorCode::InvalidDifferentRecord
-            | RDKafkaErrorCode::InvalidTopic
-            | RDKafkaErrorCode::PolicyViolation,
-        )
-        // The topic's name has a zero byte in it.
-        | KafkaError::Nul(_) => Failure::Reject,
-        _ => Failure::Retry,
     }
 }
 

@@ -16,6 +16,7 @@ mod order;
 mod outage;
 mod parked;
 mod pgoutput;
+mod plans;
 mod publishing;
 mod refused;
 mod sharing;

@@ -9,8 +9,11 @@ use outbox::NewEvent;
 use outbox::schema::outbox::dsl;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
+use relay::event::Event;
+use relay::publisher::{Outcome, Publisher};
 use serde_json::json;
 use testkit::{eventually, kafka_brokers};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::stage::{Stage, append_all, event, id, key, keys};
@@ -92,6 +95,37 @@ async fn refused_by_the_broker(mode: &str) {
     }
     assert_eq!(of_key(&records, "a"), committed[..4]);
     assert_eq!(of_key(&records, "c"), committed[4..7]);
+}
+
+#[tokio::test]
+async fn a_relay_that_stops_refuses_nobody_on_suspicion() {
+    let stage = Stage::set().await;
+    limit_messages(&stage, 100_000).await;
+    let config = stage.config();
+    let mut publisher = Publisher::new(&config.kafka, &config.publisher).unwrap();
+    // Those of one partition travel together, and are refused together.
+    let keys: Vec<String> = (0..50).map(|number| number.to_string()).collect();
+    let mut events: Vec<NewEvent> = keys.iter().map(|key| large(key, 1_000)).collect();
+    events[0] = large(&keys[0], 480_000);
+    append_all(&mut stage.database.connect().await, events).await;
+    let events: Vec<Event> = diesel::sql_query(
+        "select seq, id, aggregatetype, aggregateid, type, source, specversion, contenttype, traceparent, \
+             payload::text as payload from outbox order by seq",
+    )
+    .load(&mut stage.database.connect().await)
+    .await
+    .unwrap();
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let outcomes = publisher.publish(&events, &stop).await;
+    assert_eq!(outcomes[0], Outcome::Pending);
+    let refused = |outcome: &Outcome| matches!(outcome, Outcome::Refused(_));
+    assert!(!outcomes.iter().any(refused), "{outcomes:?}");
+
+    // With time to ask, the large one is refused, and it alone.
+    let outcomes = publisher.publish(&events, &CancellationToken::new()).await;
+    let expected: Vec<bool> = keys.iter().map(|key| key == "0").collect();
+    assert_eq!(outcomes.iter().map(refused).collect::<Vec<_>>(), expected);
 }
 
 /// An event with a payload of that many bytes; compressed, more than a quarter of them is left.
