@@ -7,16 +7,19 @@
 //! | 1 | take the mode's lock, then the lock of the one relay that works | both, by the session | the second relay stands by, and takes over when the connection of the first ends |
 //! | 2 | see to publication and slot | | from now on the stream will bring whatever commits |
 //! | 3 | **sweep**: take a snapshot, read the first rows in `seq` order, publish, delete, again until there are none | | takes what is older than the slot, what a crash left and what was waiting for Kafka; no transaction is open. Not through before all have ended that were running at step 2: a new slot does not bring one that was just becoming visible |
-//! | 4 | open the stream; receive a batch, leaving out the transactions that the last snapshot saw | | those were the sweep's; events of blocked keys are left out too, and wait in the table |
+//! | 4 | open the stream; receive a batch, leaving out the transactions that the last snapshot saw | | those were the sweep's; events of keys that are held up are left out too, and wait in the table |
 //! | 5 | publish, await every report; receive the next batch meanwhile | no transaction is open | Kafka may take its time |
 //! | 6 | `delete` what was acknowledged | the rows | a crash before it publishes again, with the same ids |
 //! | 7 | a delete that finds too little: again, until SQL sees every transaction of the batch | | the log is ahead of what queries see for a moment; what is missing then was deleted before |
-//! | 8 | confirm the end of the last transaction that is done as a whole | | PostgreSQL may forget it: what is not published is in the table |
+//! | 8 | park what was refused for good | the key's row in `parked_events` | its key is held up from now on |
+//! | 9 | confirm the end of the last transaction that is done as a whole | | PostgreSQL may forget it: what is not published is in the table |
 //!
-//! Sweep again when it is time to try a blocked key, and while the stream is still busy with what was swept:
-//! new events don't wait behind old ones. Why no event overtakes one of its key: in a snapshot, and in the
-//! log, an event is there only if those of its key before it are (the writer locks the key first); a sweep
-//! publishes all it sees, and the stream goes on with what it did not see.
+//! Keys are held up whose event is parked, and for a while those whose event Kafka did not take. Sweep again
+//! when it is time to try one of these, when a parked event is gone or to be replayed, and while the stream
+//! is still busy with what was swept: new events don't wait behind old ones. Why no event overtakes one of
+//! its key: in a snapshot, and in the log, an event is there only if those of its key before it are (the
+//! writer locks the key first); a sweep publishes all it sees, and the stream goes on with what it did not
+//! see.
 //!
 //! One connection does the locks and the deletes: when it is lost, nothing more is published. A stream that
 //! is lost is opened again after a sweep. While Kafka is away for long the stream is closed, so that
@@ -27,6 +30,7 @@ pub mod position;
 mod stream;
 pub mod swept;
 mod table;
+mod waiting;
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -43,7 +47,7 @@ use self::table::Table;
 use crate::config::Config;
 use crate::leftovers;
 use crate::mode_lock::Mode;
-use crate::progress::{Progress, Run, Tries};
+use crate::progress::{Next, Progress, RETRY, Run, Tries};
 use crate::publisher::Publisher;
 use crate::session::{self, SessionError, answer};
 use crate::slot::{self, Slot, SlotError};
@@ -187,13 +191,16 @@ impl Cdc {
         let mut failures = 0;
         while !stop.is_cancelled() {
             let run = self.run_once(publisher, stop).await?;
-            if run.read == 0 || run.published > 0 {
+            if run.is_progress() {
                 progress.made();
-                failures = 0;
-            } else {
-                failures += 1;
-                let wait = crate::progress::RETRY.wait(failures);
-                stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+            }
+            match run.next() {
+                Next::Idle | Next::GoOn => failures = 0,
+                Next::Retry => {
+                    failures += 1;
+                    let wait = RETRY.wait(failures);
+                    stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+                }
             }
         }
         // The next relay need not wait for the server to notice that the connections have ended.
@@ -216,6 +223,9 @@ impl Cdc {
         publisher: &mut Publisher,
         stop: &CancellationToken,
     ) -> Result<Run, CdcError> {
+        if self.table.is_parking_changed().await? {
+            self.swept = None;
+        }
         if self.sweep_is_due() {
             return self.sweep_once(publisher, stop).await;
         }
@@ -308,7 +318,7 @@ impl Cdc {
             batch.retain(|_, transaction| !swept.covers(transaction));
         }
         self.catching_up = batch.events.len() < received;
-        batch.retain(|event, _| !self.table.is_blocked(event.key()));
+        batch.retain(|event, _| !self.table.is_held_up(event.key()));
         let carried = self
             .table
             .carry(&batch.events, &batch.transactions, publisher, stop);

@@ -6,13 +6,14 @@
 //!
 //! Knows nothing of wallets: topic, key, headers and payload are columns of the row.
 
-mod blocked;
 pub mod cdc;
+pub mod cli;
 pub mod config;
 pub mod debezium;
 pub mod event;
 pub mod leftovers;
 pub mod mode_lock;
+pub mod parked;
 pub mod pending;
 pub mod poller;
 pub mod progress;

@@ -1,10 +1,12 @@
-//! The relay process.
+//! The relay process: `relay` to relay, `relay parked` for what Kafka refuses, `relay connector` for what mode
+//! debezium has in Kafka Connect.
 
 use anyhow::Context as _;
 use axum::Router;
 use chassis::health::Readiness;
 use chassis::{Service, database, kafka};
 use clap::Parser;
+use relay::cli::{self, Command};
 use relay::config::{Config, RelayMode};
 use relay::progress::Progress;
 use relay::{SERVICE, cdc, debezium, pending, poller, slot};
@@ -13,13 +15,22 @@ use relay::{SERVICE, cdc, debezium, pending, poller, slot};
 #[derive(Debug, Parser)]
 #[command(name = SERVICE, version)]
 struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
     #[command(flatten)]
     config: Config,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let Cli { config } = Cli::parse();
+    let Cli { command, config } = Cli::parse();
+    match command {
+        Some(command) => cli::run(&command, &config, &mut std::io::stdout()).await,
+        None => serve(config).await,
+    }
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
     let service = Service::start(SERVICE, &config.log)?;
     let stop = service.stop_token();
     let progress = Progress::default();

@@ -1,4 +1,4 @@
-//! How much is waiting and since when: the gauges that matter.
+//! How much is waiting, since when, and how much of it for a person: the gauges that matter.
 //!
 //! Apart from the relaying, on a connection of its own: they go on when that stands still.
 
@@ -28,6 +28,9 @@ pub struct Pending {
     /// Seconds since the transaction of the oldest row began; zero if there is none.
     #[diesel(sql_type = Double)]
     pub oldest_age_seconds: f64,
+    /// Parked events, up to [`PENDING_ROWS_MAX`].
+    #[diesel(sql_type = BigInt)]
+    pub parked: i64,
 }
 
 /// Looks once.
@@ -37,9 +40,11 @@ pub struct Pending {
 pub async fn sample(conn: &mut AsyncPgConnection) -> diesel::QueryResult<Pending> {
     statement(
         "select count(*) as rows, \
-         coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0)::float8 as oldest_age_seconds \
-         from (select created_at from outbox order by seq limit $1) as oldest",
+         coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0)::float8 as oldest_age_seconds, \
+         (select count(*) from (select from parked_events limit $1) as parked) as parked \
+         from (select created_at from outbox order by seq limit $2) as oldest",
     )
+    .bind::<BigInt, _>(PENDING_ROWS_MAX)
     .bind::<BigInt, _>(PENDING_ROWS_MAX)
     .get_result(conn)
     .await
@@ -59,6 +64,10 @@ pub async fn run(pool: Pool, stop: CancellationToken) -> anyhow::Result<()> {
         "outbox_pending_rows",
         "Events that are not known to be published, counted up to 10000"
     );
+    metrics::describe_gauge!(
+        "relay_parked_events",
+        "Events that Kafka refuses for good, counted up to 10000; those of their keys wait behind them"
+    );
     let mut tick = tokio::time::interval(SAMPLE_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(tick.tick()).await.is_some() {
@@ -69,8 +78,9 @@ pub async fn run(pool: Pool, stop: CancellationToken) -> anyhow::Result<()> {
         match stop.run_until_cancelled(sampled).await {
             None => break,
             Some(Ok(pending)) => {
-                let rows = u32::try_from(pending.rows).unwrap_or(u32::MAX);
-                metrics::gauge!("outbox_pending_rows").set(f64::from(rows));
+                let count = |rows: i64| f64::from(u32::try_from(rows).unwrap_or(u32::MAX));
+                metrics::gauge!("outbox_pending_rows").set(count(pending.rows));
+                metrics::gauge!("relay_parked_events").set(count(pending.parked));
                 metrics::gauge!("outbox_oldest_unpublished_age_seconds")
                     .set(pending.oldest_age_seconds);
             }

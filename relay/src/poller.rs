@@ -5,6 +5,7 @@
 //! | 1 | `select` the first rows of each held shard, in `seq` order | shards, by the session | no cursor: a smaller `seq` may commit later |
 //! | 2 | publish, await every report | shards; no transaction is open | Kafka may take its time |
 //! | 3 | `delete` what was acknowledged | the rows | a crash before it publishes again, with the same ids |
+//! | 4 | park what was refused for good | the key's row in `parked_events` | step 1 leaves the key out from now on; a crash before it tries once more |
 //!
 //! One connection does the locks, the reads and the deletes: when it is lost, so are the shards, and
 //! nothing goes on with shards that may be another's by now.
@@ -14,7 +15,7 @@ pub mod shards;
 use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Integer, Text};
+use diesel::sql_types::{Array, BigInt, Integer};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::TryStreamExt as _;
 use outbox::schema::outbox as table;
@@ -22,17 +23,34 @@ use outbox::statement;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::blocked::BlockedKeys;
 use crate::config::{Config, PollerConfig};
 use crate::event::Event;
 use crate::leftovers;
 use crate::mode_lock::Mode;
-use crate::progress::{Progress, RETRY, Run, Tries};
-use crate::publisher::{self, Outcome, Publisher};
+use crate::parked;
+use crate::progress::{Next, Progress, RETRY, Run, Tries};
+use crate::publisher::{self, Publisher, Sorted};
 use crate::session::{self, SessionError, answer};
 
 /// The first wait when there is nothing to do; doubles up to the configured maximum.
 const IDLE_WAIT_FIRST: Duration = Duration::from_millis(1);
+
+/// The next events of the shards `$1`, at most `$2` each, but for those of keys that are parked.
+///
+/// A range of the index, and not `shard = $1 order by seq`: while one shard has all the rows, PostgreSQL
+/// would rather read the whole table by its primary key, once for each shard. `not in`, whose list is read
+/// once and costs nothing while it is empty: an anti join, planned then, is slow when it is not empty.
+/// Guarded by `plans::the_poller_reads_ranges_of_its_index_whatever_the_statistics_say`.
+pub const NEXT_OF_SHARDS: &str = "select next.* from unnest($1) as held (shard) \
+     cross join lateral ( \
+         select seq, id, aggregatetype, aggregateid, type, source, specversion, contenttype, \
+             traceparent, payload::text as payload \
+         from outbox \
+         where (outbox.shard, seq) >= (held.shard, 0) and (outbox.shard, seq) < (held.shard + 1, 0) \
+             and aggregateid not in ( \
+                 select aggregateid from parked_events where replay_requested_at is null) \
+         order by outbox.shard, seq limit $2 \
+     ) as next";
 
 /// Relays until `stop`; whatever fails is tried again, with a new connection.
 ///
@@ -69,7 +87,6 @@ pub struct Poller {
     session: i32,
     shards: Vec<i32>,
     rebalanced: Option<Instant>,
-    blocked: BlockedKeys,
     config: PollerConfig,
 }
 
@@ -90,7 +107,6 @@ impl Poller {
             session,
             shards: Vec::new(),
             rebalanced: None,
-            blocked: BlockedKeys::default(),
             config: config.poller.clone(),
         })
     }
@@ -109,20 +125,25 @@ impl Poller {
         let mut failures = 0;
         while !stop.is_cancelled() {
             let run = self.run_once(publisher, stop).await?;
-            let wait = if run.read == 0 {
+            if run.is_progress() {
                 progress.made();
-                failures = 0;
-                let wait = idle;
-                idle = (idle * 2).min(self.config.idle_wait_max());
-                wait
-            } else if run.published == 0 {
-                failures += 1;
-                RETRY.wait(failures)
-            } else {
-                progress.made();
-                idle = IDLE_WAIT_FIRST;
-                failures = 0;
-                continue;
+            }
+            let wait = match run.next() {
+                Next::Idle => {
+                    failures = 0;
+                    let wait = idle;
+                    idle = (idle * 2).min(self.config.idle_wait_max());
+                    wait
+                }
+                Next::Retry => {
+                    failures += 1;
+                    RETRY.wait(failures)
+                }
+                Next::GoOn => {
+                    idle = IDLE_WAIT_FIRST;
+                    failures = 0;
+                    continue;
+                }
             };
             stop.run_until_cancelled(tokio::time::sleep(wait)).await;
         }
@@ -133,7 +154,8 @@ impl Poller {
     }
 
     /// Publishes the next events of the held shards, at most `rows_per_shard_max` each, and deletes
-    /// them; before that, if it is time, sees to a fair share of shards.
+    /// them, or parks those that are refused; before that, if it is time, looks at who else is relaying and
+    /// at what is parked.
     ///
     /// Not to be dropped half-way: events would still be in flight.
     ///
@@ -146,40 +168,29 @@ impl Poller {
     ) -> Result<Run, SessionError> {
         self.rebalance().await?;
         let events = self.read().await?;
-        let mut run = Run {
+        let outcomes = publisher.publish(&events, stop).await;
+        let sorted = Sorted::new(&events, outcomes);
+        let deleted = self.delete(&sorted.published).await?;
+        let parked = parked::park(&mut self.conn, &sorted.refused);
+        let parked = answer("parking what is refused", parked).await?;
+        let run = Run {
             read: events.len(),
-            ..Run::default()
+            published: sorted.published.len(),
+            refused: sorted.refused.len(),
+            parked: parked.len(),
+            deleted,
         };
-        let mut published = Vec::with_capacity(events.len());
-        let (trials, events) = self.trials(events);
-        for batch in trials.chunks(1).chain([events.as_slice()]) {
-            let outcomes = publisher.publish(batch, stop).await;
-            for (event, outcome) in batch.iter().zip(outcomes) {
-                match outcome {
-                    Outcome::Published => {
-                        published.push(event.seq);
-                        self.blocked.published(event.key());
-                    }
-                    Outcome::Refused(_) => {
-                        run.refused += 1;
-                        self.blocked.refused(event.key(), Instant::now());
-                    }
-                    Outcome::Pending => {}
-                }
-            }
-        }
-        run.published = published.len();
-        run.deleted = self.delete(published).await?;
         run.count();
         Ok(run)
     }
 
-    /// Sees to a fair share of shards, if it is time.
+    /// Sees to a fair share of shards, and to parked events that are gone, if it is time.
     async fn rebalance(&mut self) -> Result<(), SessionError> {
         let every = self.config.rebalance_every();
         if self.rebalanced.is_some_and(|last| last.elapsed() < every) {
             return Ok(());
         }
+        answer("tidying parked events", parked::tidy(&mut self.conn)).await?;
         let rebalanced = shards::rebalance(&mut self.conn, self.session);
         let shards = answer("sharing the shards", rebalanced).await?;
         if shards.len() != self.shards.len() {
@@ -196,24 +207,14 @@ impl Poller {
         Ok(())
     }
 
-    /// The next events of each held shard, in `seq` order.
+    /// The next events of each held shard, in `seq` order, but for those of keys that are parked.
     async fn read(&mut self) -> Result<Vec<Event>, SessionError> {
         if self.shards.is_empty() {
             return Ok(Vec::new());
         }
-        let rows = statement(
-            "select next.* from unnest($1) as held (shard) \
-             cross join lateral ( \
-                 select seq, id, aggregatetype, aggregateid, type, source, specversion, contenttype, \
-                     traceparent, payload::text as payload \
-                 from outbox \
-                 where outbox.shard = held.shard and aggregateid <> all ($2) \
-                 order by seq limit $3 \
-             ) as next",
-        )
-        .bind::<Array<Integer>, _>(self.shards.clone())
-        .bind::<Array<Text>, _>(self.blocked.left_alone(Instant::now()))
-        .bind::<BigInt, _>(i64::from(self.config.rows_per_shard_max));
+        let rows = statement(NEXT_OF_SHARDS)
+            .bind::<Array<Integer>, _>(self.shards.clone())
+            .bind::<BigInt, _>(i64::from(self.config.rows_per_shard_max));
         let conn = &mut self.conn;
         let (mut events, full) = answer("reading the outbox", async {
             let mut rows = rows.load_stream::<Event>(conn).await?;
@@ -237,22 +238,12 @@ impl Poller {
         Ok(events)
     }
 
-    /// Takes those events apart whose key's next one was refused before: that one is to be tried
-    /// alone, and those behind it wait until it is taken.
-    fn trials(&self, events: Vec<Event>) -> (Vec<Event>, Vec<Event>) {
-        let (mut trials, events): (Vec<_>, Vec<_>) = events
-            .into_iter()
-            .partition(|event| self.blocked.is_on_trial(event.key()));
-        let mut seen = std::collections::HashSet::new();
-        trials.retain(|event| seen.insert(event.aggregateid.clone()));
-        (trials, events)
-    }
-
-    async fn delete(&mut self, published: Vec<i64>) -> Result<usize, SessionError> {
+    async fn delete(&mut self, published: &[&Event]) -> Result<usize, SessionError> {
         if published.is_empty() {
             return Ok(0);
         }
-        let rows = table::table.filter(table::seq.eq_any(published));
+        let seqs = published.iter().map(|event| event.seq);
+        let rows = table::table.filter(table::seq.eq_any(seqs));
         let deleted = diesel::delete(rows).execute(&mut self.conn);
         answer("deleting what was published", deleted).await
     }

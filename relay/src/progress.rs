@@ -78,11 +78,41 @@ pub struct Run {
     pub published: usize,
     /// Refused by Kafka for good.
     pub refused: usize,
+    /// Parked: refused, and never to be tried again unless somebody says so.
+    pub parked: usize,
     /// Gone from the outbox.
     pub deleted: usize,
 }
 
+/// What is to be done after a run.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// There was nothing: wait for events.
+    Idle,
+    /// There may be more.
+    GoOn,
+    /// Kafka took nothing, or an event that could not be parked comes again: wait before the next try.
+    Retry,
+}
+
 impl Run {
+    /// What is to be done after it.
+    pub(crate) const fn next(self) -> Next {
+        if self.read == 0 {
+            Next::Idle
+        } else if self.published + self.parked == 0 || self.parked < self.refused {
+            Next::Retry
+        } else {
+            Next::GoOn
+        }
+    }
+
+    /// Whether something was published, or nothing was there to be.
+    pub(crate) const fn is_progress(self) -> bool {
+        self.read == 0 || self.published > 0
+    }
+
     /// Adds to the counters that `/metrics` shows.
     pub(crate) fn count(&self) {
         let count = |name: &'static str, events: usize| {
@@ -124,5 +154,37 @@ impl Tries {
             self.held_up_by = reason;
         }
         stop.run_until_cancelled(tokio::time::sleep(wait)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relay_pauses_when_kafka_takes_nothing_and_not_when_an_event_is_parked() {
+        let run = |read, published, refused, parked| Run {
+            read,
+            published,
+            refused,
+            parked,
+            deleted: published,
+        };
+        for (run, next, is_progress) in [
+            (run(0, 0, 0, 0), Next::Idle, true),
+            (run(3, 3, 0, 0), Next::GoOn, true),
+            (run(3, 1, 0, 0), Next::GoOn, true),
+            (run(3, 0, 0, 0), Next::Retry, false),
+            (run(3, 0, 1, 1), Next::GoOn, false),
+            (run(3, 1, 1, 1), Next::GoOn, true),
+            (run(3, 1, 1, 0), Next::Retry, true),
+            (run(3, 0, 2, 1), Next::Retry, false),
+        ] {
+            assert_eq!(
+                (run.next(), run.is_progress()),
+                (next, is_progress),
+                "{run:?}"
+            );
+        }
     }
 }

@@ -10,6 +10,9 @@
 //! producer, whatever its number. So the first event of each key goes alone, and once it is
 //! acknowledged those behind it follow without waiting for one another.
 
+mod failure;
+mod outcome;
+
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -24,8 +27,10 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::future_producer::DeliveryFuture;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _, PurgeConfig};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, info, warn};
 
+use self::failure::{Failure, classify};
+pub use self::outcome::{Outcome, Refusal, Sorted};
 use crate::SERVICE;
 use crate::config::PublisherConfig;
 use crate::event::Event;
@@ -44,18 +49,6 @@ pub const EVENTS_MAX: usize = 100_000;
 
 /// Bytes of them at the most, about.
 pub const BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// What became of an event.
-#[must_use]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// Acknowledged by all in-sync replicas, and so is all of its key before it.
-    Published,
-    /// Kafka will never take it, and why.
-    Refused(String),
-    /// Not known to be published, or behind one of its key that is not: to be published again.
-    Pending,
-}
 
 /// An event and its place among those that are published together.
 type Placed<'a> = (usize, &'a Event);
@@ -110,9 +103,14 @@ impl Publisher {
                 outcomes.push(Outcome::Pending);
                 continue;
             }
-            if report.is_reject() && events.len() > 1 && !stop.is_cancelled() {
-                // Kafka refuses a whole request: alone, the innocent are taken.
-                let alone = self.send(&[(place, event)], stop).await;
+            if report.is_reject() && events.len() > 1 {
+                // Kafka refuses a whole request: alone, the innocent are taken. No time for that: nobody is
+                // refused on suspicion.
+                let alone = if stop.is_cancelled() {
+                    Vec::new()
+                } else {
+                    self.send(&[(place, event)], stop).await
+                };
                 report = alone.into_iter().next().unwrap_or(Report::NotSent);
             }
             let outcome = match report {
@@ -282,18 +280,7 @@ impl Publisher {
 
     fn refused(&self, event: &Event, error: &KafkaError) -> Outcome {
         let topic = event.topic(&self.topic_prefix);
-        let reason = error.to_string();
-        error!(
-            seq = event.seq,
-            event_id = %event.id,
-            trace_id = event.trace_id(),
-            key = event.key(),
-            topic,
-            bytes = event.payload.len(),
-            "Kafka refuses an event for good, and those of its key wait behind it: {reason}; if it is \
-             too large, raise MESSAGE_BYTES_MAX and the topic's max.message.bytes"
-        );
-        Outcome::Refused(reason)
+        Outcome::Refused(format!("{error} ({topic})"))
     }
 }
 
@@ -343,35 +330,6 @@ async fn report(delivery: DeliveryFuture) -> Report {
             Report::Failed(error)
         }
         Err(_) => Report::Failed(KafkaError::Canceled),
-    }
-}
-
-/// What a failed delivery means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Failure {
-    /// It may pass.
-    Retry,
-    /// It never will.
-    Reject,
-}
-
-/// Classifies an error of a delivery.
-///
-/// Both enums may grow, so there has to be a last arm: an unknown error is tried again, which loses
-/// nothing and overtakes nothing.
-fn classify(error: &KafkaError) -> Failure {
-    match error {
-        KafkaError::MessageProduction(
-            RDKafkaErrorCode::MessageSizeTooLarge
-            | RDKafkaErrorCode::MessageBatchTooLarge
-            | RDKafkaErrorCode::InvalidRecord
-            | RDKafkaErrorCode::InvalidDifferentRecord
-            | RDKafkaErrorCode::InvalidTopic
-            | RDKafkaErrorCode::PolicyViolation,
-        )
-        // The topic's name has a zero byte in it.
-        | KafkaError::Nul(_) => Failure::Reject,
-        _ => Failure::Retry,
     }
 }
 

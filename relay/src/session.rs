@@ -12,11 +12,13 @@ use crate::SERVICE;
 use crate::mode_lock::{self, Claim, Mode};
 use crate::progress::Progress;
 
-/// How the session reads: by index whatever the statistics of a table that is empty at one moment and
-/// full at the next, and without planning anew. A delete that a crash of the server takes back is a
+/// The session's settings.
+///
+/// It reads by index whatever the statistics of a table that is empty at one moment and full at the next,
+/// and without planning anew. A delete that a crash of the server takes back is a
 /// redelivery, so its commit need not wait for the disk. A relay that dies in the middle of a statement
 /// is noticed, and its locks are freed, before that statement ends.
-const SETTINGS: &str = "set enable_seqscan = off; \
+pub const SETTINGS: &str = "set enable_seqscan = off; \
      set enable_bitmapscan = off; \
      set enable_sort = off; \
      set jit = off; \

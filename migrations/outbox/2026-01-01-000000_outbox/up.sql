@@ -14,7 +14,8 @@ create table outbox (
     payload jsonb not null,
     created_at timestamptz not null default now(),
     shard smallint not null generated always as ((hashtextextended(aggregateid, 0) & 63)::smallint) stored,
-    constraint event_fits_a_kafka_message check (pg_column_size(payload) <= 524288)
+    constraint event_fits_a_kafka_message check (pg_column_size(payload) <= 524288),
+    constraint key_fits_an_index check (octet_length(aggregateid) <= 1024)
 );
 comment on table outbox is
     'A row present is an event not yet known to be published. Append-only for the services; the relay deletes.';
@@ -36,6 +37,27 @@ alter table outbox set (
     autovacuum_vacuum_insert_threshold = 100000,
     autovacuum_vacuum_cost_delay = 0
 );
+
+create table parked_events (
+    aggregateid text not null,
+    seq bigint not null,
+    reason text not null,
+    tries int not null default 1,
+    parked_at timestamptz not null default now(),
+    replay_requested_at timestamptz,
+    constraint one_event_of_a_key_is_parked primary key (aggregateid),
+    constraint parked_event_was_tried check (tries >= 1)
+);
+comment on table parked_events is
+    'Events that Kafka refuses for good. The event stays in outbox, and so do those of its key behind it; the relay leaves them alone until a replay is requested.';
+comment on column parked_events.aggregateid is 'The key that is held up. Other keys go on.';
+comment on column parked_events.seq is
+    'The event, the first of its key, in outbox. No foreign key: each delete from outbox would pay for it. Once that row is gone, published or given up, the relay deletes this one.';
+comment on column parked_events.reason is 'What Kafka said the last time.';
+comment on column parked_events.tries is 'How often it was refused: once, and once more for each replay.';
+comment on column parked_events.parked_at is 'When it was refused first.';
+comment on column parked_events.replay_requested_at is
+    'When an operator requested a replay; null: leave the key alone.';
 
 create table inbox (
     consumer text not null,

@@ -62,7 +62,7 @@ impl Snapshot {
 }
 
 /// What a sweep has covered: everything in the snapshot that it took before it read the table for the
-/// last time, but for the events of blocked keys.
+/// last time, but for the events of keys that are held up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Swept {
     /// What it saw.

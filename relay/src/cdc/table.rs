@@ -16,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 use super::position::Lsn;
 use super::stream::{BYTES_MAX, ROWS_MAX};
 use super::swept::{Snapshot, Swept, Transaction};
-use crate::blocked::BlockedKeys;
+use super::waiting::WaitingKeys;
 use crate::event::Event;
+use crate::parked;
 use crate::progress::Run;
-use crate::publisher::{Outcome, Publisher};
+use crate::publisher::{Publisher, Sorted};
 use crate::session::{SessionError, answer};
 
 /// The first wait for a transaction that the stream has brought and SQL does not see yet; doubles up to
@@ -32,10 +33,19 @@ const VISIBLE_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How often to sweep while transactions are running that ran when the slot was made.
 const OUTLIVE_WAIT: Duration = Duration::from_millis(10);
 
-/// The connection, and the keys that wait.
+/// How often to look whether a parked key is to be tried again.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// The connection, and the keys that are held up: their events wait in the table.
 pub(super) struct Table {
     conn: AsyncPgConnection,
-    blocked: BlockedKeys,
+    /// Those that `parked_events` holds up: nobody else adds to them, and one that is free again is
+    /// forgotten at the beginning of a sweep only.
+    parked: HashSet<String>,
+    /// When the table was last asked about them.
+    looked: Option<Instant>,
+    /// Those that Kafka did not take this time.
+    waiting: WaitingKeys,
     /// Taken when the slot was there.
     begun: Snapshot,
 }
@@ -46,7 +56,9 @@ impl Table {
         let begun = answer("taking a snapshot", covered(&mut conn)).await?;
         Ok(Self {
             conn,
-            blocked: BlockedKeys::default(),
+            parked: HashSet::new(),
+            looked: None,
+            waiting: WaitingKeys::default(),
             begun: begun.snapshot,
         })
     }
@@ -56,17 +68,33 @@ impl Table {
     }
 
     /// Whether events of `key` have to wait in the table.
-    pub(super) fn is_blocked(&self, key: &str) -> bool {
-        self.blocked.contains(key)
+    pub(super) fn is_held_up(&self, key: &str) -> bool {
+        self.parked.contains(key) || self.waiting.contains(key)
     }
 
-    /// Whether it is time to try a blocked key.
+    /// Whether it is time to try a key that waits.
     pub(super) fn is_trial_due(&self) -> bool {
-        self.blocked.is_due(Instant::now())
+        self.waiting.is_due(Instant::now())
+    }
+
+    /// Whether it turns out, if it is time to look, that other keys are parked than were: the event of one
+    /// is gone, or to be tried again, and a sweep is due.
+    pub(super) async fn is_parking_changed(&mut self) -> Result<bool, SessionError> {
+        if self.looked.is_some_and(|last| last.elapsed() < LOOK_EVERY) {
+            return Ok(false);
+        }
+        answer("tidying parked events", parked::tidy(&mut self.conn)).await?;
+        self.looked = Some(Instant::now());
+        Ok(self.parked_keys().await? != self.parked)
+    }
+
+    async fn parked_keys(&mut self) -> Result<HashSet<String>, SessionError> {
+        let keys = parked::keys(&mut self.conn);
+        answer("looking for parked keys", keys).await
     }
 
     /// Publishes the first rows of the table and deletes them. Answers what is covered if there was
-    /// nothing else: every row is gone then, or its key is blocked.
+    /// nothing else: every row is gone then, or its key is held up.
     ///
     /// Nothing is covered while a transaction is running that ran when the slot was there: a new slot does
     /// not bring one whose commit was in the log but not yet visible when it was made.
@@ -78,36 +106,25 @@ impl Table {
         let begun = Instant::now();
         // Before the read: that one sees at least as much.
         let swept = answer("taking a snapshot", covered(&mut self.conn)).await?;
+        // Before the read too: that one leaves out no more.
+        self.parked = self.parked_keys().await?;
         let (events, there_is_more) = self.read(begun).await?;
-        let keys: Vec<String> = events
-            .iter()
-            .map(|event| event.aggregateid.clone())
-            .collect();
-        let (trials, events) = self.trials(events);
-        let mut run = Run {
-            read: keys.len(),
-            ..Run::default()
-        };
-        for batch in trials.chunks(1).chain([events.as_slice()]) {
-            let (carried, _) = self.carry(batch, &[], publisher, stop).await?;
-            run.published += carried.published;
-            run.refused += carried.refused;
-            run.deleted += carried.deleted;
-        }
-        let waiting = keys.iter().filter(|key| self.blocked.contains(key)).count();
-        if there_is_more || run.published + waiting < run.read {
+        let (run, _) = self.carry(&events, &[], publisher, stop).await?;
+        let held_up = events.iter().filter(|event| self.is_held_up(event.key()));
+        if there_is_more || run.published + held_up.count() < run.read {
             return Ok((run, None));
         }
         if !swept.snapshot.outlives(&self.begun) {
             tokio::time::sleep(OUTLIVE_WAIT).await;
             return Ok((run, None));
         }
-        self.blocked.forget_due(begun);
+        self.waiting.forget_due(begun);
         Ok((run, Some(swept)))
     }
 
-    /// Publishes `events` and deletes what was acknowledged; `transactions` are those of the events, if
-    /// they come by the stream. Answers too whether each key that has to wait is remembered.
+    /// Publishes `events`, deletes what was acknowledged and parks what was refused; `transactions` are
+    /// those of the events, if they come by the stream. Answers too whether each key that has to wait is
+    /// remembered.
     pub(super) async fn carry(
         &mut self,
         events: &[Event],
@@ -115,49 +132,61 @@ impl Table {
         publisher: &mut Publisher,
         stop: &CancellationToken,
     ) -> Result<(Run, bool), SessionError> {
-        let mut run = Run {
-            read: events.len(),
-            ..Run::default()
-        };
         if events.is_empty() {
-            return Ok((run, true));
+            return Ok((Run::default(), true));
         }
         let outcomes = publisher.publish(events, stop).await;
-        let now = Instant::now();
-        let mut published = Vec::with_capacity(events.len());
-        let mut all_are_remembered = true;
-        for (event, outcome) in events.iter().zip(outcomes) {
-            let key = event.key();
-            match outcome {
-                Outcome::Published => {
-                    published.push(event.seq);
-                    self.blocked.published(key);
-                    continue;
-                }
-                Outcome::Refused(_) => {
-                    run.refused += 1;
-                    self.blocked.refused(key, now);
-                }
-                Outcome::Pending => self.blocked.pending(key, now),
-            }
-            all_are_remembered &= self.blocked.contains(key);
+        let sorted = Sorted::new(events, outcomes);
+        for event in &sorted.published {
+            self.waiting.forget(event.key());
         }
-        run.published = published.len();
-        run.deleted = self
-            .delete(published, events.len(), transactions, stop)
-            .await?;
-        Ok((run, all_are_remembered))
+        let seqs: Vec<i64> = sorted.published.iter().map(|event| event.seq).collect();
+        let deleted = self.delete(&seqs, events.len(), transactions, stop).await?;
+        // Now that SQL sees the events.
+        let parked = parked::park(&mut self.conn, &sorted.refused);
+        let parked = answer("parking what is refused", parked).await?;
+        let run = Run {
+            read: events.len(),
+            published: sorted.published.len(),
+            refused: sorted.refused.len(),
+            parked: parked.len(),
+            deleted,
+        };
+        Ok((run, self.remember(&sorted, &parked)))
     }
 
-    /// The first rows, but for those of keys that are left alone, and whether there may be more.
+    /// Remembers the keys that have to wait, `parked` being the events that are parked by now. Answers
+    /// whether it does each.
+    fn remember(&mut self, sorted: &Sorted<'_>, parked: &HashSet<i64>) -> bool {
+        let refused = sorted.refused.iter().map(|refusal| refusal.event);
+        let (parked, refused): (Vec<_>, Vec<_>) =
+            refused.partition(|event| parked.contains(&event.seq));
+        for event in parked {
+            self.waiting.forget(event.key());
+            self.parked.insert(event.key().to_owned());
+        }
+        let now = Instant::now();
+        let mut all_are_remembered = true;
+        for event in refused.iter().chain(&sorted.pending) {
+            if !self.parked.contains(event.key()) {
+                self.waiting.not_taken(event.key(), now);
+            }
+            all_are_remembered &= self.is_held_up(event.key());
+        }
+        all_are_remembered
+    }
+
+    /// The first rows, but for those of keys that are parked or left alone, and whether there may be more.
     async fn read(&mut self, now: Instant) -> Result<(Vec<Event>, bool), SessionError> {
         let rows_max = i64::try_from(ROWS_MAX).unwrap_or(i64::MAX);
         let rows = statement(
             "select seq, id, aggregatetype, aggregateid, type, source, specversion, contenttype, \
                  traceparent, payload::text as payload \
-             from outbox where aggregateid <> all ($1) order by seq limit $2",
+             from outbox where aggregateid <> all ($1) and aggregateid not in ( \
+                 select aggregateid from parked_events where replay_requested_at is null) \
+             order by seq limit $2",
         )
-        .bind::<Array<Text>, _>(self.blocked.left_alone(now))
+        .bind::<Array<Text>, _>(self.waiting.left_alone(now))
         .bind::<BigInt, _>(rows_max);
         let conn = &mut self.conn;
         answer("reading the outbox", async {
@@ -177,32 +206,21 @@ impl Table {
         .await
     }
 
-    /// Takes those events apart whose key's next one was refused before: that one is to be tried
-    /// alone, and those behind it wait until it is taken.
-    fn trials(&self, events: Vec<Event>) -> (Vec<Event>, Vec<Event>) {
-        let (mut trials, events): (Vec<_>, Vec<_>) = events
-            .into_iter()
-            .partition(|event| self.blocked.is_on_trial(event.key()));
-        let mut seen = HashSet::new();
-        trials.retain(|event| seen.insert(event.aggregateid.clone()));
-        (trials, events)
-    }
-
     /// Deletes what was published. If that is less than `received`, the rows are looked for again until
     /// SQL sees all of `transactions`: those that are missing then were deleted before, and those that
     /// were not published will be found by the next sweep.
     async fn delete(
         &mut self,
-        published: Vec<i64>,
+        published: &[i64],
         received: usize,
         transactions: &[Transaction],
         stop: &CancellationToken,
     ) -> Result<usize, SessionError> {
-        let mut deleted = self.delete_once(&published).await?;
+        let mut deleted = self.delete_once(published).await?;
         let mut wait = VISIBLE_WAIT_FIRST;
         while deleted < received && !transactions.is_empty() && !stop.is_cancelled() {
             let seen = answer("taking a snapshot", covered(&mut self.conn)).await?;
-            deleted += self.delete_once(&published).await?;
+            deleted += self.delete_once(published).await?;
             let mut transactions = transactions.iter();
             if transactions.all(|transaction| seen.snapshot.sees(transaction.xid)) {
                 break;
@@ -217,7 +235,7 @@ impl Table {
         if published.is_empty() {
             return Ok(0);
         }
-        let rows = table::table.filter(table::seq.eq_any(published));
+        let rows = table::table.filter(table::seq.eq_any(published.iter().copied()));
         let deleted = diesel::delete(rows).execute(&mut self.conn);
         answer("deleting what was published", deleted).await
     }

@@ -1,6 +1,7 @@
 //! Kafka Connect's REST API, and what its answers mean.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
@@ -236,6 +237,27 @@ pub enum Verdict {
     Failed(String),
     /// Somebody wants it so.
     Paused(String),
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "state: {}", self.connector)?;
+        for (number, task) in self.tasks.iter().enumerate() {
+            write!(f, "\ntask {number}: {task}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.state)?;
+        if self.trace.is_empty() {
+            Ok(())
+        } else {
+            write!(f, ": {}", reason(&self.trace))
+        }
+    }
 }
 
 impl Status {

@@ -1,39 +1,20 @@
 //! Mode cdc, step by step: bounded batches, and what is confirmed when.
 
-use clap::Parser as _;
 use diesel::sql_types::Bool;
 use diesel_async::{AsyncConnection as _, RunQueryDsl as _, SimpleAsyncConnection as _};
 use relay::cdc::{Cdc, ROWS_MAX};
-use relay::config::Config;
 use relay::progress::{Progress, Run};
 use relay::publisher::Publisher;
-use testkit::kafka_brokers;
 use tokio_util::sync::CancellationToken;
 
 use crate::stage::Stage;
 
 const ROWS: usize = 100_000;
 
-#[derive(clap::Parser)]
-struct Cli {
-    #[command(flatten)]
-    config: Config,
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_transaction_goes_in_bounded_batches_and_is_confirmed_at_its_end() {
     let stage = Stage::set().await;
-    let brokers = kafka_brokers();
-    let config = Cli::parse_from([
-        "relay",
-        "--database-url",
-        stage.database.url(),
-        "--kafka-brokers",
-        &brokers,
-        "--topic-prefix",
-        &stage.prefix,
-    ])
-    .config;
+    let config = stage.config();
     let stop = CancellationToken::new();
     let mut publisher = Publisher::new(&config.kafka, &config.publisher).unwrap();
     let mut cdc = Cdc::start(&config, &Progress::default(), false)

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use diesel_async::SimpleAsyncConnection as _;
 use reqwest::Method;
 use serde_json::{Value, json};
-use testkit::{TopicReader, connect_url, eventually, free_address};
+use testkit::{DEADLINE, TopicReader, connect_url, eventually, free_address};
 use uuid::Uuid;
 
 use crate::cdc::{slots, streams};
@@ -293,6 +293,67 @@ async fn without_kafka_connect_the_relay_is_not_ready_and_loses_nothing() {
         .await;
     assert_eq!(stage.pending().await, ["a"]);
     assert!(slots(&mut stage.database.connect().await).await.is_empty());
+}
+
+#[tokio::test]
+async fn the_connector_can_be_shown_and_deleted_by_command_but_not_under_a_relay() {
+    let connected = Connected::set().await;
+    let stage = &connected.stage;
+    let (shown, text) = command(stage, "show").await;
+    assert!(
+        !shown && text.contains("Kafka Connect has no connector"),
+        "{text}"
+    );
+
+    let relay = connected.streaming().await;
+    // Debezium opens its stream twice before it streams.
+    eventually("the connector is shown", async || {
+        let (shown, text) = command(stage, "show").await;
+        let lines = [
+            "state: RUNNING",
+            "task 0: RUNNING",
+            ": read, reserved, ",
+            "  database.password = ***",
+        ];
+        match lines.iter().find(|line| !text.contains(*line)) {
+            None if shown => Ok(()),
+            _ => Err(text),
+        }
+    })
+    .await;
+    let (deleted, text) = command(stage, "delete").await;
+    assert!(
+        !deleted && text.contains("would register the connector again"),
+        "{text}"
+    );
+    assert!(connected.has_connector().await);
+
+    relay.process.terminate();
+    assert!(relay.process.wait().success());
+    let (deleted, text) = command(stage, "delete").await;
+    assert!(deleted, "{text}");
+    assert_eq!(
+        text,
+        "connector: removed\npublication: removed\nslot: removed\n"
+    );
+    let mut conn = stage.database.connect().await;
+    assert!(slots(&mut conn).await.is_empty());
+    assert!(!connected.has_connector().await);
+}
+
+/// Runs `relay connector`; answers whether it succeeded, and what it said.
+async fn command(stage: &Stage, what: &str) -> (bool, String) {
+    let ended = tokio::process::Command::new(env!("CARGO_BIN_EXE_relay"))
+        .args(["connector", what])
+        .env("DATABASE_URL", stage.database.url())
+        .env("CONNECT_URL", connect_url())
+        .env("TOPIC_PREFIX", &stage.prefix)
+        .kill_on_drop(true)
+        .output();
+    let ended = tokio::time::timeout(DEADLINE, ended).await;
+    let ended = ended.expect("the command ends").unwrap();
+    let text = [ended.stdout, ended.stderr].concat();
+    (ended.status.success(), String::from_utf8(text).unwrap())
 }
 
 /// Waits until whoever looks at the slot has looked twice more: what follows from the first time has happened.

@@ -30,16 +30,27 @@ async fn events_wait_for_a_broker_that_is_not_there_yet() {
     assert_eq!(published, committed);
     stage.pending_is(&[]).await;
     relay.is_ready().await;
+    stage.nothing_was_ever_parked(&relay).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_wait_while_the_broker_is_down_and_go_on_in_order_when_it_is_back() {
+    the_broker_is_down("poller").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_wait_while_the_broker_is_down_and_go_on_in_order_in_mode_cdc() {
+    the_broker_is_down("cdc").await;
 }
 
 /// A broker that can be stopped in the middle: the real one can't, other tests are using it.
-#[tokio::test(flavor = "multi_thread")]
-async fn events_wait_while_the_broker_is_down_and_go_on_in_order_when_it_is_back() {
+async fn the_broker_is_down(mode: &str) {
     let stage = Stage::set().await;
     let broker: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
     let topic = format!("{}wallet.events", stage.prefix);
     broker.create_topic(&topic, 1, 1).unwrap();
-    let relay = stage.relay(&[("KAFKA_BROKERS", &broker.bootstrap_servers())]);
+    let brokers = broker.bootstrap_servers();
+    let relay = stage.relay(&[("RELAY_MODE", mode), ("KAFKA_BROKERS", &brokers)]);
     let mut committed = stage.commit(&["a"]).await;
     stage.pending_is(&[]).await;
     relay.is_ready().await;
@@ -53,11 +64,13 @@ async fn events_wait_while_the_broker_is_down_and_go_on_in_order_when_it_is_back
         .is_not_ready("progress", "none was published for")
         .await;
     assert_eq!(stage.pending().await.len(), 300);
+    stage.nothing_was_ever_parked(&relay).await;
 
     broker.broker_up(1).unwrap();
     stage.pending_is(&[]).await;
     relay.is_ready().await;
-    let records = read(&broker.bootstrap_servers(), &topic, committed.len());
+    stage.nothing_was_ever_parked(&relay).await;
+    let records = read(&brokers, &topic, committed.len());
     assert_eq!(records.iter().map(id).collect::<Vec<_>>(), committed);
 }
 
@@ -70,10 +83,11 @@ async fn events_of_a_topic_that_is_not_there_wait_for_it_and_others_go_on() {
     };
     let expected = bill.id;
     append_all(&mut stage.database.connect().await, vec![bill]).await;
-    let _relay = stage.relay(&[]);
+    let relay = stage.relay(&[]);
     let committed = stage.commit(&["b"]).await;
     assert_eq!(id(&stage.topic.next().await), committed[0]);
     stage.pending_is(&["a"]).await;
+    stage.nothing_was_ever_parked(&relay).await;
 
     let bills = TopicReader::create(&format!("{}bill.events", stage.prefix), 1).await;
     assert_eq!(id(&bills.next().await), expected);

@@ -1,4 +1,4 @@
-//! Messages that Kafka refuses for good: their key waits, the others go on.
+//! Messages that Kafka refuses for good: their key waits, the others go on. Who refuses, and which.
 
 use std::collections::HashSet;
 
@@ -9,8 +9,11 @@ use outbox::NewEvent;
 use outbox::schema::outbox::dsl;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
+use relay::event::Event;
+use relay::publisher::{Outcome, Publisher};
 use serde_json::json;
-use testkit::kafka_brokers;
+use testkit::{eventually, kafka_brokers};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::stage::{Stage, append_all, event, id, key, keys};
@@ -45,6 +48,15 @@ async fn an_event_above_the_producers_limit_holds_up_its_key_only() {
 
 #[tokio::test]
 async fn an_event_that_the_broker_refuses_holds_up_its_key_only_and_is_not_overtaken() {
+    refused_by_the_broker("poller").await;
+}
+
+#[tokio::test]
+async fn an_event_that_the_broker_refuses_holds_up_its_key_only_in_mode_cdc() {
+    refused_by_the_broker("cdc").await;
+}
+
+async fn refused_by_the_broker(mode: &str) {
     let stage = Stage::set().await;
     limit_messages(&stage, 100_000).await;
     // Refused ones fill a request: those behind them travel in the next one, which the broker would take.
@@ -56,15 +68,28 @@ async fn an_event_that_the_broker_refuses_holds_up_its_key_only_and_is_not_overt
     events.extend((0..200).map(|number| large(&format!("b{number}"), 1_000)));
     let committed: Vec<Uuid> = events.iter().map(|event| event.id).collect();
     append_all(&mut stage.database.connect().await, events).await;
-    let _relay = stage.relay(&[("MESSAGE_BYTES_MAX", "500000")]);
+    let _relay = stage.relay(&[("RELAY_MODE", mode), ("MESSAGE_BYTES_MAX", "500000")]);
 
     stage.pending_is(&["a", "a", "a", "c", "c", "c"]).await;
+    let parked = stage.parked_are(2).await;
+    assert_eq!(
+        (&parked[0]["key"], &parked[1]["key"]),
+        (&json!("a"), &json!("c"))
+    );
     let mut records = stage.topic.take(201).await;
     assert_eq!(of_key(&records, "a"), committed[..1]);
     assert!(of_key(&records, "c").is_empty());
 
     limit_messages(&stage, 1_000_000).await;
-    stage.pending_is(&[]).await;
+    eventually("the broker takes them", async || {
+        // It may learn of its new limit a moment later than it said.
+        stage.relay_parked(&["replay", "--all"]).await;
+        match stage.pending().await {
+            pending if pending.is_empty() => Ok(()),
+            pending => Err(format!("{pending:?}")),
+        }
+    })
+    .await;
     while records.iter().map(id).collect::<HashSet<_>>().len() < committed.len() {
         records.push(stage.topic.next().await);
     }
@@ -72,8 +97,39 @@ async fn an_event_that_the_broker_refuses_holds_up_its_key_only_and_is_not_overt
     assert_eq!(of_key(&records, "c"), committed[4..7]);
 }
 
+#[tokio::test]
+async fn a_relay_that_stops_refuses_nobody_on_suspicion() {
+    let stage = Stage::set().await;
+    limit_messages(&stage, 100_000).await;
+    let config = stage.config();
+    let mut publisher = Publisher::new(&config.kafka, &config.publisher).unwrap();
+    // Those of one partition travel together, and are refused together.
+    let keys: Vec<String> = (0..50).map(|number| number.to_string()).collect();
+    let mut events: Vec<NewEvent> = keys.iter().map(|key| large(key, 1_000)).collect();
+    events[0] = large(&keys[0], 480_000);
+    append_all(&mut stage.database.connect().await, events).await;
+    let events: Vec<Event> = diesel::sql_query(
+        "select seq, id, aggregatetype, aggregateid, type, source, specversion, contenttype, traceparent, \
+             payload::text as payload from outbox order by seq",
+    )
+    .load(&mut stage.database.connect().await)
+    .await
+    .unwrap();
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let outcomes = publisher.publish(&events, &stop).await;
+    assert_eq!(outcomes[0], Outcome::Pending);
+    let refused = |outcome: &Outcome| matches!(outcome, Outcome::Refused(_));
+    assert!(!outcomes.iter().any(refused), "{outcomes:?}");
+
+    // With time to ask, the large one is refused, and it alone.
+    let outcomes = publisher.publish(&events, &CancellationToken::new()).await;
+    let expected: Vec<bool> = keys.iter().map(|key| key == "0").collect();
+    assert_eq!(outcomes.iter().map(refused).collect::<Vec<_>>(), expected);
+}
+
 /// An event with a payload of that many bytes; compressed, more than a quarter of them is left.
-fn large(key: &str, bytes: usize) -> NewEvent {
+pub(crate) fn large(key: &str, bytes: usize) -> NewEvent {
     let noise: String = (0..bytes / 32)
         .map(|_| Uuid::now_v7().simple().to_string())
         .collect();

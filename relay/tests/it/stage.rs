@@ -8,6 +8,7 @@ use diesel::prelude::*;
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 use outbox::schema::outbox::dsl;
 use outbox::{NewEvent, append};
+use relay::config::Config;
 use serde_json::{Value, json};
 use testkit::{
     Process, TestDatabase, TopicReader, connect_url, eventually, free_address, kafka_brokers,
@@ -53,6 +54,26 @@ impl Stage {
             process: Process::start("relay", &environment),
             address,
         }
+    }
+
+    /// The settings of a relay in the test's own process.
+    pub(crate) fn config(&self) -> Config {
+        #[derive(clap::Parser)]
+        struct Cli {
+            #[command(flatten)]
+            config: Config,
+        }
+        let brokers = kafka_brokers();
+        let arguments = [
+            "relay",
+            "--database-url",
+            self.database.url(),
+            "--kafka-brokers",
+            &brokers,
+            "--topic-prefix",
+            &self.prefix,
+        ];
+        <Cli as clap::Parser>::parse_from(arguments).config
     }
 
     /// Commits one event of each of `keys`, in their order; answers their ids.

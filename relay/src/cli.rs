@@ -1,0 +1,213 @@
+//! What an operator asks of an outbox at the command line: `relay` without a command relays.
+//!
+//! A command needs the database and nothing else (`connector` needs Kafka Connect too): not Kafka, and no relay that
+//! is running.
+
+mod connector;
+
+use std::io::Write;
+
+use anyhow::Context as _;
+use chassis::database;
+
+use crate::config::Config;
+use crate::parked::{self, ParkedEvent, SHOWN_PAYLOAD_CHARS_MAX};
+
+/// What to do instead of relaying.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum Command {
+    /// Events that Kafka refuses for good, and what to do about them
+    #[command(subcommand)]
+    Parked(Parked),
+    /// The connector of mode debezium
+    #[command(subcommand)]
+    Connector(connector::Command),
+}
+
+/// What to do about parked events.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum Parked {
+    /// List them, with the reason, and how many events wait behind each
+    List {
+        /// Events at the most
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=500))]
+        limit: i64,
+        /// Only those behind the one with this SEQ: the next page
+        #[arg(long, default_value_t = 0)]
+        after: i64,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one, with its headers and the beginning of its payload
+    Show {
+        /// Its key, or its event id
+        key_or_event_id: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Have one tried again, and then those behind it, in order; refused again, it is parked again
+    Replay {
+        /// Its key
+        #[arg(required_unless_present = "all")]
+        key: Option<String>,
+        /// All that are parked
+        #[arg(long, conflicts_with = "key")]
+        all: bool,
+    },
+}
+
+/// Does what `command` says and writes the answer to `out`.
+///
+/// # Errors
+/// The database can't be reached or refuses, or there is no such event.
+pub async fn run(command: &Command, config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
+    let command = match command {
+        Command::Parked(command) => command,
+        Command::Connector(command) => return connector::run(*command, config, out).await,
+    };
+    let pool = database::pool(&config.database, "relay parked")?;
+    let mut conn = pool.get().await.context("connecting to the database")?;
+    match command {
+        Parked::List { limit, after, json } => {
+            let events = parked::list(&mut conn, *after, *limit)
+                .await
+                .context("listing the parked events")?;
+            if *json {
+                writeln!(out, "{}", serde_json::to_string_pretty(&events)?)?;
+            } else {
+                write!(out, "{}", table(&events))?;
+            }
+        }
+        Parked::Show {
+            key_or_event_id,
+            json,
+        } => {
+            let event = parked::find(&mut conn, key_or_event_id)
+                .await
+                .context("looking for the parked event")?
+                .with_context(|| not_parked(key_or_event_id))?;
+            if *json {
+                writeln!(out, "{}", serde_json::to_string_pretty(&event)?)?;
+            } else {
+                write!(out, "{}", page(&event, &config.kafka.topic_prefix))?;
+            }
+        }
+        Parked::Replay { key, all: _ } => {
+            let requested = parked::request_replay(&mut conn, key.as_deref())
+                .await
+                .context("requesting a replay")?;
+            match (requested, key) {
+                (0, Some(key)) => anyhow::bail!(not_parked(key)),
+                (0, None) => writeln!(out, "Nothing is parked.")?,
+                (_, _) => writeln!(
+                    out,
+                    "{requested} to be tried again by the relay, in order; \"relay parked list\" shows what is \
+                     refused again."
+                )?,
+            }
+        }
+    }
+    Ok(())
+}
+
+fn not_parked(name: &str) -> String {
+    format!("nothing is parked under {name:?}: see \"relay parked list\"")
+}
+
+/// The events, one a line.
+fn table(events: &[ParkedEvent]) -> String {
+    if events.is_empty() {
+        return "Nothing is parked.\n".to_owned();
+    }
+    let head = [
+        "SEQ",
+        "KEY",
+        "EVENT ID",
+        "TYPE",
+        "BYTES",
+        "TRIES",
+        "WAITING",
+        "PARKED AT",
+        "REASON",
+    ];
+    let mut rows = vec![head.map(str::to_owned)];
+    rows.extend(events.iter().map(|event| {
+        let replay = match event.replay_requested_at {
+            Some(_) => "replay requested; ",
+            None => "",
+        };
+        [
+            event.seq.to_string(),
+            plain(&event.key),
+            event.event_id.to_string(),
+            plain(&event.event_type),
+            event.payload_bytes.to_string(),
+            event.tries.to_string(),
+            event.waiting.to_string(),
+            event.parked_at.clone(),
+            plain(&format!("{replay}{}", event.reason)),
+        ]
+    }));
+    let mut widths = [0; 9];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let mut text = String::new();
+    for row in &rows {
+        let cells = row.iter().zip(widths);
+        let cells: Vec<String> = cells
+            .map(|(cell, width)| format!("{cell:width$}"))
+            .collect();
+        text += cells.join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+/// One event, a line for each thing to know.
+fn page(event: &ParkedEvent, topic_prefix: &str) -> String {
+    let id = event.event_id.to_string();
+    let topic = format!("{topic_prefix}{}", event.topic);
+    let replay = event.replay_requested_at.as_deref().unwrap_or("no");
+    let (seq, tries) = (event.seq.to_string(), event.tries.to_string());
+    let (waiting, bytes) = (event.waiting.to_string(), event.payload_bytes.to_string());
+    let lines = [
+        ("key", event.key.as_str()),
+        ("seq", &seq),
+        ("topic", &topic),
+        ("created at", &event.created_at),
+        ("parked at", &event.parked_at),
+        ("tries", &tries),
+        ("replay requested", replay),
+        ("reason", &event.reason),
+        ("waiting behind it", &waiting),
+        ("ce_id", &id),
+        ("ce_type", &event.event_type),
+        ("ce_source", &event.source),
+        ("ce_specversion", &event.specversion),
+        ("content-type", &event.contenttype),
+        ("traceparent", &event.traceparent),
+        ("payload bytes", &bytes),
+    ];
+    let mut text: String = lines
+        .iter()
+        .map(|(name, value)| format!("{name:18} {}\n", plain(value)))
+        .collect();
+    text += "\n";
+    text += &plain(&event.payload);
+    text.push('\n');
+    let shown = i32::try_from(event.payload.len()).unwrap_or(i32::MAX);
+    if shown < event.payload_bytes {
+        text += &format!("... (the first {SHOWN_PAYLOAD_CHARS_MAX} characters)\n");
+    }
+    text
+}
+
+/// On one line, and without what a terminal would obey.
+fn plain(text: &str) -> String {
+    text.replace(char::is_control, "\u{fffd}")
+}

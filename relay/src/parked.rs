@@ -1,0 +1,260 @@
+//! Parked events: Kafka refuses them for good, so they wait for a person, and those of their key with them.
+//!
+//! The event stays in `outbox`, where a row is an event not yet known to be published. Its row in
+//! `parked_events` says that the key is to be left alone, by every relay and every mode, and why.
+//!
+//! | who | does | and then |
+//! | --- | --- | --- |
+//! | the relay | [`park`]s the event that was refused | nobody reads the key's events |
+//! | an operator | [`request_replay`] | the relay reads them again, in order; refused again is parked again |
+//! | an operator | deletes the event from `outbox`: given up | [`tidy`] removes its parking, and the relay goes on behind it |
+
+use std::collections::HashSet;
+
+use diesel::QueryableByName;
+use diesel::result::QueryResult;
+use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Uuid as SqlUuid};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use outbox::statement;
+use serde::Serialize;
+use tracing::{error, warn};
+use uuid::Uuid;
+
+use crate::publisher::Refusal;
+
+/// Keys that are held up at the most, about: a batch may go beyond. When more are refused, something is
+/// wrong with a topic rather than with the events: they are tried again, at the pace of tries.
+pub const PARKED_KEYS_MAX: i64 = 10_000;
+
+/// Characters of a payload that are shown; the outbox has all of them.
+pub const SHOWN_PAYLOAD_CHARS_MAX: i32 = 4_096;
+
+/// Parks the refused events; answers the `seq` of those that are. The others are gone from the outbox, or
+/// there is no room. One that was parked before keeps its place and has one try more.
+///
+/// # Errors
+/// Whatever the database says; nothing is parked then.
+pub(crate) async fn park(
+    conn: &mut AsyncPgConnection,
+    refused: &[Refusal<'_>],
+) -> QueryResult<HashSet<i64>> {
+    if refused.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let seqs: Vec<i64> = refused.iter().map(|refusal| refusal.event.seq).collect();
+    let reasons: Vec<&str> = refused.iter().map(|refusal| &*refusal.reason).collect();
+    let parked: Vec<Seq> = statement(
+        "insert into parked_events (aggregateid, seq, reason) \
+         select aggregateid, seq, refused.reason \
+         from unnest($1, $2) as refused (seq, reason) join outbox using (seq) \
+         where (select count(*) from parked_events) < $3 \
+             or aggregateid in (select known.aggregateid from parked_events as known) \
+         on conflict (aggregateid) do update set \
+             tries = case when parked_events.seq = excluded.seq then parked_events.tries + 1 else 1 end, \
+             parked_at = case when parked_events.seq = excluded.seq then parked_events.parked_at else now() end, \
+             seq = excluded.seq, reason = excluded.reason, replay_requested_at = null \
+         returning seq",
+    )
+    .bind::<Array<BigInt>, _>(seqs)
+    .bind::<Array<Text>, _>(reasons)
+    .bind::<BigInt, _>(PARKED_KEYS_MAX)
+    .load(conn)
+    .await?;
+    let parked: HashSet<i64> = parked.into_iter().map(|row| row.seq).collect();
+    say(refused, &parked);
+    Ok(parked)
+}
+
+#[derive(QueryableByName)]
+struct Seq {
+    #[diesel(sql_type = BigInt)]
+    seq: i64,
+}
+
+fn say(refused: &[Refusal<'_>], parked: &HashSet<i64>) {
+    for Refusal { event, reason } in refused {
+        if parked.contains(&event.seq) {
+            error!(
+                seq = event.seq,
+                event_id = %event.id,
+                trace_id = event.trace_id(),
+                key = event.key(),
+                bytes = event.payload.len(),
+                "Kafka refuses an event for good; it is parked, and those of its key wait behind it: {reason}. \
+                 See \"relay parked list\"; if it is too large, raise MESSAGE_BYTES_MAX and the topic's \
+                 max.message.bytes, then \"relay parked replay KEY\""
+            );
+        }
+    }
+    if parked.len() < refused.len() {
+        let count = refused.len() - parked.len();
+        let reason = refused
+            .iter()
+            .find(|refusal| !parked.contains(&refusal.event.seq))
+            .map_or("", |refusal| &refusal.reason);
+        warn!(
+            "{count} events that Kafka refuses are not parked: they are gone, or about {PARKED_KEYS_MAX} keys \
+             are held up already; the first: {reason}"
+        );
+    }
+}
+
+/// Removes the parkings of events that are gone: published after a replay, or given up.
+///
+/// # Errors
+/// Whatever the database says.
+pub(crate) async fn tidy(conn: &mut AsyncPgConnection) -> QueryResult<usize> {
+    // Not an anti join: that one may read all of the outbox.
+    statement(
+        "delete from parked_events \
+         where (select seq from outbox where outbox.seq = parked_events.seq) is null",
+    )
+    .execute(conn)
+    .await
+}
+
+/// The keys to be left alone.
+///
+/// # Errors
+/// Whatever the database says.
+pub(crate) async fn keys(conn: &mut AsyncPgConnection) -> QueryResult<HashSet<String>> {
+    #[derive(QueryableByName)]
+    struct Key {
+        #[diesel(sql_type = Text)]
+        aggregateid: String,
+    }
+    let keys: Vec<Key> =
+        statement("select aggregateid from parked_events where replay_requested_at is null")
+            .load(conn)
+            .await?;
+    Ok(keys.into_iter().map(|key| key.aggregateid).collect())
+}
+
+/// A parked event, for the operator.
+#[derive(Debug, Clone, PartialEq, Eq, QueryableByName, Serialize)]
+pub struct ParkedEvent {
+    /// The key that is held up.
+    #[diesel(sql_type = Text)]
+    pub key: String,
+    /// The event's number in the outbox.
+    #[diesel(sql_type = BigInt)]
+    pub seq: i64,
+    /// The event's identity.
+    #[diesel(sql_type = SqlUuid)]
+    pub event_id: Uuid,
+    /// The event's type.
+    #[diesel(sql_type = Text)]
+    pub event_type: String,
+    /// The topic, without the prefix.
+    #[diesel(sql_type = Text)]
+    pub topic: String,
+    /// When the event was appended, RFC 3339, UTC.
+    #[diesel(sql_type = Text)]
+    pub created_at: String,
+    /// When it was refused first, RFC 3339, UTC.
+    #[diesel(sql_type = Text)]
+    pub parked_at: String,
+    /// When its replay was requested, if it was since the last try, RFC 3339, UTC.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub replay_requested_at: Option<String>,
+    /// How often it was refused.
+    #[diesel(sql_type = Integer)]
+    pub tries: i32,
+    /// What Kafka said the last time.
+    #[diesel(sql_type = Text)]
+    pub reason: String,
+    /// Events of the key behind it.
+    #[diesel(sql_type = BigInt)]
+    pub waiting: i64,
+    /// Bytes of the payload.
+    #[diesel(sql_type = Integer)]
+    pub payload_bytes: i32,
+    /// The service that speaks.
+    #[diesel(sql_type = Text)]
+    pub source: String,
+    /// Version of the CloudEvents specification.
+    #[diesel(sql_type = Text)]
+    pub specversion: String,
+    /// Media type of the payload.
+    #[diesel(sql_type = Text)]
+    pub contenttype: String,
+    /// W3C trace context of what caused the event.
+    #[diesel(sql_type = Text)]
+    pub traceparent: String,
+    /// The beginning of the payload, at most [`SHOWN_PAYLOAD_CHARS_MAX`].
+    #[diesel(sql_type = Text)]
+    pub payload: String,
+}
+
+/// The parked events in `seq` order, at most `limit`, behind the one with number `after`.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn list(
+    conn: &mut AsyncPgConnection,
+    after: i64,
+    limit: i64,
+) -> QueryResult<Vec<ParkedEvent>> {
+    select(conn, after, None, limit).await
+}
+
+/// The parked event of the key `key_or_id`, or with that event id.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn find(
+    conn: &mut AsyncPgConnection,
+    key_or_id: &str,
+) -> QueryResult<Option<ParkedEvent>> {
+    let found = select(conn, i64::MIN, Some(key_or_id), 1).await?;
+    Ok(found.into_iter().next())
+}
+
+async fn select(
+    conn: &mut AsyncPgConnection,
+    after: i64,
+    key_or_id: Option<&str>,
+    limit: i64,
+) -> QueryResult<Vec<ParkedEvent>> {
+    statement(
+        "select parked.aggregateid as key, parked.seq, event.id as event_id, event.type as event_type, \
+             event.aggregatetype || '.events' as topic, \
+             to_char(event.created_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') as created_at, \
+             to_char(parked_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') as parked_at, \
+             to_char(replay_requested_at at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') \
+                 as replay_requested_at, \
+             tries, reason, \
+             (select count(*) from outbox as behind where behind.shard = event.shard \
+                 and behind.seq > event.seq and behind.aggregateid = event.aggregateid) as waiting, \
+             octet_length(payload::text) as payload_bytes, \
+             source, specversion, contenttype, traceparent, left(payload::text, $1) as payload \
+         from parked_events as parked join outbox as event using (seq) \
+         where parked.seq > $2 and ($3 is null or parked.aggregateid = $4 or event.id::text = $5) \
+         order by parked.seq limit $6",
+    )
+    .bind::<Integer, _>(SHOWN_PAYLOAD_CHARS_MAX)
+    .bind::<BigInt, _>(after)
+    .bind::<Nullable<Text>, _>(key_or_id)
+    .bind::<Nullable<Text>, _>(key_or_id)
+    .bind::<Nullable<Text>, _>(key_or_id)
+    .bind::<BigInt, _>(limit)
+    .load(conn)
+    .await
+}
+
+/// Requests a replay of the parked event of `key`, or of all; answers of how many. The relay that is
+/// running, or the next one, tries them within about a second.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn request_replay(conn: &mut AsyncPgConnection, key: Option<&str>) -> QueryResult<usize> {
+    statement(
+        "update parked_events set replay_requested_at = coalesce(replay_requested_at, now()) \
+         where ($1 is null or aggregateid = $2) \
+             and exists (select from outbox where outbox.seq = parked_events.seq)",
+    )
+    .bind::<Nullable<Text>, _>(key)
+    .bind::<Nullable<Text>, _>(key)
+    .execute(conn)
+    .await
+}

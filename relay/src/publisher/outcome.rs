@@ -1,0 +1,97 @@
+//! What became of events, and what is to be done about each: delete it, park it, publish it again.
+
+use crate::event::Event;
+
+/// What became of an event.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Acknowledged by all in-sync replicas, and so is all of its key before it.
+    Published,
+    /// Kafka will never take it, and why.
+    Refused(String),
+    /// Not known to be published, or behind one of its key that is not: to be published again.
+    Pending,
+}
+
+/// An event that Kafka will never take as it is, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal<'a> {
+    /// The first of its key that was not taken.
+    pub event: &'a Event,
+    /// What Kafka says.
+    pub reason: String,
+}
+
+/// Events by what became of them, each part in the order given.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Sorted<'a> {
+    /// To be deleted.
+    pub published: Vec<&'a Event>,
+    /// To be parked; no two of one key.
+    pub refused: Vec<Refusal<'a>>,
+    /// To be published again: during an outage, all.
+    pub pending: Vec<&'a Event>,
+}
+
+impl<'a> Sorted<'a> {
+    /// Sorts `events` by their `outcomes`.
+    pub fn new(events: &'a [Event], outcomes: Vec<Outcome>) -> Self {
+        let mut sorted = Self::default();
+        for (event, outcome) in events.iter().zip(outcomes) {
+            match outcome {
+                Outcome::Published => sorted.published.push(event),
+                Outcome::Refused(reason) => sorted.refused.push(Refusal { event, reason }),
+                Outcome::Pending => sorted.pending.push(event),
+            }
+        }
+        sorted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn what_is_published_is_deleted_what_is_refused_is_parked_and_an_outage_does_neither() {
+        let events: Vec<Event> = (0..5).map(event).collect();
+        let outcomes = vec![
+            Outcome::Published,
+            Outcome::Refused("too large".to_owned()),
+            Outcome::Pending,
+            Outcome::Published,
+            Outcome::Pending,
+        ];
+        let sorted = Sorted::new(&events, outcomes);
+        assert_eq!(sorted.published, [&events[0], &events[3]]);
+        assert_eq!(sorted.pending, [&events[2], &events[4]]);
+        let refusal = Refusal {
+            event: &events[1],
+            reason: "too large".to_owned(),
+        };
+        assert_eq!(sorted.refused, [refusal]);
+
+        let outage = Sorted::new(&events, vec![Outcome::Pending; 5]);
+        assert!(outage.published.is_empty() && outage.refused.is_empty());
+        assert_eq!(outage.pending.len(), 5);
+    }
+
+    fn event(seq: i64) -> Event {
+        Event {
+            seq,
+            id: Uuid::nil(),
+            aggregatetype: String::new(),
+            aggregateid: seq.to_string(),
+            event_type: String::new(),
+            source: String::new(),
+            specversion: String::new(),
+            contenttype: String::new(),
+            traceparent: String::new(),
+            payload: String::new(),
+        }
+    }
+}

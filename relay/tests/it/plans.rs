@@ -1,0 +1,65 @@
+//! How PostgreSQL reads the outbox.
+
+use diesel::QueryableByName;
+use diesel::sql_types::Text;
+use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
+use relay::poller::NEXT_OF_SHARDS;
+use relay::session::SETTINGS;
+
+use crate::stage::Stage;
+
+#[derive(QueryableByName)]
+struct Line {
+    #[diesel(sql_type = Text, column_name = "QUERY PLAN")]
+    line: String,
+}
+
+#[tokio::test]
+async fn the_poller_reads_ranges_of_its_index_whatever_the_statistics_say() {
+    let stage = Stage::set().await;
+    let mut conn = stage.database.connect().await;
+    conn.batch_execute(SETTINGS).await.unwrap();
+    conn.batch_execute(&format!("prepare read (int[], bigint) as {NEXT_OF_SHARDS}"))
+        .await
+        .unwrap();
+    let parked = "insert into parked_events (aggregateid, seq, reason) \
+         select aggregateid, min(seq), '' from outbox group by aggregateid on conflict do nothing";
+    for (what, change) in [
+        ("never analysed", "select"),
+        ("empty", "analyze"),
+        ("many keys", &rows("number % 1000")),
+        ("many keys, all parked", parked),
+        (
+            "one key, parked",
+            &format!("truncate outbox, parked_events; {}; {parked}", rows("1")),
+        ),
+    ] {
+        conn.batch_execute(change).await.unwrap();
+        if what != "never analysed" {
+            conn.batch_execute("analyze outbox, parked_events")
+                .await
+                .unwrap();
+        }
+        let explain = "explain (costs off) execute read ('{1,2,3}', 128)";
+        let plan: Vec<Line> = diesel::sql_query(explain).load(&mut conn).await.unwrap();
+        let plan: Vec<&str> = plan.iter().map(|line| line.line.as_str()).collect();
+        let plan = plan.join("\n");
+        for step in [
+            "using outbox_next_of_shard",
+            "Index Cond: ((ROW(shard, seq) >=",
+            "hashed SubPlan",
+        ] {
+            assert!(plan.contains(step), "{what}: {plan}");
+        }
+        assert!(!plan.contains("Sort"), "{what}: {plan}");
+    }
+}
+
+/// Appends 20,000 events of the keys `key`.
+fn rows(key: &str) -> String {
+    format!(
+        "insert into outbox (id, aggregatetype, aggregateid, type, source, traceparent, payload) \
+         select gen_random_uuid(), 'wallet', ({key})::text, 'T', 's', '', '{{}}' \
+         from generate_series(1, 20000) as number"
+    )
+}
