@@ -220,6 +220,9 @@ async fn replay_in_vain(mode: &str) {
     }
     relay.measures("relay_refused_total 3").await;
     assert_eq!(stage.pending().await, ["a", "a"]);
+    // Nor was the one behind it published meanwhile.
+    let next = stage.commit(&["b"]).await;
+    assert_eq!(id(&stage.topic.next().await), next[0]);
 }
 
 #[tokio::test]
@@ -342,6 +345,9 @@ async fn no_room(mode: &str) {
     assert_eq!(id(&stage.topic.next().await), first);
     let committed = stage.commit(&["a", "b"]).await;
     assert_eq!(id(&stage.topic.next().await), committed[1]);
+
+    let shown = stage.relay_parked(&["show", "a"]).await;
+    assert_eq!(shown.status.code(), Some(1), "{shown:?}");
 
     let make_room = "delete from outbox where aggregateid like 'parked-%'";
     conn.batch_execute(make_room).await.unwrap();

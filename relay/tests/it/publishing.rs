@@ -114,7 +114,7 @@ async fn the_gauges_tell_how_much_is_waiting_and_since_when() {
         .measures("outbox_oldest_unpublished_age_seconds 0")
         .await;
     stage.commit(&["a", "b", "c"]).await;
-    diesel::update(dsl::outbox)
+    diesel::update(dsl::outbox.filter(dsl::aggregateid.eq("b")))
         .set(dsl::created_at.eq(diesel::dsl::sql("now() - interval '1 hour'")))
         .execute(&mut conn)
         .await
@@ -123,6 +123,31 @@ async fn the_gauges_tell_how_much_is_waiting_and_since_when() {
     let pending = relay::pending::sample(&mut conn).await.unwrap();
     assert_eq!(pending.rows, 3);
     assert!((3_600.0..3_700.0).contains(&pending.oldest_age_seconds));
+
+    // Counting a backlog does not go on for ever, and begins with the oldest.
+    stage.commit(&["d"; 10_001]).await;
+    let pending = relay::pending::sample(&mut conn).await.unwrap();
+    assert_eq!(pending.rows, 10_000);
+    assert!((3_600.0..3_700.0).contains(&pending.oldest_age_seconds));
+}
+
+/// What the Java clients would choose, Kafka Connect among them. The hashes are those of Kafka's own
+/// `UtilsTest.testMurmur2`.
+#[tokio::test]
+async fn a_key_goes_to_the_partition_that_every_kafka_client_chooses() {
+    let stage = Stage::set().await;
+    let _relay = stage.relay(&[]);
+    for (key, hash) in [
+        ("21", -973_932_308_i32),
+        ("foobar", -790_332_482),
+        ("a-little-bit-long-string", -985_981_536),
+        ("a-little-bit-longer-string", -1_486_304_829),
+        ("abc", 479_470_107),
+    ] {
+        stage.commit(&[key]).await;
+        let partition = (hash & i32::MAX) % 8;
+        assert_eq!(stage.topic.next().await.partition, partition, "{key}");
+    }
 }
 
 /// All that a consumer sees of a message, but for its place in the topic.

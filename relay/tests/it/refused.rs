@@ -7,12 +7,14 @@ use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 use outbox::NewEvent;
 use outbox::schema::outbox::dsl;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use relay::event::Event;
 use relay::publisher::{Outcome, Publisher};
 use serde_json::json;
-use testkit::{eventually, kafka_brokers};
+use testkit::{eventually, kafka_brokers, unique_prefix};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -57,8 +59,7 @@ async fn an_event_that_the_broker_refuses_holds_up_its_key_only_in_mode_cdc() {
 }
 
 async fn refused_by_the_broker(mode: &str) {
-    let stage = Stage::set().await;
-    limit_messages(&stage, 100_000).await;
+    let stage = set_with_messages_up_to("100000").await;
     // Refused ones fill a request: those behind them travel in the next one, which the broker would take.
     let mut events = vec![event("a", json!({}))];
     for key in ["a", "c"] {
@@ -80,9 +81,8 @@ async fn refused_by_the_broker(mode: &str) {
     assert_eq!(of_key(&records, "a"), committed[..1]);
     assert!(of_key(&records, "c").is_empty());
 
-    limit_messages(&stage, 1_000_000).await;
+    raise_limit(&stage, "1000000").await;
     eventually("the broker takes them", async || {
-        // It may learn of its new limit a moment later than it said.
         stage.relay_parked(&["replay", "--all"]).await;
         match stage.pending().await {
             pending if pending.is_empty() => Ok(()),
@@ -99,22 +99,14 @@ async fn refused_by_the_broker(mode: &str) {
 
 #[tokio::test]
 async fn a_relay_that_stops_refuses_nobody_on_suspicion() {
-    let stage = Stage::set().await;
-    limit_messages(&stage, 100_000).await;
+    let stage = set_with_messages_up_to("100000").await;
     let config = stage.config();
     let mut publisher = Publisher::new(&config.kafka, &config.publisher).unwrap();
     // Those of one partition travel together, and are refused together.
     let keys: Vec<String> = (0..50).map(|number| number.to_string()).collect();
     let mut events: Vec<NewEvent> = keys.iter().map(|key| large(key, 1_000)).collect();
     events[0] = large(&keys[0], 480_000);
-    append_all(&mut stage.database.connect().await, events).await;
-    let events: Vec<Event> = diesel::sql_query(
-        "select seq, id, aggregatetype, aggregateid, type, source, specversion, contenttype, traceparent, \
-             payload::text as payload from outbox order by seq",
-    )
-    .load(&mut stage.database.connect().await)
-    .await
-    .unwrap();
+    let events = appended(&stage, events).await;
     let stop = CancellationToken::new();
     stop.cancel();
     let outcomes = publisher.publish(&events, &stop).await;
@@ -126,6 +118,40 @@ async fn a_relay_that_stops_refuses_nobody_on_suspicion() {
     let outcomes = publisher.publish(&events, &CancellationToken::new()).await;
     let expected: Vec<bool> = keys.iter().map(|key| key == "0").collect();
     assert_eq!(outcomes.iter().map(refused).collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn an_event_that_was_refused_in_the_company_of_another_of_its_key_does_not_overtake_it() {
+    let stage = set_with_messages_up_to("100000").await;
+    let config = stage.config();
+    let mut publisher = Publisher::new(&config.kafka, &config.publisher).unwrap();
+    let events = vec![
+        event("a", json!({})),
+        large("a", 480_000),
+        event("a", json!({})),
+    ];
+    let events = appended(&stage, events).await;
+    let outcomes = publisher.publish(&events, &CancellationToken::new()).await;
+    assert!(
+        matches!(
+            outcomes[..],
+            [Outcome::Published, Outcome::Refused(_), Outcome::Pending]
+        ),
+        "{outcomes:?}"
+    );
+}
+
+/// Appends `events`; answers them as a relay reads them.
+async fn appended(stage: &Stage, events: Vec<NewEvent>) -> Vec<Event> {
+    let mut conn = stage.database.connect().await;
+    append_all(&mut conn, events).await;
+    diesel::sql_query(
+        "select seq, id, aggregatetype, aggregateid, type, source, specversion, contenttype, traceparent, \
+             payload::text as payload from outbox order by seq",
+    )
+    .load(&mut conn)
+    .await
+    .unwrap()
 }
 
 /// An event with a payload of that many bytes; compressed, more than a quarter of them is left.
@@ -143,15 +169,28 @@ fn of_key(records: &[Record], wanted: &str) -> Vec<Uuid> {
     of_key.map(id).filter(|id| known.insert(*id)).collect()
 }
 
-/// Sets the largest batch of messages that the broker takes.
-async fn limit_messages(stage: &Stage, bytes: u32) {
-    let admin: AdminClient<DefaultClientContext> = chassis::kafka::client(&kafka_brokers(), "test")
-        .create()
-        .unwrap();
+/// A stage whose broker takes no larger batches of messages, from the first one on: a limit that is set
+/// later takes effect at some moment.
+async fn set_with_messages_up_to(bytes: &str) -> Stage {
+    let prefix = unique_prefix();
+    let topic = format!("{prefix}wallet.events");
+    let topic = NewTopic::new(&topic, 8, TopicReplication::Fixed(1));
+    let topic = topic.set("max.message.bytes", bytes);
+    let created = admin().create_topics(&[topic], &AdminOptions::new()).await;
+    assert!(created.unwrap()[0].is_ok());
+    Stage::set_under(prefix).await
+}
+
+/// Raises the limit; that takes effect at some moment.
+async fn raise_limit(stage: &Stage, bytes: &str) {
     let topic = format!("{}wallet.events", stage.prefix);
-    let bytes = bytes.to_string();
-    let change =
-        AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", &bytes);
-    let changed = admin.alter_configs(&[change], &AdminOptions::new()).await;
+    let topic = ResourceSpecifier::Topic(&topic);
+    let change = AlterConfig::new(topic).set("max.message.bytes", bytes);
+    let changed = admin().alter_configs(&[change], &AdminOptions::new()).await;
     assert!(changed.unwrap()[0].is_ok());
+}
+
+fn admin() -> AdminClient<DefaultClientContext> {
+    let admin = chassis::kafka::client(&kafka_brokers(), "test").create();
+    admin.unwrap()
 }

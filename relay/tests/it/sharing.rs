@@ -31,6 +31,16 @@ async fn relays_share_fairly_and_a_killed_one_is_replaced() {
     stage.pending_is(&[]).await;
 }
 
+#[tokio::test]
+async fn relays_of_other_databases_have_no_share() {
+    let (one, other) = (Stage::set().await, Stage::set().await);
+    let _first = one.relay(&[]);
+    shares_are(&one, &[64]).await;
+    let _second = other.relay(&[]);
+    shares_are(&other, &[64]).await;
+    shares_are(&one, &[64]).await;
+}
+
 /// Waits until so many shards are held by one session each, ascending.
 async fn shares_are(stage: &Stage, expected: &[i64]) {
     let mut conn = stage.database.connect().await;

@@ -27,7 +27,11 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) async fn set() -> Self {
-        let prefix = unique_prefix();
+        Self::set_under(unique_prefix()).await
+    }
+
+    /// With topics under this prefix; the one that is read may be there already.
+    pub(crate) async fn set_under(prefix: String) -> Self {
         Self {
             database: TestDatabase::create("outbox", vec![outbox::MIGRATIONS]).await,
             topic: TopicReader::create(&format!("{prefix}wallet.events"), 8).await,
