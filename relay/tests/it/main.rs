@@ -6,8 +6,12 @@
 )]
 
 mod cdc;
+mod cdc_network;
+mod cdc_outage;
+mod cdc_server;
 mod cdc_slot;
 mod cdc_stream;
+mod cdc_visibility;
 mod crash;
 mod fair_share;
 mod identical;

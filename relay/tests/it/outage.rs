@@ -93,7 +93,7 @@ async fn forward(listener: TcpListener) {
 }
 
 /// The first `count` records of partition 0 of `topic`.
-fn read(brokers: &str, topic: &str, count: usize) -> Vec<Record> {
+pub(crate) fn read(brokers: &str, topic: &str, count: usize) -> Vec<Record> {
     let consumer: BaseConsumer = chassis::kafka::client(brokers, "test")
         .set("group.id", "reads-without-a-group")
         .create()
