@@ -36,18 +36,18 @@ const OUTLIVE_WAIT: Duration = Duration::from_millis(10);
 pub(super) struct Table {
     conn: AsyncPgConnection,
     blocked: BlockedKeys,
-    /// Taken when the slot was there.
-    begun: Snapshot,
+    /// The number of a transaction that began when the slot was there.
+    begun: u64,
 }
 
 impl Table {
     /// To be called when the slot is there.
     pub(super) async fn new(mut conn: AsyncPgConnection) -> Result<Self, SessionError> {
-        let begun = answer("taking a snapshot", covered(&mut conn)).await?;
+        let begun = answer("beginning a transaction", next_xid(&mut conn)).await?;
         Ok(Self {
             conn,
             blocked: BlockedKeys::default(),
-            begun: begun.snapshot,
+            begun,
         })
     }
 
@@ -98,7 +98,7 @@ impl Table {
         if there_is_more || run.published + waiting < run.read {
             return Ok((run, None));
         }
-        if !swept.snapshot.outlives(&self.begun) {
+        if !swept.snapshot.outlives(self.begun) {
             tokio::time::sleep(OUTLIVE_WAIT).await;
             return Ok((run, None));
         }
@@ -221,6 +221,14 @@ impl Table {
         let deleted = diesel::delete(rows).execute(&mut self.conn);
         answer("deleting what was published", deleted).await
     }
+}
+
+/// The number of a transaction of its own: those that began before have smaller ones.
+async fn next_xid(conn: &mut AsyncPgConnection) -> QueryResult<u64> {
+    let xid = diesel::dsl::sql::<Text>("pg_current_xact_id()::text");
+    let xid: String = diesel::select(xid).get_result(conn).await?;
+    let xid = xid.parse();
+    xid.map_err(|error| DeserializationError(Box::new(error)))
 }
 
 /// What a query would see now.

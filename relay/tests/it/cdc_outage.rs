@@ -1,5 +1,7 @@
 //! Mode cdc while the broker is away for long: PostgreSQL can be stopped, and nothing is lost.
 
+use std::collections::HashSet;
+
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use testkit::{PostgresServer, Stop, eventually};
@@ -42,6 +44,10 @@ async fn while_the_broker_is_away_for_long_postgresql_can_be_stopped_and_nothing
     stage.pending_is(&[]).await;
     streams(&stage).await;
     relay.is_ready().await;
-    let records = crate::outage::read(&broker.bootstrap_servers(), &topic, committed.len());
-    assert_eq!(records.iter().map(id).collect::<Vec<_>>(), committed);
+    let records = crate::outage::read(&broker.bootstrap_servers(), &topic);
+    // What was in flight comes twice: the restart took the session that would have deleted it.
+    let mut known = HashSet::new();
+    let mut first_seen: Vec<_> = records.iter().map(id).collect();
+    first_seen.retain(|id| known.insert(*id));
+    assert_eq!(first_seen, committed);
 }

@@ -57,7 +57,7 @@ async fn events_wait_while_the_broker_is_down_and_go_on_in_order_when_it_is_back
     broker.broker_up(1).unwrap();
     stage.pending_is(&[]).await;
     relay.is_ready().await;
-    let records = read(&broker.bootstrap_servers(), &topic, committed.len());
+    let records = read(&broker.bootstrap_servers(), &topic);
     assert_eq!(records.iter().map(id).collect::<Vec<_>>(), committed);
 }
 
@@ -92,8 +92,8 @@ async fn forward(listener: TcpListener) {
     }
 }
 
-/// The first `count` records of partition 0 of `topic`.
-pub(crate) fn read(brokers: &str, topic: &str, count: usize) -> Vec<Record> {
+/// The records of partition 0 of `topic`.
+pub(crate) fn read(brokers: &str, topic: &str) -> Vec<Record> {
     let consumer: BaseConsumer = chassis::kafka::client(brokers, "test")
         .set("group.id", "reads-without-a-group")
         .create()
@@ -103,9 +103,11 @@ pub(crate) fn read(brokers: &str, topic: &str, count: usize) -> Vec<Record> {
         .add_partition_offset(topic, 0, rdkafka::Offset::Beginning)
         .unwrap();
     consumer.assign(&assignment).unwrap();
-    (0..count)
+    let within = Duration::from_secs(30);
+    let (_, end) = consumer.fetch_watermarks(topic, 0, within).unwrap();
+    (0..end)
         .map(|_| {
-            let message = consumer.poll(Duration::from_secs(30)).unwrap().unwrap();
+            let message = consumer.poll(within).unwrap().unwrap();
             Record::from(&message)
         })
         .collect()
