@@ -82,12 +82,13 @@ impl PostgresServer {
             return;
         };
         signal(&running, how);
-        eventually(&format!("PostgreSQL stops ({how:?})"), async || {
-            match running.try_wait().expect("the server can be waited for") {
+        eventually(
+            &format!("PostgreSQL stops ({how:?})"),
+            async || match running.try_wait().expect("the server can be waited for") {
                 Some(_) => Ok(()),
                 None => Err(self.log()),
-            }
-        })
+            },
+        )
         .await;
     }
 
@@ -135,32 +136,6 @@ impl PostgresServer {
         });
     }
 
-    /// Turns TLS on, for the next start, with a certificate for `localhost` and 127.0.0.1 that vouches
-    /// for itself; answers where that is.
-    #[must_use]
-    pub fn encrypt(&self) -> PathBuf {
-        let (certificate, key) = (self.folder.join("server.crt"), self.folder.join("server.key"));
-        let made = self
-            .command("/usr/bin/openssl")
-            .args(["req", "-x509", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
-            .args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
-            .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
-            .args(["-addext", "basicConstraints=critical,CA:FALSE"])
-            .arg("-out")
-            .arg(&certificate)
-            .arg("-keyout")
-            .arg(&key)
-            .output()
-            .expect("openssl is installed, as Debian's PostgreSQL needs it");
-        assert!(made.status.success(), "{made:?}");
-        self.set(&[
-            "ssl = on",
-            &format!("ssl_cert_file = '{}'", certificate.display()),
-            &format!("ssl_key_file = '{}'", key.display()),
-        ]);
-        certificate
-    }
-
     /// Ends the piece of log that is being written, `pieces` times, and makes a checkpoint: PostgreSQL
     /// throws away what it need not keep.
     pub async fn turn_the_log_over(&self, pieces: usize) {
@@ -201,13 +176,21 @@ impl PostgresServer {
         let made = server
             .command("initdb")
             .args(["--username=postgres", "--auth=trust", "--encoding=UTF8"])
-            .args(["--locale=C", "--no-sync", "--no-instructions", "--wal-segsize=1"])
+            .args([
+                "--locale=C",
+                "--no-sync",
+                "--no-instructions",
+                "--wal-segsize=1",
+            ])
             .arg("--pgdata")
             .arg(server.data())
             .output()
             .expect("initdb is started");
         assert!(made.status.success(), "{made:?}");
-        let (_, port) = server.address.rsplit_once(':').expect("an address has a port");
+        let (_, port) = server
+            .address
+            .rsplit_once(':')
+            .expect("an address has a port");
         server.set(&[SETTINGS, &format!("port = {port}")]);
         server
     }
@@ -227,7 +210,7 @@ impl PostgresServer {
         std::fs::write(&path, change(before)).expect("it can be written");
     }
 
-    /// A program of PostgreSQL's, or another one, as the server's user.
+    /// A program of PostgreSQL's, as the server's user.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(programs().join(program));
         command
@@ -264,13 +247,18 @@ fn signal(running: &Child, how: Stop) {
 
 /// Where the newest PostgreSQL that is installed has its programs: Debian's, or what is on the path.
 fn programs() -> PathBuf {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let versions = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten();
     let newest = versions
         .filter_map(|version| {
             let version = version.ok()?;
             let major: u32 = version.file_name().to_str()?.parse().ok()?;
             let programs = version.path().join("bin");
-            programs.join("initdb").exists().then_some((major, programs))
+            programs
+                .join("initdb")
+                .exists()
+                .then_some((major, programs))
         })
         .max();
     newest.map_or_else(on_the_path, |(_, programs)| programs)

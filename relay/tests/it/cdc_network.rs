@@ -26,7 +26,9 @@ async fn a_network_that_refuses_is_waited_out() {
     let (relay, proxy) = relay_by_proxy(&stage).await;
     proxy.refuse();
     let committed = stage.commit(&["a", "a"]).await;
-    relay.is_not_ready("progress", "connecting to the database").await;
+    relay
+        .is_not_ready("progress", "connecting to the database")
+        .await;
     assert_eq!(stage.pending().await, ["a", "a"]);
 
     proxy.restore();

@@ -26,7 +26,8 @@ async fn a_server_without_logical_wal_is_told_what_to_set_and_relays_once_it_is(
     let stage = Stage::on(&server).await;
     let relay = stage.cdc();
     let committed = stage.commit(&["a"]).await;
-    let advice = "the server has wal_level=replica: alter system set wal_level = 'logical', and restart";
+    let advice =
+        "the server has wal_level=replica: alter system set wal_level = 'logical', and restart";
     relay.is_not_ready("progress", advice).await;
     assert_eq!(stage.pending().await, ["a"]);
 

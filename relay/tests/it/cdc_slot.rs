@@ -135,7 +135,7 @@ pub(crate) async fn is_confirmed_to_the_end_of_the_log(conn: &mut AsyncPgConnect
 }
 
 /// Ends the walsender of the database's slot; answers whether there was one.
-async fn terminate_stream(conn: &mut AsyncPgConnection) -> bool {
+pub(crate) async fn terminate_stream(conn: &mut AsyncPgConnection) -> bool {
     let ended: Vec<bool> = diesel::select(diesel::dsl::sql::<Bool>(
         "pg_terminate_backend(active_pid) from pg_replication_slots \
          where database = current_database() and active",

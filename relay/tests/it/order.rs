@@ -113,12 +113,7 @@ impl Load {
 
 /// Changes one aggregate after the other, each in a transaction that locks it first and then appends. Goes
 /// on with another connection when its own is lost.
-async fn write(
-    url: String,
-    writer: usize,
-    enough: Arc<AtomicBool>,
-    committed: Arc<AtomicUsize>,
-) {
+async fn write(url: String, writer: usize, enough: Arc<AtomicBool>, committed: Arc<AtomicUsize>) {
     let mut turn = writer * 3;
     let mut conn = connect(&url).await;
     while !enough.load(Ordering::Relaxed) {
@@ -151,10 +146,7 @@ async fn connect(url: &str) -> AsyncPgConnection {
     }
 }
 
-async fn next_version(
-    conn: &mut AsyncPgConnection,
-    key: &str,
-) -> diesel::QueryResult<i32> {
+async fn next_version(conn: &mut AsyncPgConnection, key: &str) -> diesel::QueryResult<i32> {
     #[derive(diesel::QueryableByName)]
     struct Version {
         #[diesel(sql_type = diesel::sql_types::Integer)]
