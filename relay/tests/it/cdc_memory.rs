@@ -32,5 +32,6 @@ async fn a_transaction_larger_than_the_relays_memory_is_carried() {
     let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let most = most.unwrap().trim().trim_end_matches(" kB");
     let most: u64 = most.parse().unwrap();
+    println!("{most} kB");
     assert!(most < MEMORY_KB_MAX, "{most} kB");
 }
