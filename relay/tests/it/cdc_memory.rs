@@ -7,11 +7,11 @@ use crate::stage::Stage;
 
 const ROWS: usize = 100_000;
 
-/// Bytes of a row's payload: all rows together are twice what the relay may take.
+/// Bytes of a row's payload: all rows together are more than twice what the relay may take.
 const ROW_BYTES: usize = 3_000;
 
 /// Kilobytes of memory that a relay may ever have had.
-const MEMORY_KB_MAX: u64 = 150_000;
+const MEMORY_KB_MAX: u64 = 120_000;
 
 #[tokio::test]
 async fn a_transaction_larger_than_the_relays_memory_is_carried() {
@@ -32,6 +32,5 @@ async fn a_transaction_larger_than_the_relays_memory_is_carried() {
     let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let most = most.unwrap().trim().trim_end_matches(" kB");
     let most: u64 = most.parse().unwrap();
-    println!("{most} kB");
     assert!(most < MEMORY_KB_MAX, "{most} kB");
 }
