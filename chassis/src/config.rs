@@ -5,7 +5,8 @@ use std::time::Duration;
 /// Where the database is.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DatabaseConfig {
-    /// PostgreSQL URL, such as `postgres://user@127.0.0.1:5432/wallet`
+    /// PostgreSQL URL, such as `postgres://user@127.0.0.1:5432/wallet`. Encrypted connections are not
+    /// built in: an `sslmode` that demands one is refused
     #[arg(long, env, hide_env_values = true)]
     pub database_url: String,
     /// Connections in the pool. Too low: requests wait for one. Too high: PostgreSQL runs out of them.

@@ -72,11 +72,33 @@ pub const fn classify(error: &Error) -> Failure {
     }
 }
 
+/// Refuses a URL that demands an encrypted connection: none is made here, and it must not be disobeyed.
+///
+/// # Errors
+/// [`ConnectionError::InvalidConnectionUrl`], with what to do instead.
+pub fn refuse_encryption(url: &str) -> Result<(), ConnectionError> {
+    let mut options = url.split(['?', '&', ' ']).map(str::trim);
+    let demand = options.find(|option| {
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        match name {
+            "sslmode" => !["disable", "prefer"].contains(&value),
+            name => name.starts_with("ssl"),
+        }
+    });
+    demand.map_or(Ok(()), |demand| {
+        Err(ConnectionError::InvalidConnectionUrl(format!(
+            "the database URL says {demand}, and encrypted connections are not built in: reach the \
+             server by a private network or a tunnel, and say sslmode=disable"
+        )))
+    })
+}
+
 /// Makes a pool; connects when first asked for a connection.
 ///
 /// # Errors
 /// The settings do not make a pool.
 pub fn pool(config: &DatabaseConfig, application_name: &'static str) -> anyhow::Result<Pool> {
+    refuse_encryption(&config.database_url)?;
     let mut manager = ManagerConfig::default();
     manager.recycling_method = RecyclingMethod::Fast;
     manager.custom_setup =
@@ -99,6 +121,7 @@ pub async fn connect(
     url: &str,
     application_name: &'static str,
 ) -> Result<AsyncPgConnection, ConnectionError> {
+    refuse_encryption(url)?;
     let mut conn = AsyncPgConnection::establish(url).await?;
     conn.batch_execute(&format!(
         "set application_name = '{application_name}'; {SESSION_LIMITS}"
@@ -113,6 +136,7 @@ pub async fn connect(
 /// # Errors
 /// The database can't be reached, or a migration fails; the failed one leaves nothing behind.
 pub async fn migrate(url: &str, sources: Vec<EmbeddedMigrations>) -> anyhow::Result<Vec<String>> {
+    refuse_encryption(url)?;
     let mut conn = AsyncPgConnection::establish(url)
         .await
         .context("connecting to the database to migrate it")?;
@@ -143,4 +167,28 @@ pub async fn check(pool: Pool) -> anyhow::Result<()> {
     let mut conn = pool.get().await?;
     diesel::sql_query("select 1").execute(&mut conn).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_that_demands_encryption_is_refused() {
+        for url in [
+            "postgres://a@h/d?sslmode=require",
+            "postgres://a@h/d?application_name=x&sslmode=verify-full",
+            "postgres://a@h/d?sslrootcert=/ca.pem&sslmode=prefer",
+            "host=h sslmode=verify-ca dbname=d",
+        ] {
+            assert!(refuse_encryption(url).is_err(), "{url}");
+        }
+        for url in [
+            "postgres://a@h/d",
+            "postgres://a@h/ssl?sslmode=disable",
+            "postgres://a@h/d?sslmode=prefer",
+        ] {
+            assert_eq!(refuse_encryption(url), Ok(()), "{url}");
+        }
+    }
 }

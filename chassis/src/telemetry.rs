@@ -7,12 +7,16 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogConfig, LogFormat};
 
+/// What is silent unless `LOG` names it: the client of the replication stream says at level error that the
+/// stream is lost, and returns that error too, to the relay, which says what it does about it.
+const SILENT: &str = "pgwire_replication=off";
+
 /// Starts logging for the process.
 ///
 /// # Errors
 /// The filter does not parse, or logging was started before.
 pub fn init(config: &LogConfig) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.log)
+    let filter = EnvFilter::try_new(format!("{SILENT},{}", config.log))
         .with_context(|| format!("LOG=\"{}\" is not a log filter", config.log))?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)

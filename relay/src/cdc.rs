@@ -55,9 +55,6 @@ use crate::slot::{self, Slot, SlotError};
 /// How long to wait for the stream before looking around.
 const RECEIVE_WITHIN: Duration = Duration::from_secs(1);
 
-/// How long Kafka may be away before the stream is closed.
-const KAFKA_AWAY_MAX: Duration = Duration::from_secs(60);
-
 /// How often to sweep while the stream brings what was swept.
 const CATCH_UP_EVERY: Duration = Duration::from_millis(50);
 
@@ -128,6 +125,8 @@ pub async fn run(
 /// The one relay that works: its connection, its stream, and what they brought.
 pub struct Cdc {
     database_url: String,
+    /// How long Kafka may be away before the stream is closed.
+    kafka_away_max: Duration,
     slot: Slot,
     table: Table,
     /// Open once a sweep is through.
@@ -167,6 +166,7 @@ impl Cdc {
         metrics::gauge!("relay_active").set(1.0);
         Ok(Self {
             database_url: database_url.clone(),
+            kafka_away_max: config.cdc.kafka_away_max(),
             slot,
             table: Table::new(conn).await?,
             stream: None,
@@ -259,7 +259,8 @@ impl Cdc {
         stop: &CancellationToken,
     ) -> Result<Run, CdcError> {
         let step = self.table.sweep_once(publisher, stop);
-        let (step, lost) = attended(&mut self.stream, &mut self.received, step).await;
+        let stream = (&mut self.stream, &mut self.received);
+        let (step, lost) = attended(stream, self.kafka_away_max, step).await;
         let (run, swept) = step?;
         self.swept = swept;
         self.swept_at = Instant::now();
@@ -322,7 +323,8 @@ impl Cdc {
         let carried = self
             .table
             .carry(&batch.events, &batch.transactions, publisher, stop);
-        let (carried, lost) = attended(&mut self.stream, &mut self.received, carried).await;
+        let stream = (&mut self.stream, &mut self.received);
+        let (carried, lost) = attended(stream, self.kafka_away_max, carried).await;
         let (run, all_are_remembered) = carried?;
         if self.stream.is_none() || !all_are_remembered {
             self.swept = None;
@@ -335,11 +337,11 @@ impl Cdc {
     }
 }
 
-/// Awaits `work` and receives meanwhile. When that takes as long as only an outage of Kafka does, or the
-/// stream fails, the stream is closed, and what was received is left for a sweep.
+/// Awaits `work` and receives meanwhile. When that takes longer than `kafka_away_max`, or the stream
+/// fails, the stream is closed, and what was received is left for a sweep.
 async fn attended<T>(
-    stream: &mut Option<Stream>,
-    received: &mut Batch,
+    (stream, received): (&mut Option<Stream>, &mut Batch),
+    kafka_away_max: Duration,
     work: impl Future<Output = T>,
 ) -> (T, Option<StreamError>) {
     let mut work = pin!(work);
@@ -349,7 +351,7 @@ async fn attended<T>(
     let lost = tokio::select! {
         biased;
         done = &mut work => return (done, None),
-        lost = tokio::time::timeout(KAFKA_AWAY_MAX, open.fill(received)) => lost.ok(),
+        lost = tokio::time::timeout(kafka_away_max, open.fill(received)) => lost.ok(),
     };
     if lost.is_none() {
         warn!("Kafka is away for long: the replication stream is closed until it is back");

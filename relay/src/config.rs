@@ -35,6 +35,9 @@ pub struct Config {
     /// The poller
     #[command(flatten)]
     pub poller: PollerConfig,
+    /// Mode cdc
+    #[command(flatten)]
+    pub cdc: CdcConfig,
     /// Limits of the HTTP server
     #[command(flatten)]
     pub http: HttpConfig,
@@ -85,6 +88,22 @@ pub struct PollerConfig {
     /// shards of a relay that was killed lie idle for that long
     #[arg(long, env, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub rebalance_every_ms: u64,
+}
+
+/// Settings of mode cdc.
+#[derive(Debug, Clone, clap::Args)]
+pub struct CdcConfig {
+    /// Milliseconds that Kafka may be away before the replication stream is closed. Too low: each slow
+    /// acknowledgement costs a new stream and a sweep of the table. Too high: PostgreSQL, which waits for
+    /// its streams, does not stop for that long while Kafka is away
+    #[arg(long, env, default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(100..=600_000))]
+    pub kafka_away_ms_max: u64,
+}
+
+impl CdcConfig {
+    pub(crate) const fn kafka_away_max(&self) -> Duration {
+        Duration::from_millis(self.kafka_away_ms_max)
+    }
 }
 
 impl PollerConfig {

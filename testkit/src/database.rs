@@ -12,6 +12,8 @@ use diesel_migrations::EmbeddedMigrations;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
+use crate::PostgresServer;
+
 /// A database that belongs to one test and is dropped with this value.
 ///
 /// A whole database and not a schema: replication slots and advisory locks belong to a database.
@@ -19,6 +21,8 @@ use uuid::Uuid;
 pub struct TestDatabase {
     name: String,
     url: String,
+    /// None: it goes with a server of the test's own.
+    server: Option<String>,
 }
 
 /// The templates this process has made, by the name of their migrations.
@@ -54,6 +58,26 @@ impl TestDatabase {
         Self {
             url: with_database(&server, &name),
             name,
+            server: Some(server),
+        }
+    }
+
+    pub(crate) async fn on(server: &PostgresServer, migrations: Vec<EmbeddedMigrations>) -> Self {
+        let name = format!("test_{}", Uuid::now_v7().simple());
+        let url = with_database(&server.url(), &name);
+        server
+            .connect()
+            .await
+            .batch_execute(&format!("create database {name}"))
+            .await
+            .expect("the database is created");
+        chassis::database::migrate(&url, migrations)
+            .await
+            .expect("the database is migrated");
+        Self {
+            name,
+            url,
+            server: None,
         }
     }
 
@@ -141,7 +165,9 @@ impl InTheWay {
 
 impl Drop for TestDatabase {
     fn drop(&mut self) {
-        let server = super::setting("TEST_DATABASE_URL");
+        let Some(server) = self.server.take() else {
+            return;
+        };
         let statement = format!("drop database if exists {} with (force)", self.name);
         // A thread of its own: drop can't await, and the test's runtime may be going down.
         let dropped = std::thread::spawn(move || {

@@ -12,11 +12,15 @@
 mod database;
 mod eventually;
 mod process;
+mod proxy;
+mod server;
 mod topics;
 
 pub use database::{InTheWay, TestDatabase};
 pub use eventually::{DEADLINE, eventually};
 pub use process::{Process, free_address};
+pub use proxy::Proxy;
+pub use server::{PostgresServer, Stop};
 pub use topics::{TopicReader, kafka_brokers, produce, unique_prefix};
 
 /// Where Kafka Connect answers.

@@ -10,6 +10,7 @@ use futures_util::FutureExt as _;
 use pgwire_replication::{
     Lsn, PgWireError, ReplicationClient, ReplicationConfig, ReplicationEvent,
 };
+use tokio_postgres::config::SslMode;
 
 use super::pgoutput::{DecodeError, Decoder};
 use super::position::{Confirmed, Received};
@@ -264,6 +265,10 @@ fn config(database_url: &str, slot: &Slot) -> Result<ReplicationConfig, StreamEr
     let url: tokio_postgres::Config = database_url
         .parse()
         .map_err(|error: tokio_postgres::Error| StreamError::Url(error.to_string()))?;
+    // The other connection is refused before this one is asked for.
+    if url.get_ssl_mode() == SslMode::Require {
+        return Err(StreamError::Url("it demands encryption".to_owned()));
+    }
     let host = match url.get_hosts().first() {
         Some(tokio_postgres::config::Host::Tcp(host)) => host.clone(),
         Some(tokio_postgres::config::Host::Unix(path)) => path.display().to_string(),

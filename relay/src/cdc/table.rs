@@ -46,20 +46,20 @@ pub(super) struct Table {
     looked: Option<Instant>,
     /// Those that Kafka did not take this time.
     waiting: WaitingKeys,
-    /// Taken when the slot was there.
-    begun: Snapshot,
+    /// The number of a transaction that began when the slot was there.
+    begun: u64,
 }
 
 impl Table {
     /// To be called when the slot is there.
     pub(super) async fn new(mut conn: AsyncPgConnection) -> Result<Self, SessionError> {
-        let begun = answer("taking a snapshot", covered(&mut conn)).await?;
+        let begun = answer("beginning a transaction", next_xid(&mut conn)).await?;
         Ok(Self {
             conn,
             parked: HashSet::new(),
             looked: None,
             waiting: WaitingKeys::default(),
-            begun: begun.snapshot,
+            begun,
         })
     }
 
@@ -114,7 +114,7 @@ impl Table {
         if there_is_more || run.published + held_up.count() < run.read {
             return Ok((run, None));
         }
-        if !swept.snapshot.outlives(&self.begun) {
+        if !swept.snapshot.outlives(self.begun) {
             tokio::time::sleep(OUTLIVE_WAIT).await;
             return Ok((run, None));
         }
@@ -239,6 +239,14 @@ impl Table {
         let deleted = diesel::delete(rows).execute(&mut self.conn);
         answer("deleting what was published", deleted).await
     }
+}
+
+/// The number of a transaction of its own: those that began before have smaller ones.
+async fn next_xid(conn: &mut AsyncPgConnection) -> QueryResult<u64> {
+    let xid = diesel::dsl::sql::<Text>("pg_current_xact_id()::text");
+    let xid: String = diesel::select(xid).get_result(conn).await?;
+    let xid = xid.parse();
+    xid.map_err(|error| DeserializationError(Box::new(error)))
 }
 
 /// What a query would see now.

@@ -6,8 +6,15 @@
 )]
 
 mod cdc;
+mod cdc_log;
+mod cdc_memory;
+mod cdc_network;
+mod cdc_outage;
+mod cdc_server;
 mod cdc_slot;
 mod cdc_stream;
+mod cdc_visibility;
+mod connecting;
 mod crash;
 mod debezium;
 mod fair_share;

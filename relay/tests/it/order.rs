@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chassis::consumer::Record;
-use diesel_async::{AsyncConnection as _, SimpleAsyncConnection as _};
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
 use outbox::append;
 use serde_json::json;
 use testkit::eventually;
@@ -61,9 +61,9 @@ impl Load {
             writers: JoinSet::new(),
         };
         for writer in 0..WRITERS {
-            let conn = stage.database.connect().await;
+            let url = stage.database.url().to_owned();
             let (enough, committed) = (Arc::clone(&load.enough), Arc::clone(&load.committed));
-            load.writers.spawn(write(conn, writer, enough, committed));
+            load.writers.spawn(write(url, writer, enough, committed));
         }
         load
     }
@@ -84,7 +84,9 @@ impl Load {
         while let Some(written) = self.writers.join_next().await {
             written.unwrap();
         }
-        let count = self.committed.load(Ordering::Relaxed);
+        // The server knows of commits too whose answer was lost.
+        let sql = "select sum(version)::bigint as count from aggregates";
+        let count = usize::try_from(stage.database.count(sql).await).unwrap();
         stage.pending_is(&[]).await;
 
         let mut known = HashSet::new();
@@ -112,33 +114,44 @@ impl Load {
     }
 }
 
-/// Changes one aggregate after the other, each in a transaction that locks it first and then appends.
-async fn write(
-    mut conn: diesel_async::AsyncPgConnection,
-    writer: usize,
-    enough: Arc<AtomicBool>,
-    committed: Arc<AtomicUsize>,
-) {
+/// Changes one aggregate after the other, each in a transaction that locks it first and then appends. Goes
+/// on with another connection when its own is lost.
+async fn write(url: String, writer: usize, enough: Arc<AtomicBool>, committed: Arc<AtomicUsize>) {
     let mut turn = writer * 3;
     let mut pace = tokio::time::interval(PACE);
+    let mut conn = connect(&url).await;
     while !enough.load(Ordering::Relaxed) {
         pace.tick().await;
         turn += 7;
         let key = format!("key-{}", turn % KEYS);
-        conn.transaction(async |conn| -> Result<(), outbox::AppendError> {
+        let written = conn.transaction(async |conn| -> Result<(), outbox::AppendError> {
             let version = next_version(conn, &key).await?;
             append(conn, vec![event(&key, json!({ "version": version }))]).await
-        })
-        .await
-        .unwrap();
-        committed.fetch_add(1, Ordering::Relaxed);
+        });
+        match written.await {
+            Ok(()) => {
+                committed.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(error) => {
+                let lost = conn.batch_execute("select 1").await.is_err();
+                assert!(lost, "{error}");
+                conn = connect(&url).await;
+            }
+        }
     }
 }
 
-async fn next_version(
-    conn: &mut diesel_async::AsyncPgConnection,
-    key: &str,
-) -> diesel::QueryResult<i32> {
+async fn connect(url: &str) -> AsyncPgConnection {
+    let mut tick = tokio::time::interval(Duration::from_millis(10));
+    loop {
+        tick.tick().await;
+        if let Ok(conn) = AsyncPgConnection::establish(url).await {
+            return conn;
+        }
+    }
+}
+
+async fn next_version(conn: &mut AsyncPgConnection, key: &str) -> diesel::QueryResult<i32> {
     #[derive(diesel::QueryableByName)]
     struct Version {
         #[diesel(sql_type = diesel::sql_types::Integer)]

@@ -70,7 +70,7 @@ async fn the_broker_is_down(mode: &str) {
     stage.pending_is(&[]).await;
     relay.is_ready().await;
     stage.nothing_was_ever_parked(&relay).await;
-    let records = read(&brokers, &topic, committed.len());
+    let records = read(&brokers, &topic);
     assert_eq!(records.iter().map(id).collect::<Vec<_>>(), committed);
 }
 
@@ -106,8 +106,8 @@ async fn forward(listener: TcpListener) {
     }
 }
 
-/// The first `count` records of partition 0 of `topic`.
-fn read(brokers: &str, topic: &str, count: usize) -> Vec<Record> {
+/// The records of partition 0 of `topic`.
+pub(crate) fn read(brokers: &str, topic: &str) -> Vec<Record> {
     let consumer: BaseConsumer = chassis::kafka::client(brokers, "test")
         .set("group.id", "reads-without-a-group")
         .create()
@@ -117,9 +117,11 @@ fn read(brokers: &str, topic: &str, count: usize) -> Vec<Record> {
         .add_partition_offset(topic, 0, rdkafka::Offset::Beginning)
         .unwrap();
     consumer.assign(&assignment).unwrap();
-    (0..count)
+    let within = Duration::from_secs(30);
+    let (_, end) = consumer.fetch_watermarks(topic, 0, within).unwrap();
+    (0..end)
         .map(|_| {
-            let message = consumer.poll(Duration::from_secs(30)).unwrap().unwrap();
+            let message = consumer.poll(within).unwrap().unwrap();
             Record::from(&message)
         })
         .collect()

@@ -1,0 +1,36 @@
+//! Mode cdc: a transaction of any size is carried in little memory.
+
+use diesel_async::SimpleAsyncConnection as _;
+
+use crate::cdc::streams;
+use crate::stage::Stage;
+
+const ROWS: usize = 100_000;
+
+/// Bytes of a row's payload: all rows together are more than twice what the relay may take.
+const ROW_BYTES: usize = 3_000;
+
+/// Kilobytes of memory that a relay may ever have had.
+const MEMORY_KB_MAX: u64 = 120_000;
+
+#[tokio::test]
+async fn a_transaction_larger_than_the_relays_memory_is_carried() {
+    let stage = Stage::set().await;
+    let relay = stage.cdc();
+    streams(&stage).await;
+    let mut conn = stage.database.connect().await;
+    conn.batch_execute(&format!(
+        "insert into outbox (id, aggregatetype, aggregateid, type, source, traceparent, payload) \
+         select gen_random_uuid(), 'wallet', number % 1000, 'T', 's', '', \
+             jsonb_build_object('noise', repeat('x', {ROW_BYTES})) \
+         from generate_series(1, {ROWS}) as number"
+    ))
+    .await
+    .unwrap();
+    stage.pending_is(&[]).await;
+    let status = std::fs::read_to_string(format!("/proc/{}/status", relay.process.id())).unwrap();
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let most = most.unwrap().trim().trim_end_matches(" kB");
+    let most: u64 = most.parse().unwrap();
+    assert!(most < MEMORY_KB_MAX, "{most} kB");
+}

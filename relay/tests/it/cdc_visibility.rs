@@ -1,0 +1,124 @@
+//! Mode cdc and the moment in which a commit is in the log and not yet seen by SQL. A synchronous standby
+//! that never comes makes that moment as long as the test wants.
+
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
+use serde_json::json;
+use testkit::{PostgresServer, eventually};
+use tokio::task::JoinHandle;
+
+use crate::cdc::streams;
+use crate::cdc_slot::is_confirmed_to_the_end_of_the_log;
+use crate::stage::{Stage, append_all, event, id};
+
+/// A server on which a session's commits are not seen, if it says so, until somebody cancels its waiting.
+async fn server() -> PostgresServer {
+    PostgresServer::start(&[
+        "wal_level = logical",
+        "synchronous_standby_names = 'nobody'",
+        "synchronous_commit = local",
+    ])
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_published_before_sql_sees_it_is_deleted_and_then_confirmed() {
+    let server = server().await;
+    let stage = Stage::on(&server).await;
+    let _relay = stage.cdc();
+    streams(&stage).await;
+    let commit = Unseen::commit(&stage, "a").await;
+    stage.topic.next().await;
+    relay_has_said(&stage, &["DELETE %"]).await;
+    assert_eq!(stage.pending().await, [""; 0]);
+
+    commit.comes_to_be_seen(&stage).await;
+    is_confirmed_to_the_end_of_the_log(&mut stage.database.connect().await).await;
+    assert_eq!(stage.pending().await, [""; 0]);
+}
+
+/// A new slot does not bring the transactions that committed before it was made; one of those that began
+/// while it was being made may be seen only after the sweep.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_seen_after_the_first_sweep_and_not_in_the_stream_is_published() {
+    let server = server().await;
+    let stage = Stage::on(&server).await;
+    let begins = "select pg_current_xact_id()";
+    let first = stage.database.in_the_way(begins).await;
+    let _relay = stage.cdc();
+    stage.database.somebody_waits().await;
+    // The slot waits for the first, then for those that began meanwhile, but not for the third.
+    let second = stage.database.in_the_way(begins).await;
+    first.clear().await;
+    let waits_for_second = "select count(*) from pg_locks waits join pg_locks holds using (transactionid) \
+         where not waits.granted and holds.granted and holds.mode = 'ExclusiveLock'";
+    eventually("the slot waits for the second", async || {
+        match stage.database.count(waits_for_second).await {
+            1 => Ok(()),
+            waiting => Err(waiting.to_string()),
+        }
+    })
+    .await;
+    let third = Unseen::commit(&stage, "a").await;
+    second.clear().await;
+    // It has looked into the table; one that takes this for a whole sweep goes on to the stream.
+    relay_has_said(&stage, &["select seq, %", "START_REPLICATION %"]).await;
+
+    let committed = third.comes_to_be_seen(&stage).await;
+    assert_eq!(id(&stage.topic.next().await), committed);
+    stage.pending_is(&[]).await;
+}
+
+/// A transaction that is committed in the log and not yet seen.
+struct Unseen {
+    id: uuid::Uuid,
+    commit: JoinHandle<()>,
+}
+
+impl Unseen {
+    async fn commit(stage: &Stage, key: &str) -> Self {
+        let mut conn: AsyncPgConnection = stage.database.connect().await;
+        conn.batch_execute("set synchronous_commit = on")
+            .await
+            .unwrap();
+        let event = event(key, json!({}));
+        let id = event.id;
+        #[expect(clippy::disallowed_methods, reason = "awaited by the test")]
+        let commit = tokio::spawn(async move { append_all(&mut conn, vec![event]).await });
+        let waiting = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'";
+        eventually("the commit waits for the standby", async || {
+            match stage.database.count(waiting).await {
+                1 => Ok(()),
+                waiting => Err(waiting.to_string()),
+            }
+        })
+        .await;
+        Self { id, commit }
+    }
+
+    /// Ends its waiting; answers the event's id.
+    async fn comes_to_be_seen(self, stage: &Stage) -> uuid::Uuid {
+        let cancel = "select count(pg_cancel_backend(pid)) from pg_stat_activity where wait_event = 'SyncRep'";
+        assert_eq!(stage.database.count(cancel).await, 1);
+        self.commit.await.unwrap();
+        self.id
+    }
+}
+
+/// Waits until the last statement of one of the relay's sessions is like one of `patterns`, and has been
+/// answered.
+async fn relay_has_said(stage: &Stage, patterns: &[&str]) {
+    let said = format!(
+        "select count(*) from pg_stat_activity \
+         where application_name = 'relay' and datname = current_database() \
+         and (state = 'idle' or backend_type = 'walsender') and query like any (array['{}'])",
+        patterns.join("', '")
+    );
+    eventually(
+        &format!("the relay has said {patterns:?}"),
+        async || match stage.database.count(&said).await {
+            0 => Err("it has not".to_owned()),
+            _ => Ok(()),
+        },
+    )
+    .await;
+}

@@ -1,0 +1,59 @@
+//! How a relay connects to PostgreSQL: with a password, and never unencrypted against what the URL says.
+
+use diesel_async::SimpleAsyncConnection as _;
+use testkit::{DEADLINE, PostgresServer, Stop};
+
+use crate::cdc::streams;
+use crate::stage::{Stage, id};
+
+#[tokio::test]
+async fn both_connections_of_mode_cdc_know_a_password_by_scram() {
+    let mut server = PostgresServer::start(&["wal_level = logical"]).await;
+    let stage = Stage::on(&server).await;
+    let mut conn = stage.database.connect().await;
+    conn.batch_execute(
+        "create role app login replication password 'a b@c:d/e%'; \
+         alter table outbox owner to app; \
+         do $$ begin execute format('alter database %I owner to app', current_database()); end $$",
+    )
+    .await
+    .unwrap();
+    drop(conn);
+    server.admit(&["host all app 127.0.0.1/32 scram-sha-256"]);
+    server.restart(Stop::Fast).await;
+
+    let url = |password| {
+        let user = format!("app:{password}@");
+        stage.database.url().replacen("postgres@", &user, 1)
+    };
+    let (wrong, right) = (url("guess"), url("a%20b%40c%3Ad%2Fe%25"));
+    let relay = stage.relay(&[("RELAY_MODE", "cdc"), ("DATABASE_URL", &wrong)]);
+    let refused = "password authentication failed for user \"app\"";
+    relay.is_not_ready("progress", refused).await;
+    drop(relay);
+    let relay = stage.relay(&[("RELAY_MODE", "cdc"), ("DATABASE_URL", &right)]);
+    streams(&stage).await;
+    let committed = stage.commit(&["a"]).await;
+    assert_eq!(id(&stage.topic.next().await), committed[0]);
+    relay.is_ready().await;
+}
+
+#[tokio::test]
+async fn a_url_that_demands_encryption_ends_the_relay_with_what_to_do() {
+    let stage = Stage::set().await;
+    for demand in ["sslmode=require", "sslmode=verify-full"] {
+        let url = format!("{}?{demand}", stage.database.url());
+        let ended = stage.command(&[("DATABASE_URL", &url)]).output();
+        let ended = tokio::time::timeout(DEADLINE, ended)
+            .await
+            .expect("the relay ends at once")
+            .unwrap();
+        assert!(!ended.status.success(), "{demand}");
+        let error = String::from_utf8(ended.stderr).unwrap();
+        assert!(
+            error.contains(&format!("the database URL says {demand}")),
+            "{error}"
+        );
+        assert!(error.contains("say sslmode=disable"), "{error}");
+    }
+}

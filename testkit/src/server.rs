@@ -1,0 +1,271 @@
+//! A PostgreSQL server of a test's own: to be stopped, restarted, and set in ways that others would notice.
+
+use std::fs::File;
+use std::os::unix::fs::{DirBuilderExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
+use diesel_migrations::EmbeddedMigrations;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, User};
+use uuid::Uuid;
+
+use crate::{TestDatabase, eventually, free_address};
+
+/// What every such server is set to, before what the test says. Small pieces of log, so that it doesn't
+/// take much to fill one.
+const SETTINGS: &str = "listen_addresses = '127.0.0.1'\n\
+     unix_socket_directories = ''\n\
+     fsync = off\n\
+     autovacuum = off\n\
+     max_connections = 50\n\
+     shared_buffers = '16MB'\n\
+     min_wal_size = '2MB'\n\
+     log_line_prefix = '%m [%p] %a '\n";
+
+/// How a server is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Sessions are ended, and replication streams are heard out.
+    Fast,
+    /// At once; the next start recovers from the log.
+    Immediate,
+}
+
+/// A server; stopped and removed when dropped.
+#[derive(Debug)]
+pub struct PostgresServer {
+    folder: PathBuf,
+    address: String,
+    user: Option<User>,
+    running: Option<Child>,
+}
+
+impl PostgresServer {
+    /// A new server with these lines at the end of its `postgresql.conf`, such as `wal_level = logical`.
+    pub async fn start(settings: &[&str]) -> Self {
+        let mut server = Self::make();
+        server.set(settings);
+        server.run().await;
+        server
+    }
+
+    /// Its address, `host:port`.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The URL of its database `postgres`, for the superuser.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("postgres://postgres@{}/postgres", self.address)
+    }
+
+    /// A connection of the superuser.
+    pub async fn connect(&self) -> AsyncPgConnection {
+        AsyncPgConnection::establish(&self.url())
+            .await
+            .expect("the test's server answers")
+    }
+
+    /// A new database with `migrations` applied; it goes with the server.
+    pub async fn database(&self, migrations: Vec<EmbeddedMigrations>) -> TestDatabase {
+        TestDatabase::on(self, migrations).await
+    }
+
+    /// Stops, and waits until it has.
+    pub async fn stop(&mut self, how: Stop) {
+        let Some(mut running) = self.running.take() else {
+            return;
+        };
+        signal(&running, how);
+        eventually(
+            &format!("PostgreSQL stops ({how:?})"),
+            async || match running.try_wait().expect("the server can be waited for") {
+                Some(_) => Ok(()),
+                None => Err(self.log()),
+            },
+        )
+        .await;
+    }
+
+    /// Starts again where it was stopped.
+    pub async fn run(&mut self) {
+        let log = File::options()
+            .append(true)
+            .create(true)
+            .open(self.folder.join("log"))
+            .expect("the log can be written");
+        let mut running = self
+            .command("postgres")
+            .arg("-D")
+            .arg(self.data())
+            .stderr(log)
+            .spawn()
+            .expect("PostgreSQL is started");
+        eventually("PostgreSQL answers", async || {
+            let exit = running.try_wait().expect("the server can be waited for");
+            assert_eq!(exit, None, "{}", self.log());
+            let connected = AsyncPgConnection::establish(&self.url()).await;
+            connected.map(drop).map_err(|error| error.to_string())
+        })
+        .await;
+        self.running = Some(running);
+    }
+
+    /// Stops and starts again.
+    pub async fn restart(&mut self, how: Stop) {
+        self.stop(how).await;
+        self.run().await;
+    }
+
+    /// Adds lines to its `postgresql.conf`, for the next start.
+    pub fn set(&self, settings: &[&str]) {
+        self.write("postgresql.conf", |before| {
+            format!("{before}{}\n", settings.join("\n"))
+        });
+    }
+
+    /// Puts lines before the others of its `pg_hba.conf`, for the next start.
+    pub fn admit(&self, rules: &[&str]) {
+        self.write("pg_hba.conf", |before| {
+            format!("{}\n{before}", rules.join("\n"))
+        });
+    }
+
+    /// Ends the piece of log that is being written, `pieces` times, and makes a checkpoint: PostgreSQL
+    /// throws away what it need not keep.
+    pub async fn turn_the_log_over(&self, pieces: usize) {
+        let mut conn = self.connect().await;
+        let next = "select pg_logical_emit_message(false, 'test', ''), pg_switch_wal()";
+        for _ in 0..pieces {
+            conn.batch_execute(next).await.expect("the log goes on");
+        }
+        conn.batch_execute("checkpoint")
+            .await
+            .expect("a checkpoint is made");
+    }
+
+    /// A folder with an empty cluster in it.
+    fn make() -> Self {
+        let name = format!("testkit-postgres-{}", Uuid::now_v7().simple());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::DirBuilder::new()
+            .mode(0o755)
+            .create(&folder)
+            .expect("the temporary folder can be written");
+        let user = nix::unistd::geteuid().is_root().then(|| {
+            User::from_name("postgres")
+                .expect("users can be looked up")
+                .expect("PostgreSQL does not run as root: there is a user postgres")
+        });
+        if let Some(user) = &user {
+            chown(&folder, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
+                .expect("root may give a folder away");
+        }
+        let address = free_address();
+        let server = Self {
+            folder,
+            address,
+            user,
+            running: None,
+        };
+        let made = server
+            .command("initdb")
+            .args(["--username=postgres", "--auth=trust", "--encoding=UTF8"])
+            .args([
+                "--locale=C",
+                "--no-sync",
+                "--no-instructions",
+                "--wal-segsize=1",
+            ])
+            .arg("--pgdata")
+            .arg(server.data())
+            .output()
+            .expect("initdb is started");
+        assert!(made.status.success(), "{made:?}");
+        let (_, port) = server
+            .address
+            .rsplit_once(':')
+            .expect("an address has a port");
+        server.set(&[SETTINGS, &format!("port = {port}")]);
+        server
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// What it has said.
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    fn write(&self, file: &str, change: impl FnOnce(String) -> String) {
+        let path = self.data().join(file);
+        let before = std::fs::read_to_string(&path).expect("initdb has made it");
+        std::fs::write(&path, change(before)).expect("it can be written");
+    }
+
+    /// A program of PostgreSQL's, as the server's user.
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(programs().join(program));
+        command
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .env("LC_ALL", "C");
+        if let Some(user) = &self.user {
+            command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
+        }
+        command
+    }
+}
+
+impl Drop for PostgresServer {
+    fn drop(&mut self) {
+        if let Some(mut running) = self.running.take() {
+            signal(&running, Stop::Immediate);
+            drop(running.wait());
+        }
+        drop(std::fs::remove_dir_all(&self.folder));
+    }
+}
+
+fn signal(running: &Child, how: Stop) {
+    let signal = match how {
+        Stop::Fast => Signal::SIGINT,
+        Stop::Immediate => Signal::SIGQUIT,
+    };
+    let id = i32::try_from(running.id()).expect("a process id fits");
+    // Gone already: then there is nothing to stop.
+    let _sent = kill(Pid::from_raw(id), signal);
+}
+
+/// Where the newest PostgreSQL that is installed has its programs: Debian's, or what is on the path.
+fn programs() -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten();
+    let newest = versions
+        .filter_map(|version| {
+            let version = version.ok()?;
+            let major: u32 = version.file_name().to_str()?.parse().ok()?;
+            let programs = version.path().join("bin");
+            programs
+                .join("initdb")
+                .exists()
+                .then_some((major, programs))
+        })
+        .max();
+    newest.map_or_else(on_the_path, |(_, programs)| programs)
+}
+
+fn on_the_path() -> PathBuf {
+    let asked = Command::new("pg_config").arg("--bindir").output();
+    let asked = asked.expect("PostgreSQL is installed");
+    Path::new(String::from_utf8_lossy(&asked.stdout).trim()).to_owned()
+}
