@@ -2,8 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::io::AsyncReadExt as _;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -90,11 +89,15 @@ impl Proxy {
         let mut state = self.state();
         // A connection that has ended has nobody to tell.
         state.connections.retain(|open| !open.fate.is_closed());
-        let cut = state.connections.iter().filter(|open| {
+        let mut cut = 0;
+        for open in &state.connections {
             let beginning = String::from_utf8_lossy(&open.beginning);
-            *open.fate.borrow() == Fate::Open && beginning.contains(word)
-        });
-        cut.map(|open| open.fate.send_replace(fate)).count()
+            if *open.fate.borrow() == Fate::Open && beginning.contains(word) {
+                open.fate.send_replace(fate);
+                cut += 1;
+            }
+        }
+        cut
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
