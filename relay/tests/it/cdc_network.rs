@@ -20,7 +20,7 @@ async fn relay_by_proxy(stage: &Stage) -> (Relay, Proxy) {
     (relay, proxy)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_network_that_refuses_is_waited_out() {
     let stage = Stage::set().await;
     let (relay, proxy) = relay_by_proxy(&stage).await;

@@ -31,7 +31,7 @@ async fn an_event_that_is_published_before_sql_sees_it_is_deleted_and_then_confi
     relay_has_said(&stage, &["DELETE %"]).await;
     assert_eq!(stage.pending().await, [""; 0]);
 
-    commit.comes_to_be_seen(&stage).await;
+    commit.appears(&stage).await;
     is_confirmed_to_the_end_of_the_log(&mut stage.database.connect().await).await;
     assert_eq!(stage.pending().await, [""; 0]);
 }
@@ -63,7 +63,7 @@ async fn an_event_that_is_seen_after_the_first_sweep_and_not_in_the_stream_is_pu
     // It has looked into the table; one that takes this for a whole sweep goes on to the stream.
     relay_has_said(&stage, &["select seq, %", "START_REPLICATION %"]).await;
 
-    let committed = third.comes_to_be_seen(&stage).await;
+    let committed = third.appears(&stage).await;
     assert_eq!(id(&stage.topic.next().await), committed);
     stage.pending_is(&[]).await;
 }
@@ -96,7 +96,7 @@ impl Unseen {
     }
 
     /// Ends its waiting; answers the event's id.
-    async fn comes_to_be_seen(self, stage: &Stage) -> uuid::Uuid {
+    async fn appears(self, stage: &Stage) -> uuid::Uuid {
         let cancel = "select count(pg_cancel_backend(pid)) from pg_stat_activity where wait_event = 'SyncRep'";
         assert_eq!(stage.database.count(cancel).await, 1);
         self.commit.await.unwrap();
