@@ -13,7 +13,7 @@ async fn both_connections_of_mode_cdc_know_a_password_by_scram() {
     let mut conn = stage.database.connect().await;
     conn.batch_execute(
         "create role app login replication password 'a b@c:d/e%'; \
-         alter table outbox owner to app; \
+         alter table outbox owner to app; alter table parked_events owner to app; \
          do $$ begin execute format('alter database %I owner to app', current_database()); end $$",
     )
     .await
