@@ -31,7 +31,7 @@ static TEMPLATES: LazyLock<Mutex<HashMap<&'static str, String>>> = LazyLock::new
 impl TestDatabase {
     /// A new database with `migrations` applied; `kind` names the set, which is applied once a process.
     pub async fn create(kind: &'static str, migrations: Vec<EmbeddedMigrations>) -> Self {
-        let server = super::setting("TEST_DATABASE_URL");
+        let server = super::server_url();
         let mut admin = AsyncPgConnection::establish(&server)
             .await
             .expect("the test PostgreSQL answers");

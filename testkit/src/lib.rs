@@ -23,6 +23,12 @@ pub use proxy::Proxy;
 pub use server::{PostgresServer, Stop};
 pub use topics::{TopicReader, kafka_brokers, produce, unique_prefix};
 
+/// The PostgreSQL server, for a test that makes its databases by itself.
+#[must_use]
+pub fn server_url() -> String {
+    setting("TEST_DATABASE_URL")
+}
+
 /// Where Kafka Connect answers.
 #[must_use]
 pub fn connect_url() -> String {

@@ -11,3 +11,4 @@ mod order;
 mod payments;
 mod readme;
 mod system;
+mod up;
