@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use crate::config::Settings;
 use crate::home::Home;
-use crate::{detach, down, services, status, terminal, up};
+use crate::{bench, detach, down, services, status, terminal, up};
 
 /// Runs the whole system on this machine: PostgreSQL, Kafka and every service
 #[derive(Debug, clap::Parser)]
@@ -34,6 +34,8 @@ enum Command {
     /// The command finds them in `TEST_DATABASE_URL` and `TEST_KAFKA_BROKERS`. A variable that is set already
     /// is used as it is, and that server is not started.
     Services(services::Services),
+    /// Measures on a PostgreSQL and a Kafka of its own, beside peers that do the same work
+    Bench(bench::Bench),
 }
 
 #[derive(Debug, clap::Args)]
@@ -60,6 +62,7 @@ pub async fn run(cli: Cli) -> ExitCode {
             Command::Down => down::run(&home).await,
             Command::Status => status::run(&home).await,
             Command::Services(services) => services::run(&home, services).await,
+            Command::Bench(bench) => bench::run(&home, bench).await,
         },
         Err(error) => Err(error),
     };

@@ -107,6 +107,13 @@ pub(crate) fn java() -> Option<PathBuf> {
     })
 }
 
+/// The version of the broker that is started.
+pub(crate) fn version() -> Option<&'static str> {
+    let (_, broker) = POM.split_once("<artifactId>kafka_")?;
+    let (_, version) = broker.split_once("<version>")?;
+    version.split('<').next()
+}
+
 /// Reads `openjdk version "17.0.15" 2025-04-15` (before Java 9: `"1.8.0_392"`).
 fn java_major(text: &str) -> Option<u32> {
     let (_, version) = text.split_once(" version \"")?;

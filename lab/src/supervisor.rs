@@ -37,6 +37,7 @@ pub(crate) struct Supervisor {
 
 #[derive(Debug)]
 struct Running {
+    name: String,
     tier: Tier,
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -69,9 +70,14 @@ impl Supervisor {
                 stop: stop.clone(),
                 part,
             };
-            let tier = keeper.part.tier;
+            let (name, tier) = (keeper.part.name.clone(), keeper.part.tier);
             let task = self.tasks.spawn(keeper.keep(sender));
-            self.running.push(Running { tier, stop, task });
+            self.running.push(Running {
+                name,
+                tier,
+                stop,
+                task,
+            });
             first_lives.push(first_life);
         }
         try_join_all(first_lives.into_iter().map(async |first_life| {
@@ -81,6 +87,20 @@ impl Supervisor {
         }))
         .await?;
         Ok(())
+    }
+
+    /// Stops the part `name`, if it runs.
+    pub(crate) async fn stop(&mut self, name: &str) {
+        let stopping = self.running.extract_if(.., |running| running.name == name);
+        join_all(stopping.map(Running::stop)).await;
+    }
+
+    /// Stops all services; the servers stay.
+    pub(crate) async fn stop_services(&mut self) {
+        let stopping = self
+            .running
+            .extract_if(.., |running| running.tier == Tier::Service);
+        join_all(stopping.map(Running::stop)).await;
     }
 
     /// Stops all parts, those first that stand on others. Takes no longer than the sum of what each
