@@ -41,9 +41,9 @@ pub(crate) struct Bench {
     /// How long one measurement takes, where that is a choice
     #[arg(long, global = true, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: Option<u64>,
-    /// Only the measurements with one of these texts, separated by commas, in their names; the results
-    /// page is then not written
-    #[arg(long, global = true, value_delimiter = ',')]
+    /// Only the measurements with this text in their names; may be given several times. The results page
+    /// is then not written
+    #[arg(long, global = true)]
     only: Vec<String>,
     /// Tiny sizes: shows that it works, and measures nothing; the results page is not written
     #[arg(long, global = true)]
@@ -88,10 +88,16 @@ pub(crate) async fn run(home: &Home, bench: Bench) -> anyhow::Result<ExitCode> {
         measured = measure(home, &mut fresh, &bench) => measured.map(Some),
         _signal = stop.recv() => Ok(None),
     };
+    fresh.supervisor.stop_services().await;
+    let cleared = match &bench.given.test_database_url {
+        Some(server) => database::drop_all(server).await,
+        None => Ok(()),
+    };
     fresh.end().await?;
     let Some((name, report)) = measured? else {
         return Ok(ExitCode::FAILURE);
     };
+    cleared?;
     let is_whole = !bench.quick && bench.only.is_empty();
     let out = bench.out.or_else(|| is_whole.then(|| RESULTS.into()));
     report.publish(name, out.as_deref())?;
@@ -115,20 +121,16 @@ async fn measure(
         only: bench.only.clone(),
         quick: bench.quick,
     };
-    let measured = match &bench.what {
+    match &bench.what {
         What::Pay(sizes) => {
-            let report = pay::measure(&mut stage, sizes, &plan(3, 6)).await;
-            report.map(|report| ("pay", report))
+            let report = pay::measure(&mut stage, sizes, &plan(3, 6)).await?;
+            Ok(("pay", report))
         }
         What::Relay(sizes) => {
-            let report = relay::measure(&mut stage, sizes, &plan(3, 15)).await;
-            report.map(|report| ("relay", report))
+            let report = relay::measure(&mut stage, sizes, &plan(3, 15)).await?;
+            Ok(("relay", report))
         }
-    };
-    let cleared = stage.clear().await;
-    let measured = measured?;
-    cleared?;
-    Ok(measured)
+    }
 }
 
 /// Looks until `is_so`.

@@ -39,7 +39,7 @@ impl Databases {
     pub(super) fn new(server: &str) -> Self {
         Self {
             server: server.to_owned(),
-            template: format!("bench_{}", std::process::id()),
+            template: template(),
             made: 0,
         }
     }
@@ -81,41 +81,52 @@ impl Databases {
     /// # Errors
     /// Whatever the server says.
     pub(super) async fn drop(&self, copy: Copy) -> anyhow::Result<()> {
-        self.drop_named(&copy.name).await
+        drop_database(&self.server, &copy.name).await
     }
+}
 
-    /// Drops all that there are. Nobody must be working on them.
-    ///
-    /// # Errors
-    /// Whatever the server says.
-    pub(super) async fn drop_all(&self) -> anyhow::Result<()> {
-        for nth in 1..=self.made {
-            self.drop_named(&format!("{}_{nth}", self.template)).await?;
-        }
-        self.drop_named(&self.template).await
-    }
+/// The name of the database that this process copies; those of the copies begin with it.
+fn template() -> String {
+    format!("bench_{}", std::process::id())
+}
 
-    async fn drop_named(&self, name: &str) -> anyhow::Result<()> {
-        let mut conn = connect(&self.server).await?;
-        // A slot is in use until the server has noticed that its client has gone.
-        let drop_slots = format!(
-            "select pg_terminate_backend(active_pid) from pg_replication_slots \
-             where database = '{name}' and active; \
-             select pg_drop_replication_slot(slot_name) from pg_replication_slots \
-             where database = '{name}' and not active"
-        );
-        let slots = format!(
-            "select count(*) as number from pg_replication_slots where database = '{name}'"
-        );
-        wait_until("its slots are dropped", SESSIONS_END_WITHIN, async || {
-            conn.batch_execute(&drop_slots).await?;
-            Ok(number(&mut conn, &slots).await? == 0)
-        })
-        .await?;
-        conn.batch_execute(&format!("drop database if exists {name} with (force)"))
-            .await
-            .with_context(|| format!("dropping the database {name}"))
+/// Drops all databases of this process that are left on `server`, with their replication slots.
+///
+/// # Errors
+/// Whatever the server says.
+pub(super) async fn drop_all(server: &str) -> anyhow::Result<()> {
+    let mut conn = connect(server).await?;
+    let template = template();
+    let names = format!(
+        "select coalesce(string_agg(datname, ' '), '') as text from pg_database \
+         where datname ~ '^{template}(_[0-9]+)?$'"
+    );
+    for name in text(&mut conn, &names).await?.split_whitespace() {
+        drop_database(server, name).await?;
     }
+    Ok(())
+}
+
+async fn drop_database(server: &str, name: &str) -> anyhow::Result<()> {
+    let mut conn = connect(server).await?;
+    // A slot is in use until the server has noticed that its client has gone.
+    let drop_slots = format!(
+        "select pg_terminate_backend(active_pid) from pg_replication_slots \
+         where database = '{name}' and active; \
+         select pg_drop_replication_slot(slot_name) from pg_replication_slots \
+         where database = '{name}' and not active"
+    );
+    let slots =
+        format!("select count(*) as number from pg_replication_slots where database = '{name}'");
+    wait_until("its slots are dropped", SESSIONS_END_WITHIN, async || {
+        // Fails where a slot has just been taken into use: then the next look drops it.
+        drop(conn.batch_execute(&drop_slots).await);
+        Ok(number(&mut conn, &slots).await? == 0)
+    })
+    .await?;
+    conn.batch_execute(&format!("drop database if exists {name} with (force)"))
+        .await
+        .with_context(|| format!("dropping the database {name}"))
 }
 
 /// Connects.

@@ -30,7 +30,7 @@ impl Report {
     /// It can't be written.
     pub(super) fn publish(&self, name: &str, folder: Option<&Path>) -> anyhow::Result<()> {
         for table in &self.tables {
-            terminal::line(format_args!("\n{}", table.to_terminal()));
+            terminal::line(format_args!("\n{}", table.to_terminal().trim_end()));
         }
         let Some(folder) = folder else {
             return Ok(());
@@ -39,7 +39,7 @@ impl Report {
         std::fs::create_dir_all(folder)
             .and_then(|()| std::fs::write(&page, self.to_markdown()))
             .with_context(|| format!("writing {}", page.display()))?;
-        terminal::line(format_args!("Written to {}.", page.display()));
+        terminal::line(format_args!("\nWritten to {}.", page.display()));
         Ok(())
     }
 

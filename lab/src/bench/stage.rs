@@ -132,13 +132,4 @@ impl<'a> Stage<'a> {
     pub(super) async fn cpu(&self) -> anyhow::Result<cpu::Sample> {
         cpu::Sample::take(&self.fresh.board).await
     }
-
-    /// Stops the services and drops the databases: the server may be one that was given.
-    ///
-    /// # Errors
-    /// The server refuses.
-    pub(super) async fn clear(&mut self) -> anyhow::Result<()> {
-        self.fresh.supervisor.stop_services().await;
-        self.databases.drop_all().await
-    }
 }
