@@ -127,7 +127,7 @@ async fn measure(
             Ok(("pay", report))
         }
         What::Relay(sizes) => {
-            let report = relay::measure(&mut stage, sizes, &plan(3, 15)).await?;
+            let report = relay::measure(&mut stage, sizes, &plan(3, 10)).await?;
             Ok(("relay", report))
         }
     }

@@ -60,9 +60,11 @@ const DELETE: &str = "delete ... returning, limit";
 
 /// In the order of a round.
 fn cases(plan: &Plan) -> Vec<Case> {
-    let drains = [Start::HeldUp, Start::Down]
-        .into_iter()
-        .flat_map(|start| Mode::ALL.map(|mode| Case::Drain(mode, start)));
+    let drains = [Start::HeldUp, Start::Down].into_iter().flat_map(|start| {
+        let modes = Mode::ALL.into_iter();
+        let modes = modes.filter(move |mode| mode.starts().contains(&start));
+        modes.map(move |mode| Case::Drain(mode, start))
+    });
     let latencies = Mode::ALL.map(Case::Latency);
     let all = std::iter::once(Case::Limits).chain(drains).chain(latencies);
     all.filter(|case| plan.wants(&case.to_string())).collect()

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::drain::Start;
 use crate::bench::database::Copy;
 use crate::bench::stage::Stage;
 use crate::part::Part;
@@ -26,6 +27,13 @@ pub(super) struct Beside {
 impl Mode {
     /// In the order of a round.
     pub(super) const ALL: [Self; 2] = [Self::Poller, Self::Cdc];
+
+    /// How a backlog may meet it.
+    pub(super) const fn starts(self) -> &'static [Start] {
+        match self {
+            Self::Poller | Self::Cdc => &[Start::HeldUp, Start::Down],
+        }
+    }
 
     /// Whether it reads a replication slot once it is up.
     pub(super) const fn streams(self) -> bool {
