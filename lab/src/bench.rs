@@ -121,16 +121,18 @@ async fn measure(
         only: bench.only.clone(),
         quick: bench.quick,
     };
-    match &bench.what {
-        What::Pay(sizes) => {
-            let report = pay::measure(&mut stage, sizes, &plan(3, 6)).await?;
-            Ok(("pay", report))
-        }
-        What::Relay(sizes) => {
-            let report = relay::measure(&mut stage, sizes, &plan(3, 10)).await?;
-            Ok(("relay", report))
-        }
-    }
+    let measured = match &bench.what {
+        What::Pay(sizes) => ("pay", pay::measure(&mut stage, sizes, &plan(3, 6)).await?),
+        What::Relay(sizes) => (
+            "relay",
+            relay::measure(&mut stage, sizes, &plan(3, 10)).await?,
+        ),
+    };
+    anyhow::ensure!(
+        fresh.board.restarts().await == 0,
+        "the measurements are void: a part died and was started again"
+    );
+    Ok(measured)
 }
 
 /// Looks until `is_so`.

@@ -182,6 +182,12 @@ impl Board {
             .collect()
     }
 
+    /// How many times parts have died and were started again.
+    pub(crate) async fn restarts(&self) -> u32 {
+        let inner = self.inner.lock().await;
+        inner.parts.iter().map(|part| part.restarts).sum()
+    }
+
     /// The names of the parts that do not work just now; all of them, so to say, before all are started.
     ///
     /// # Errors
