@@ -187,6 +187,21 @@ impl Board {
             .map(|stack| inner.with_pids(stack).to_json())
     }
 
+    /// The processes of all parts, by name.
+    pub(crate) async fn processes(&self) -> Vec<(String, Identity)> {
+        let inner = self.inner.lock().await;
+        let running = inner.parts.iter().filter_map(|part| part.process.as_ref());
+        running
+            .map(|record| (record.name.clone(), record.process))
+            .collect()
+    }
+
+    /// How many times parts have died and were started again.
+    pub(crate) async fn restarts(&self) -> u32 {
+        let inner = self.inner.lock().await;
+        inner.parts.iter().map(|part| part.restarts).sum()
+    }
+
     /// The names of the parts that do not work just now; all of them, so to say, before all are started.
     ///
     /// # Errors

@@ -64,22 +64,23 @@ pub(crate) async fn prepare(
             (Some(url.clone()), None)
         }
         Connect::Start { port } => {
-            let part = part(home, jars_home, *port, kafka_brokers).await?;
+            let part = part((home, jars_home), *port, kafka_brokers, "connect").await?;
+            home::write_atomically(&note(home), "")?;
             (Some(part.address.clone()), Some(part))
         }
     })
 }
 
 /// Fetches the jars into `jars_home` if they are missing, and says how to run the worker, with its settings in
-/// `home`.
+/// `home`. Workers of another `group` have other connectors.
 ///
 /// # Errors
 /// There is no Java or, the first time, no Maven or no network.
-async fn part(
-    home: &Home,
-    jars_home: &Home,
+pub(crate) async fn part(
+    (home, jars_home): (&Home, &Home),
     port: u16,
     kafka_brokers: &str,
+    group: &str,
 ) -> anyhow::Result<Part> {
     let java = jvm::java().context("for Kafka Connect (or set CONNECT_URL)")?;
     let fetched = JARS.fetch(jars_home).await?;
@@ -87,11 +88,10 @@ async fn part(
     std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let settings = folder.join("connect.properties");
     let plugins = fetched.join("plugins").display().to_string();
-    home::write_atomically(&settings, &properties(port, kafka_brokers, &plugins))?;
+    home::write_atomically(&settings, &properties(port, kafka_brokers, group, &plugins))?;
     let main = "org.apache.kafka.connect.cli.ConnectDistributed";
     let mut args = jvm::arguments(&folder, &fetched, "1g", main)?;
     args.push(settings.display().to_string());
-    home::write_atomically(&note(home), "")?;
     let address = url(port);
     Ok(Part {
         name: NAME.to_owned(),
@@ -111,22 +111,22 @@ pub(crate) fn url(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
 }
 
-fn properties(port: u16, kafka_brokers: &str, plugins: &str) -> String {
+fn properties(port: u16, kafka_brokers: &str, group: &str, plugins: &str) -> String {
     format!(
         "bootstrap.servers={kafka_brokers}\n\
          listeners=http://127.0.0.1:{port}\n\
          rest.advertised.host.name=127.0.0.1\n\
-         group.id=connect\n\
+         group.id={group}\n\
          session.timeout.ms={WORKER_SESSION_TIMEOUT_MS}\n\
          heartbeat.interval.ms=2000\n\
          scheduled.rebalance.max.delay.ms=0\n\
-         config.storage.topic=connect.configs\n\
+         config.storage.topic={group}.configs\n\
          config.storage.replication.factor=-1\n\
-         offset.storage.topic=connect.offsets\n\
+         offset.storage.topic={group}.offsets\n\
          offset.storage.replication.factor=-1\n\
          offset.storage.partitions=1\n\
          offset.flush.interval.ms={OFFSET_FLUSH_EVERY_MS}\n\
-         status.storage.topic=connect.status\n\
+         status.storage.topic={group}.status\n\
          status.storage.replication.factor=-1\n\
          status.storage.partitions=1\n\
          topic.creation.enable=false\n\

@@ -74,6 +74,13 @@ pub(crate) async fn prepare(
     })
 }
 
+/// The version of the broker that is started.
+pub(crate) fn version() -> Option<&'static str> {
+    let (_, broker) = JARS.pom.split_once("<artifactId>kafka_")?;
+    let (_, version) = broker.split_once("<version>")?;
+    version.split('<').next()
+}
+
 /// Makes the data folder, once; one that was left half made is made anew.
 async fn format(home: &Home, java: &Path, mut args: Vec<String>) -> anyhow::Result<()> {
     let folder = home.kafka();

@@ -7,6 +7,7 @@
 //! A [`part::Part`] says what to run, a [`supervisor::Supervisor`] owns the running parts, and
 //! [`board::Board`] shows what has become of them: on the terminal, over HTTP and in files under `.dev`.
 
+mod bench;
 mod board;
 mod cli;
 mod config;
@@ -16,6 +17,7 @@ mod demo;
 mod detach;
 mod down;
 mod embedded_broker;
+mod fresh;
 mod home;
 mod http;
 mod jvm;

@@ -184,6 +184,14 @@ fn can_enter(folder: &Path, user: User) -> bool {
     test.is_ok_and(|exit| exit.success())
 }
 
+/// Where PostgreSQL's own clients are, such as pgbench: those of the newest version.
+///
+/// # Errors
+/// PostgreSQL is not installed.
+pub(crate) fn clients() -> anyhow::Result<PathBuf> {
+    newest(installed())
+}
+
 /// Where the programs are: those of the version that made the data, or else of the newest.
 fn bin(data: &Path) -> anyhow::Result<PathBuf> {
     let installed = installed();
@@ -202,14 +210,16 @@ fn bin(data: &Path) -> anyhow::Result<PathBuf> {
             })?;
             Ok(bin)
         }
-        Err(_) => {
-            let newest = installed.into_iter().max_by_key(|(major, _)| *major);
-            let (_, bin) = newest.context(
-                "PostgreSQL is not installed: apt-get install postgresql, or set DATABASE_URL to a server",
-            )?;
-            Ok(bin)
-        }
+        Err(_) => newest(installed),
     }
+}
+
+fn newest(installed: Vec<(u32, PathBuf)>) -> anyhow::Result<PathBuf> {
+    let newest = installed.into_iter().max_by_key(|(major, _)| *major);
+    let (_, bin) = newest.context(
+        "PostgreSQL is not installed: apt-get install postgresql, or set DATABASE_URL to a server",
+    )?;
+    Ok(bin)
 }
 
 /// The installed versions: Debian's, and what is on the path.

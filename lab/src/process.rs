@@ -57,6 +57,22 @@ impl Identity {
         Self::of(self.pid) == Some(self)
     }
 
+    /// CPU time used so far; none once it has ended.
+    pub(crate) fn cpu(self) -> Cpu {
+        let stat = Stat::of(self.pid).filter(|stat| stat.started == self.started);
+        stat.map(|stat| stat.cpu).unwrap_or_default()
+    }
+
+    /// Bytes of memory that were resident at the most, if it still runs: `VmHWM` of `/proc/<pid>/status`.
+    pub(crate) fn resident_peak_bytes(self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+        self.is_alive().then_some(kib * 1_024)
+    }
+
     /// Signals the process, if it still runs.
     pub(crate) fn signal(self, signal: Signal) {
         if self.is_alive() {
@@ -103,11 +119,31 @@ fn complain(signalled: nix::Result<()>) {
     }
 }
 
+/// CPU time in user and kernel mode.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Cpu {
+    /// Of the process.
+    pub own: Duration,
+    /// Of its children that have ended and were waited for, and of theirs.
+    pub waited: Duration,
+}
+
+/// CPU time of a process and of all its descendants, also of those that have ended.
+pub(crate) fn cpu_of_all(ancestor: Identity) -> Duration {
+    let all = descendants(ancestor.pid);
+    let all = all.into_iter().chain([ancestor]).map(Identity::cpu);
+    all.map(|cpu| cpu.own + cpu.waited).sum()
+}
+
+/// Clock ticks a second in `/proc`: `USER_HZ`, which is the same on every architecture that is still in use.
+const TICKS_PER_SECOND: u64 = 100;
+
 /// What `/proc/<pid>/stat` says, as far as it is of interest.
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
     state: char,
     parent: i32,
+    cpu: Cpu,
     started: u64,
 }
 
@@ -122,11 +158,26 @@ impl Stat {
 fn parse_stat(line: &str) -> Option<Stat> {
     let (_, rest) = line.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let parent = fields.next()?.parse().ok()?;
+    // Those above are the third and the fourth; these are the 14th to the 17th.
+    let mut fields = fields.skip(9);
+    let mut time = || {
+        let [user, kernel] = [fields.next()?.parse::<u64>(), fields.next()?.parse::<u64>()];
+        let ticks = user.ok()? + kernel.ok()?;
+        Some(Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND))
+    };
+    let cpu = Cpu {
+        own: time()?,
+        waited: time()?,
+    };
+    // The 22nd.
+    let started = fields.nth(4)?.parse().ok()?;
     Some(Stat {
-        state: fields.next()?.chars().next()?,
-        parent: fields.next()?.parse().ok()?,
-        // The fields above are the third and the fourth, this one is the 22nd.
-        started: fields.nth(17)?.parse().ok()?,
+        state,
+        parent,
+        cpu,
+        started,
     })
 }
 
@@ -186,6 +237,10 @@ mod tests {
         let stat = Stat {
             state: 'S',
             parent: 17,
+            cpu: Cpu {
+                own: Duration::from_millis(110),
+                waited: Duration::from_millis(150),
+            },
             started: 987_654,
         };
         assert_eq!(parse_stat(line), Some(stat));

@@ -11,17 +11,13 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tokio::process::Child;
 
-use crate::board::Board;
-use crate::home::{self, Home};
-use crate::kafka::KafkaPorts;
+use crate::fresh::{Fresh, Given};
+use crate::home::Home;
 use crate::part::command;
-use crate::ports;
-use crate::postgres::{self, Durability};
+use crate::postgres::Durability;
 use crate::process::{self, Identity};
-use crate::register::Register;
-use crate::servers::{Broker, Connect, Database, Servers, Sources};
+use crate::servers::Servers;
 use crate::stop_signal::StopSignal;
-use crate::supervisor::Supervisor;
 use crate::terminal::{self, human};
 
 /// How long the command has to end after a signal.
@@ -30,15 +26,8 @@ const COMMAND_STOP_WITHIN: Duration = Duration::from_secs(10);
 /// What to run on which servers.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Services {
-    /// PostgreSQL server to use instead of a fresh one
-    #[arg(long, env, hide_env_values = true)]
-    test_database_url: Option<String>,
-    /// Kafka brokers to use instead of a fresh one
-    #[arg(long, env)]
-    test_kafka_brokers: Option<String>,
-    /// Kafka Connect to use instead of a fresh one
-    #[arg(long, env)]
-    test_connect_url: Option<String>,
+    #[command(flatten)]
+    given: Given,
     /// The command and its arguments, after `--`
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -50,37 +39,11 @@ pub(crate) struct Services {
 /// The servers or the command can't be started.
 pub(crate) async fn run(home: &Home, services: Services) -> anyhow::Result<ExitCode> {
     let mut stop = StopSignal::catch()?;
-    clean_up(home).await?;
-    let run = Home::new(&home.runs().join(std::process::id().to_string()))?;
-    let _lock = run
-        .lock()?
-        .context("another process has this process's number")?;
+    let mut fresh = Fresh::begin(home).await?;
     // Whatever the command starts and leaves behind becomes this process's child, and so is found.
     nix::sys::prctl::set_child_subreaper(true).context("becoming the parent of orphans")?;
-    let board = Board::new(run.clone(), None)?;
-    let mut supervisor = Supervisor::new(run.clone(), board.clone());
-    let [postgres, broker, controller, connect] = ports::free()?;
-    let database = services.test_database_url.map_or(
-        Database::Start {
-            port: postgres,
-            durability: Durability::None,
-        },
-        Database::Given,
-    );
-    let broker = services.test_kafka_brokers.map_or(
-        Broker::Start(KafkaPorts { broker, controller }),
-        Broker::Given,
-    );
-    let connect = services
-        .test_connect_url
-        .map_or(Connect::Start { port: connect }, Connect::Given);
-    let sources = Sources {
-        database,
-        broker,
-        connect,
-    };
     let started = tokio::select! {
-        started = Servers::start(&mut supervisor, &board, (&run, home), &sources) => started.map(Some),
+        started = fresh.servers(home, &services.given, (Durability::None, true)) => started.map(Some),
         _signal = stop.recv() => Ok(None),
     };
     let outcome = match started {
@@ -88,8 +51,7 @@ pub(crate) async fn run(home: &Home, services: Services) -> anyhow::Result<ExitC
         Ok(None) => Ok(ExitCode::FAILURE),
         Err(error) => Err(error),
     };
-    supervisor.stop_all().await;
-    remove(&run)?;
+    fresh.end().await?;
     outcome
 }
 
@@ -174,28 +136,4 @@ async fn kill_what_is_left(before: &[Identity]) {
         left.signal(Signal::SIGKILL);
         left.wait(Duration::from_secs(5)).await;
     }
-}
-
-/// Stops and removes what killed runs have left.
-///
-/// # Errors
-/// It can't be removed.
-pub(crate) async fn clean_up(home: &Home) -> anyhow::Result<()> {
-    let runs = std::fs::read_dir(home.runs()).into_iter().flatten();
-    for entry in runs {
-        let run = Home::new(&entry.context("looking for earlier runs")?.path())?;
-        let Some(_lock) = run.lock()? else {
-            continue;
-        };
-        if let Some(register) = Register::load(&run)? {
-            register.stop_leftovers().await;
-        }
-        remove(&run)?;
-    }
-    Ok(())
-}
-
-fn remove(run: &Home) -> anyhow::Result<()> {
-    postgres::remove(run)?;
-    home::remove(run.root())
 }

@@ -89,11 +89,19 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Stops the parts that are named, all at once.
+    /// Stops those of the parts `names` that run, all at once.
     pub(crate) async fn stop(&mut self, names: &[String]) {
         let stopping = self
             .running
             .extract_if(.., |running| names.contains(&running.name));
+        join_all(stopping.map(Running::stop)).await;
+    }
+
+    /// Stops all services; the servers stay.
+    pub(crate) async fn stop_services(&mut self) {
+        let stopping = self
+            .running
+            .extract_if(.., |running| running.tier == Tier::Service);
         join_all(stopping.map(Running::stop)).await;
     }
 

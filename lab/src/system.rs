@@ -25,11 +25,19 @@ const PROGRAMS: [&str; 4] = ["mock-provider", "wallet-api", "bill-payer", "relay
 /// # Errors
 /// One is missing.
 pub(crate) fn programs() -> anyhow::Result<PathBuf> {
+    folder_of(&PROGRAMS)
+}
+
+/// The folder with `programs`: the lab's own.
+///
+/// # Errors
+/// One is missing.
+pub(crate) fn folder_of(programs: &[&str]) -> anyhow::Result<PathBuf> {
     let lab = std::env::current_exe().context("finding the lab's own program")?;
     let folder = lab
         .parent()
         .context("the lab's own program is in no folder")?;
-    for program in PROGRAMS {
+    for program in programs {
         let path = folder.join(program);
         anyhow::ensure!(
             path.exists(),

@@ -10,8 +10,9 @@ use tokio::task::JoinSet;
 /// Bytes of a connection's beginning that are looked at.
 const BEGINNING_BYTES_MAX: usize = 1_024;
 
-/// Passes connections on to a server, until it is dropped. For tests with a runtime of several threads:
-/// the connections are closed by another one while the test's own waits for its database to be dropped.
+/// Passes connections on to a server, until it is dropped.
+///
+/// For tests with a runtime of several threads: the connections are closed by another one while the test's own waits for its database to be dropped.
 #[derive(Debug)]
 pub struct Proxy {
     address: String,

@@ -5,6 +5,7 @@
     reason = "tests: a panic is the failure"
 )]
 
+mod bench;
 mod crashes;
 mod dead_letter;
 mod order;

@@ -34,7 +34,10 @@ impl Up {
             ("BILL_PAYER_PORT", port()),
             ("MOCK_PROVIDER_PORT", port()),
             // Three, one behind the other.
-            ("RELAY_PORT", (28_000 + std::process::id() % 1_000 * 3).to_string()),
+            (
+                "RELAY_PORT",
+                (28_000 + std::process::id() % 1_000 * 3).to_string(),
+            ),
             ("LAB_PORT", lab_port.clone()),
         ];
         let up = Self {
@@ -70,7 +73,10 @@ impl Up {
 
     /// Pays a bill and waits until it is paid.
     async fn pays(&self) {
-        let wallet_api = self.stack().await["wallet_api"].as_str().unwrap().to_owned();
+        let wallet_api = self.stack().await["wallet_api"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         let wallets = format!("{wallet_api}/wallets");
         let wallet = json!({ "currency": "INR", "opening_balance": "10.00" });
         let wallet: Value = self.post(&wallets, &wallet).await;
@@ -127,13 +133,21 @@ async fn the_relays_of_the_running_system_go_from_mode_to_mode() {
     }
     let connectors = up.client.get(format!("{}/connectors", connect_url()));
     let connectors: Vec<String> = connectors.send().await.unwrap().json().await.unwrap();
-    let prefix = &up.environment.iter().find(|(name, _)| *name == "TOPIC_PREFIX");
+    let prefix = &up
+        .environment
+        .iter()
+        .find(|(name, _)| *name == "TOPIC_PREFIX");
     let ours = |name: &String| prefix.is_some_and(|(_, prefix)| name.starts_with(prefix.as_str()));
     assert!(!connectors.iter().any(ours), "{connectors:?}");
 
     // Another page in the same browser can send this.
     let order = json!({ "relay_mode": "cdc" });
-    let answer = up.client.post(format!("{}/orders", up.lab)).json(&order).send().await;
+    let answer = up
+        .client
+        .post(format!("{}/orders", up.lab))
+        .json(&order)
+        .send()
+        .await;
     let answer = answer.unwrap();
     assert_eq!(answer.status(), 403);
     let problem: Value = answer.json().await.unwrap();
@@ -153,5 +167,8 @@ async fn switching_the_relays_of_nothing_says_what_to_do() {
     std::fs::remove_dir_all(&folder).unwrap();
     assert!(!ended.status.success());
     let said = String::from_utf8(ended.stderr).unwrap();
-    assert!(said.contains("nothing is running: RELAY_MODE=... ./dev up"), "{said}");
+    assert!(
+        said.contains("nothing is running: RELAY_MODE=... ./dev up"),
+        "{said}"
+    );
 }

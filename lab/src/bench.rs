@@ -1,0 +1,154 @@
+//! `lab bench`: what the system does a second, beside peers that do the same work on the same servers.
+//!
+//! Figures of one machine mean little; what counts are ratios to a peer, of runs that alternate with
+//! the peer's. PostgreSQL and Kafka are this command's own, with full durability, and are removed with
+//! everything else when it ends, also when it ends by a signal.
+
+mod cpu;
+mod database;
+mod pay;
+mod relay;
+mod report;
+mod stage;
+mod stats;
+mod table;
+mod targets;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use self::report::Report;
+use self::stage::Stage;
+use crate::fresh::{Fresh, Given};
+use crate::home::Home;
+use crate::postgres::Durability;
+use crate::stop_signal::StopSignal;
+
+/// Where the pages with the results go.
+const RESULTS: &str = "docs/results";
+
+/// What to measure.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Bench {
+    #[command(subcommand)]
+    what: What,
+    #[command(flatten)]
+    given: Given,
+    /// How many times to measure each; the medians count
+    #[arg(long, global = true, value_parser = clap::value_parser!(u32).range(1..=99))]
+    runs: Option<u32>,
+    /// How long one measurement takes, where that is a choice
+    #[arg(long, global = true, value_parser = clap::value_parser!(u64).range(1..=600))]
+    seconds: Option<u64>,
+    /// Only the measurements with this text in their names; may be given several times. The results page
+    /// is then not written
+    #[arg(long, global = true)]
+    only: Vec<String>,
+    /// Tiny sizes: shows that it works, and measures nothing; the results page is not written
+    #[arg(long, global = true)]
+    quick: bool,
+    /// Folder to write the results page to [default: docs/results]
+    #[arg(long, global = true)]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Payments through wallet-api, beside pgbench with the same payment
+    Pay(pay::Sizes),
+    /// The outbox to Kafka in each relay mode, beside what PostgreSQL alone can do
+    Relay(relay::Sizes),
+}
+
+/// How to measure.
+#[derive(Debug)]
+struct Plan {
+    runs: u32,
+    time: Duration,
+    only: Vec<String>,
+    quick: bool,
+}
+
+impl Plan {
+    /// Whether the measurement `name` is wanted.
+    fn wants(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| name.contains(part.as_str()))
+    }
+}
+
+/// Measures, prints what was found, and writes it down.
+///
+/// # Errors
+/// A server can't be started, or a measurement is void, such as one that lost a payment.
+pub(crate) async fn run(home: &Home, bench: Bench) -> anyhow::Result<ExitCode> {
+    let mut stop = StopSignal::catch()?;
+    let mut fresh = Fresh::begin(home).await?;
+    let measured = tokio::select! {
+        measured = measure(home, &mut fresh, &bench) => measured.map(Some),
+        _signal = stop.recv() => Ok(None),
+    };
+    fresh.supervisor.stop_services().await;
+    let cleared = match &bench.given.test_database_url {
+        Some(server) => database::drop_all(server).await,
+        None => Ok(()),
+    };
+    fresh.end().await?;
+    let Some((name, report)) = measured? else {
+        return Ok(ExitCode::FAILURE);
+    };
+    cleared?;
+    let is_whole = !bench.quick && bench.only.is_empty();
+    let out = bench.out.or_else(|| is_whole.then(|| RESULTS.into()));
+    report.publish(name, out.as_deref())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn measure(
+    home: &Home,
+    fresh: &mut Fresh,
+    bench: &Bench,
+) -> anyhow::Result<(&'static str, Report)> {
+    let durability = (Durability::Full, false);
+    let servers = fresh.servers(home, &bench.given, durability).await?;
+    let mut stage = Stage::new(fresh, home, servers)?;
+    let plan = |runs: u32, seconds: u64| Plan {
+        runs: bench.runs.unwrap_or(if bench.quick { 1 } else { runs }),
+        time: Duration::from_secs(
+            bench
+                .seconds
+                .unwrap_or(if bench.quick { 1 } else { seconds }),
+        ),
+        only: bench.only.clone(),
+        quick: bench.quick,
+    };
+    let measured = match &bench.what {
+        What::Pay(sizes) => ("pay", pay::measure(&mut stage, sizes, &plan(3, 6)).await?),
+        What::Relay(sizes) => (
+            "relay",
+            relay::measure(&mut stage, sizes, &plan(3, 10)).await?,
+        ),
+    };
+    anyhow::ensure!(
+        fresh.board.restarts().await == 0,
+        "the measurements are void: a part died and was started again"
+    );
+    Ok(measured)
+}
+
+/// Looks until `is_so`.
+///
+/// # Errors
+/// It is not so within `time`, or looking fails.
+async fn wait_until(
+    what: &str,
+    time: Duration,
+    mut is_so: impl AsyncFnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<Instant> {
+    let begun = Instant::now();
+    while !is_so().await? {
+        anyhow::ensure!(begun.elapsed() < time, "not so within {time:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(Instant::now())
+}
