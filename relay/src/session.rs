@@ -15,9 +15,9 @@ use crate::progress::Progress;
 /// The session's settings.
 ///
 /// It reads by index whatever the statistics of a table that is empty at one moment and full at the next,
-/// and without planning anew. A delete that a crash of the server takes back is a
-/// redelivery, so its commit need not wait for the disk. A relay that dies in the middle of a statement
-/// is noticed, and its locks are freed, before that statement ends.
+/// and without planning anew. A delete that a crash of the server takes back is a redelivery, so its commit
+/// need not wait for the disk. A relay that dies in the middle of a statement is noticed, and its locks are
+/// freed, before that statement ends.
 pub const SETTINGS: &str = "set enable_seqscan = off; \
      set enable_bitmapscan = off; \
      set enable_sort = off; \

@@ -90,6 +90,23 @@ async fn a_batch_keeps_its_order_and_a_key_its_shard() {
     assert!(shards.iter().all(|(_, shard)| (0..64).contains(shard)));
 }
 
+/// Longer ones could not be parked: a row of an index has its limit.
+#[tokio::test]
+async fn a_key_that_does_not_fit_an_index_is_refused() {
+    let database = database().await;
+    let mut conn = database.connect().await;
+    let mut refused = Vec::new();
+    for length in [1_024, 1_025] {
+        let key = "k".repeat(length);
+        let appended = conn.transaction(async |conn| append(conn, vec![event(&key, 1)]).await);
+        refused.push(appended.await.err().map(|error| format!("{error:?}")));
+    }
+    let [None, Some(error)] = &refused[..] else {
+        panic!("{refused:?}");
+    };
+    assert!(error.contains("key_fits_an_index"), "{error}");
+}
+
 #[tokio::test]
 async fn the_inbox_says_first_once() {
     let database = database().await;

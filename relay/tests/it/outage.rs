@@ -88,6 +88,10 @@ async fn events_of_a_topic_that_is_not_there_wait_for_it_and_others_go_on() {
     assert_eq!(id(&stage.topic.next().await), committed[0]);
     stage.pending_is(&["a"]).await;
     stage.nothing_was_ever_parked(&relay).await;
+    // With nothing else to publish, that is no progress.
+    relay
+        .is_not_ready("progress", "none was published for")
+        .await;
 
     let bills = TopicReader::create(&format!("{}bill.events", stage.prefix), 1).await;
     assert_eq!(id(&bills.next().await), expected);

@@ -9,7 +9,11 @@ use diesel_async::RunQueryDsl;
 use events::header;
 use outbox::NewEvent;
 use outbox::schema::outbox::dsl;
+use relay::poller::Poller;
+use relay::progress::Progress;
+use relay::publisher::Publisher;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::stage::{Stage, append_all, event, id, key};
@@ -173,4 +177,32 @@ async fn the_topic_follows_the_kind_of_aggregate() {
     append_all(&mut stage.database.connect().await, vec![bill]).await;
     let _relay = stage.relay(&[]);
     assert_eq!(id(&bills.next().await), expected);
+}
+
+/// Bounded in memory, however large the events are.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_large_events_is_cut_off() {
+    let stage = Stage::set().await;
+    let mut conn = stage.database.connect().await;
+    // Too large for this relay: they don't go over the wire.
+    diesel::sql_query(
+        "insert into outbox (id, aggregatetype, aggregateid, type, source, traceparent, payload) \
+         select gen_random_uuid(), 'wallet', number::text, 'T', 's', '', \
+             jsonb_build_object('x', repeat('x', 500000)) \
+         from generate_series(1, 150) as number",
+    )
+    .execute(&mut conn)
+    .await
+    .unwrap();
+    let mut config = stage.config();
+    config.publisher.message_bytes_max = 2_000;
+    let stop = CancellationToken::new();
+    let mut publisher = Publisher::new(&config.kafka, &config.publisher).unwrap();
+    let mut poller = Poller::start(&config, &Progress::default()).await.unwrap();
+    let mut reads = Vec::new();
+    while reads.last() != Some(&0) {
+        reads.push(poller.run_once(&mut publisher, &stop).await.unwrap().read);
+    }
+    // 64 MiB.
+    assert_eq!(reads, [135, 15, 0]);
 }
