@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use anyhow::Context as _;
 
 /// A port that a part will listen on.
 #[derive(Debug, Clone)]
@@ -43,18 +46,26 @@ pub(crate) fn check(wanted: &[Wanted]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// As many different free ports as asked for, none of them among those that the system gives to outgoing
-/// connections, where one could be taken before it is listened on.
+/// As many different free ports as asked for, none that this process was given before, and none among those that the
+/// system gives to outgoing connections, where one could be taken before it is listened on.
 ///
 /// # Errors
 /// There are not as many.
 pub(crate) fn free<const N: usize>() -> anyhow::Result<[u16; N]> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
     // Runs that look at the same time begin at different places.
     let offset = u16::try_from(std::process::id() % 10_000).unwrap_or_default();
-    let candidates = (0..10_000).map(|nth| 20_000 + (offset + nth) % 10_000);
-    let free: Vec<u16> = candidates.filter(|port| is_free(*port)).take(N).collect();
-    free.try_into()
-        .map_err(|_| anyhow::anyhow!("there are no free ports from 20000 to 29999"))
+    let mut ports = [0; N];
+    for port in &mut ports {
+        let mut candidates = (0..10_000).map(|_| {
+            let nth = NEXT.fetch_add(1, Ordering::Relaxed) % 10_000;
+            20_000 + (offset + nth) % 10_000
+        });
+        *port = candidates
+            .find(|port| is_free(*port))
+            .context("there are no free ports from 20000 to 29999")?;
+    }
+    Ok(ports)
 }
 
 fn is_free(port: u16) -> bool {

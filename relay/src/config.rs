@@ -77,8 +77,9 @@ pub struct PublisherConfig {
 #[derive(Debug, Clone, clap::Args)]
 pub struct PollerConfig {
     /// Events of one shard (there are 64) that are read, published and deleted together. Too low: a
-    /// busy key waits for many round trips. Too high: a batch takes long, and a crash repeats more
-    #[arg(long, env, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    /// busy key waits for many round trips, and a backlog for many small ones. Too high: a batch takes long, and a crash
+    /// repeats more
+    #[arg(long, env, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_024))]
     pub rows_per_shard_max: u32,
     /// Milliseconds between two looks at an idle outbox at the most. Too low: the database is asked for
     /// nothing. Too high: the first event after a pause is late by it
