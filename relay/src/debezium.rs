@@ -197,7 +197,10 @@ impl Debezium {
         stop: &CancellationToken,
     ) -> Result<(), DebeziumError> {
         while !stop.is_cancelled() {
-            let run = self.run_once().await?;
+            let Some(run) = stop.run_until_cancelled(self.run_once()).await else {
+                break;
+            };
+            let run = run?;
             match &self.trouble {
                 Some(trouble) => progress.held_up(trouble.reason.clone()),
                 None if run.read == 0 || run.deleted > 0 => progress.made(),
@@ -213,6 +216,7 @@ impl Debezium {
     }
 
     /// Looks after the connector if it is time, then deletes the rows that were seen before if they are published.
+    /// May be dropped half-way: Kafka Connect may take its time to answer.
     ///
     /// # Errors
     /// The connection is not to be used further.
