@@ -19,6 +19,7 @@
 
 pub mod connect;
 pub mod connector;
+mod removal;
 
 use std::time::{Duration, Instant};
 
@@ -33,10 +34,12 @@ use tracing::{error, info, warn};
 
 use self::connect::{Connect, ConnectError, Verdict};
 use self::connector::{Connector, UrlError};
+pub use self::removal::{Removed, remove};
 use crate::cdc::position::Lsn;
 use crate::config::Config;
 use crate::leftovers;
 use crate::mode_lock::Mode;
+use crate::parked;
 use crate::progress::{Progress, Run, Tries};
 use crate::session::{self, SessionError, answer};
 use crate::slot::{self, Slot, SlotError};
@@ -243,6 +246,7 @@ impl Debezium {
         let rows = table::table.filter(table::seq.eq_any(seen.rows));
         let deleted = diesel::delete(rows).execute(&mut self.conn);
         run.deleted = answer("deleting what was published", deleted).await?;
+        answer("tidying parked events", parked::tidy(&mut self.conn)).await?;
         run.published = run.deleted;
         self.trouble = None;
         run.count();
@@ -396,38 +400,4 @@ async fn schema(conn: &mut AsyncPgConnection) -> QueryResult<String> {
     .get_result(conn)
     .await?;
     Ok(schema.schema)
-}
-
-/// Removes the connector, the publication and the slot that mode debezium has left; answers what was there.
-///
-/// Only to be called while nobody runs in this mode. What is not published yet is still in the table.
-///
-/// # Errors
-/// What could not be removed is still there.
-pub async fn remove(
-    conn: &mut AsyncPgConnection,
-    config: &Config,
-) -> Result<Removed, DebeziumError> {
-    let slot = answer("naming the slot", slot::name_here(conn, slot::DEBEZIUM)).await?;
-    let name = Connector::name(&config.kafka.topic_prefix, &slot);
-    let deleted = Connect::new(&config.connect_url)?.delete(&name).await;
-    // Without the publication a connector that could not be deleted stops, and can't make another slot.
-    let publication = slot::drop_publication(conn, slot::DEBEZIUM).await?;
-    let slot = slot::drop_ours(conn, &slot).await?;
-    Ok(Removed {
-        connector: deleted?,
-        publication,
-        slot,
-    })
-}
-
-/// What was removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Removed {
-    /// From Kafka Connect.
-    pub connector: bool,
-    /// From the database.
-    pub publication: bool,
-    /// From the server.
-    pub slot: bool,
 }

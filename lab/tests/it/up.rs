@@ -151,7 +151,7 @@ async fn the_relays_of_the_running_system_go_from_mode_to_mode() {
     let answer = answer.unwrap();
     assert_eq!(answer.status(), 403);
     let problem: Value = answer.json().await.unwrap();
-    assert_eq!(problem["type"], "/problems/token-required", "{problem}");
+    assert_eq!(problem["type"], "urn:problem:token-required");
     assert_eq!(up.stack().await["relay_mode"], "poller");
 }
 

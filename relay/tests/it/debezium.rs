@@ -245,11 +245,14 @@ async fn a_connector_that_somebody_has_paused_is_left_alone_and_the_relay_says_s
 async fn an_event_that_kafka_refuses_stops_the_connector_and_the_relay_says_what_to_do() {
     let connected = Connected::set().await;
     let stage = &connected.stage;
-    let settings = [("RELAY_MODE", "debezium"), ("MESSAGE_BYTES_MAX", "2000")];
-    let relay = stage.relay(&settings);
-    relay.is_ready().await;
     let large = event("a", json!({ "noise": "x".repeat(3_000) }));
     append_all(&mut stage.database.connect().await, vec![large]).await;
+    // A mode that can park has parked it.
+    let poller = stage.relay(&[("MESSAGE_BYTES_MAX", "2000")]);
+    poller.measures("relay_parked_events 1").await;
+    drop(poller);
+    let settings = [("RELAY_MODE", "debezium"), ("MESSAGE_BYTES_MAX", "2000")];
+    let relay = stage.relay(&settings);
     relay
         .is_not_ready("progress", "RecordTooLargeException")
         .await;
@@ -264,6 +267,7 @@ async fn an_event_that_kafka_refuses_stops_the_connector_and_the_relay_says_what
     assert_eq!(keys(&[stage.topic.next().await]), ["a"]);
     stage.pending_is(&[]).await;
     relay.is_ready().await;
+    relay.measures("relay_parked_events 0").await;
 }
 
 #[tokio::test]
