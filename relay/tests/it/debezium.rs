@@ -134,6 +134,7 @@ async fn a_slot_that_was_made_anew_does_not_count_as_published() {
     })
     .await;
     let committed = stage.commit(&["a"]).await;
+    waits_for_the_slot(stage).await;
     // As Debezium itself would: confirmed up to where it begins.
     conn.batch_execute(
         "select pg_create_logical_replication_slot('outbox_debezium_' || current_database(), 'pgoutput')",
@@ -358,6 +359,21 @@ async fn command(stage: &Stage, what: &str) -> (bool, String) {
     let ended = ended.expect("the command ends").unwrap();
     let text = [ended.stdout, ended.stderr].concat();
     (ended.status.success(), String::from_utf8(text).unwrap())
+}
+
+/// Waits until the relay that works has seen rows, and waits for the slot to pass them. The gauges' session looks at
+/// the slot too.
+async fn waits_for_the_slot(stage: &Stage) {
+    eventually("the relay waits for the slot", async || {
+        let looking = "select count(*) from pg_stat_activity \
+            where datname = current_database() and application_name = 'relay' \
+            and query like '%confirmed_flush_lsn%'";
+        match stage.database.count(looking).await {
+            2.. => Ok(()),
+            sessions => Err(format!("{sessions} sessions look at it")),
+        }
+    })
+    .await;
 }
 
 /// Waits until whoever looks at the slot has looked twice more: what follows from the first time has happened.
