@@ -88,7 +88,7 @@ pub(crate) async fn run(home: &Home, bench: Bench) -> anyhow::Result<ExitCode> {
         measured = measure(home, &mut fresh, &bench) => measured.map(Some),
         _signal = stop.recv() => Ok(None),
     };
-    fresh.supervisor.stop_services().await;
+    fresh.supervisor.stop_clients().await;
     let cleared = match &bench.given.test_database_url {
         Some(server) => database::drop_all(server).await,
         None => Ok(()),

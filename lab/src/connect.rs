@@ -10,6 +10,7 @@ use crate::home::{self, Home};
 use crate::jvm::{self, Jars};
 use crate::part::{Part, Ready, Tier};
 use crate::servers::Connect;
+use crate::system;
 
 /// The name of the part and of its log.
 pub(crate) const NAME: &str = "connect";
@@ -92,7 +93,7 @@ pub(crate) async fn part(
     let main = "org.apache.kafka.connect.cli.ConnectDistributed";
     let mut args = jvm::arguments(&folder, &fetched, "1g", main)?;
     args.push(settings.display().to_string());
-    let address = url(port);
+    let address = system::base_url(port);
     Ok(Part {
         name: NAME.to_owned(),
         tier: Tier::Connect,
@@ -104,11 +105,6 @@ pub(crate) async fn part(
         address,
         ready_within: Duration::from_secs(120),
     })
-}
-
-/// Where the worker answers.
-pub(crate) fn url(port: u16) -> String {
-    format!("http://127.0.0.1:{port}")
 }
 
 fn properties(port: u16, kafka_brokers: &str, group: &str, plugins: &str) -> String {

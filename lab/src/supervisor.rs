@@ -91,27 +91,28 @@ impl Supervisor {
 
     /// Stops those of the parts `names` that run, all at once.
     pub(crate) async fn stop(&mut self, names: &[String]) {
-        let stopping = self
-            .running
-            .extract_if(.., |running| names.contains(&running.name));
-        join_all(stopping.map(Running::stop)).await;
+        self.stop_those(|running| names.contains(&running.name))
+            .await;
     }
 
-    /// Stops all services; the servers stay.
-    pub(crate) async fn stop_services(&mut self) {
-        let stopping = self
-            .running
-            .extract_if(.., |running| running.tier == Tier::Service);
-        join_all(stopping.map(Running::stop)).await;
+    /// Stops what uses the servers; PostgreSQL and Kafka stay.
+    pub(crate) async fn stop_clients(&mut self) {
+        for tier in [Tier::Service, Tier::Connect] {
+            self.stop_those(|running| running.tier == tier).await;
+        }
     }
 
     /// Stops all parts, those first that stand on others. Takes no longer than the sum of what each
     /// tier may take.
     pub(crate) async fn stop_all(&mut self) {
         for tier in Tier::STOPPING {
-            let stopping = self.running.extract_if(.., |running| running.tier == tier);
-            join_all(stopping.map(Running::stop)).await;
+            self.stop_those(|running| running.tier == tier).await;
         }
+    }
+
+    async fn stop_those(&mut self, are_meant: impl Fn(&Running) -> bool) {
+        let stopping = self.running.extract_if(.., |running| are_meant(running));
+        join_all(stopping.map(Running::stop)).await;
     }
 }
 

@@ -7,7 +7,6 @@ use anyhow::Context as _;
 use futures_util::future::try_join;
 
 use crate::config::{Settings, WALLET_RELAYS};
-use crate::connect;
 use crate::databases;
 use crate::home::Home;
 use crate::part::{Part, Ready, Tier};
@@ -15,7 +14,10 @@ use crate::servers::Servers;
 use crate::stack::Stack;
 
 /// How many payments of different wallets can be on their way at once: a topic's partitions.
-const PARTITIONS: i32 = 8;
+pub(crate) const PARTITIONS: i32 = 8;
+
+/// The topics, without their prefix.
+const TOPICS: [&str; 2] = ["wallet.events", "bill.events"];
 
 /// The programs that must be there.
 const PROGRAMS: [&str; 4] = ["mock-provider", "wallet-api", "bill-payer", "relay"];
@@ -58,10 +60,7 @@ pub(crate) async fn prepare(
     servers: &Servers,
     settings: &Settings,
 ) -> anyhow::Result<Stack> {
-    let topic = |name: &str| format!("{}{name}", settings.topic_prefix);
-    let topics = [topic("wallet.events"), topic("bill.events")];
-    let topics = topics.each_ref().map(String::as_str);
-    servers.create_topics(&topics, PARTITIONS).await?;
+    create_topics(servers, &settings.topic_prefix).await?;
     let server = &servers.database_url;
     let (wallet_database_url, bill_payer_database_url) = try_join(
         databases::prepare(home, programs, server, databases::WALLET),
@@ -86,6 +85,16 @@ pub(crate) async fn prepare(
     })
 }
 
+/// Makes the topics that are missing.
+///
+/// # Errors
+/// The broker refuses.
+pub(crate) async fn create_topics(servers: &Servers, topic_prefix: &str) -> anyhow::Result<()> {
+    let topics = TOPICS.map(|name| format!("{topic_prefix}{name}"));
+    let topics = topics.each_ref().map(String::as_str);
+    servers.create_topics(&topics, PARTITIONS).await
+}
+
 /// The services, in no order: each waits for what it needs.
 pub(crate) fn services(
     home: &Home,
@@ -97,7 +106,7 @@ pub(crate) fn services(
     let wallet = &stack.wallet_database_url;
     let bills = &stack.bill_payer_database_url;
     let service = |name: &str, port, env: Vec<(&'static str, String)>| {
-        service(programs, settings, (name, name, port), env)
+        service(programs, &settings.topic_prefix, (name, name, port), env)
     };
     let journal = home.provider_journal().display().to_string();
     let mut bill_payer = data(stack, bills);
@@ -128,9 +137,14 @@ pub(crate) fn relays(programs: &Path, stack: &Stack, settings: &Settings) -> Vec
             .or_else(|| settings.connect_url.clone());
         env.push((
             "CONNECT_URL",
-            connect_url.unwrap_or_else(|| connect::url(settings.ports.connect_port)),
+            connect_url.unwrap_or_else(|| base_url(settings.ports.connect_port)),
         ));
-        service(programs, settings, (&name, "relay", port), env)
+        service(
+            programs,
+            &settings.topic_prefix,
+            (&name, "relay", port),
+            env,
+        )
     };
     let wallet = &stack.wallet_database_url;
     let wallet_relays =
@@ -148,16 +162,17 @@ fn data(stack: &Stack, database: &str) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn service(
+/// One of our services, on `port`; `env` is what it is told besides where to listen and the topics' prefix.
+pub(crate) fn service(
     programs: &Path,
-    settings: &Settings,
+    topic_prefix: &str,
     (name, program, port): (&str, &str, u16),
     env: Vec<(&'static str, String)>,
 ) -> Part {
     let address = base_url(port);
     let common = [
         ("LISTEN", listen(port)),
-        ("TOPIC_PREFIX", settings.topic_prefix.clone()),
+        ("TOPIC_PREFIX", topic_prefix.to_owned()),
     ];
     Part {
         name: name.to_owned(),

@@ -1,7 +1,6 @@
 //! What the measurements have in common: servers, databases, topics and the services they start.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -9,13 +8,10 @@ use super::cpu;
 use super::database::{Copy, Databases};
 use crate::fresh::Fresh;
 use crate::home::Home;
-use crate::part::{Part, Ready, Tier};
+use crate::part::Part;
 use crate::process::Identity;
 use crate::servers::Servers;
 use crate::{connect, databases, ports, system};
-
-/// The partitions of each topic, as `./dev up` makes them.
-pub(super) const PARTITIONS: i32 = 8;
 
 /// The programs that are measured.
 const PROGRAMS: [&str; 2] = ["wallet-api", "relay"];
@@ -58,9 +54,7 @@ impl<'a> Stage<'a> {
     /// # Errors
     /// A server refuses.
     pub(super) async fn prepare(&mut self) -> anyhow::Result<String> {
-        let topics = [self.topic("wallet.events"), self.topic("bill.events")];
-        let topics = topics.each_ref().map(String::as_str);
-        self.servers.create_topics(&topics, PARTITIONS).await?;
+        system::create_topics(&self.servers, &self.topic_prefix).await?;
         let database = (self.databases.template(), "wallet-api");
         let server = &self.servers.database_url;
         databases::prepare(&self.fresh.home, &self.programs, server, database).await
@@ -87,25 +81,17 @@ impl<'a> Stage<'a> {
         env: Vec<(&'static str, String)>,
     ) -> anyhow::Result<Part> {
         let [port] = ports::free()?;
-        let address = system::base_url(port);
         let common = [
             ("DATABASE_URL", database.url.clone()),
             ("KAFKA_BROKERS", self.servers.kafka_brokers.clone()),
-            ("TOPIC_PREFIX", self.topic_prefix.clone()),
-            ("LISTEN", format!("127.0.0.1:{port}")),
             ("LOG", LOG.to_owned()),
         ];
-        Ok(Part {
-            name: program.to_owned(),
-            tier: Tier::Service,
-            program: self.programs.join(program),
-            args: Vec::new(),
-            env: common.into_iter().chain(env).collect(),
-            user: None,
-            ready: Ready::Http(format!("{address}/readyz")),
-            ready_within: Duration::from_secs(60),
-            address,
-        })
+        Ok(system::service(
+            &self.programs,
+            &self.topic_prefix,
+            (program, program, port),
+            common.into_iter().chain(env).collect(),
+        ))
     }
 
     /// Kafka Connect with no connectors, on a free port.
