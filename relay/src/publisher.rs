@@ -182,7 +182,8 @@ impl Publisher {
     fn enqueue(&self, event: &Event) -> Result<DeliveryFuture, Report> {
         let mut id = uuid::Uuid::encode_buffer();
         let id = event.id.hyphenated().encode_lower(&mut id);
-        let headers = event.headers(id);
+        let seq = event.seq.to_string();
+        let headers = event.headers(id, &seq);
         let headers = headers.iter().fold(
             OwnedHeaders::new_with_capacity(headers.len()),
             |headers, (key, value)| {

@@ -46,6 +46,7 @@ async fn a_message_is_the_row_byte_for_byte() {
     ce_specversion: 1.0
     content-type: application/json
     traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+    outbox_seq: 1
 
     {"a": [1000.0, null], "b": "ß \"1\"", "z": {}, "amount": 1.1}
     "#);
@@ -70,6 +71,7 @@ async fn header_names_are_those_of_the_contract() {
         header::SPECVERSION,
         header::CONTENT_TYPE,
         header::TRACEPARENT,
+        header::OUTBOX_SEQ,
     ];
     assert_eq!(names, contract);
 }
