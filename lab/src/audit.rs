@@ -10,6 +10,7 @@
 //! Everything is read in the direction in which payments move, so that what has left one place is looked for in the
 //! next one afterwards:
 //!
+//! 0. `wallet.commands`, of the pattern listen-to-yourself: its ends, then what wallet-api has committed of it;
 //! 1. the wallet database, in one snapshot: payments, transfers, balances, outbox;
 //! 2. `wallet.events`, up to ends asked for after 1, then what bill-payer has committed of it;
 //! 3. bill-payer's database, in one snapshot: bills, outbox, dead letters;
@@ -19,7 +20,8 @@
 //!
 //! | finding | when | why it is true |
 //! | --- | --- | --- |
-//! | LOST | pending in 1 and 6, not in the outbox of 1, not in 2, no bill and no dead letter in 3 | the outbox row commits with the payment and goes when Kafka has acknowledged: then it is in 2, unless retention has removed it, and what was consumed before that is in 3. Only what publishes after its commit (dual-write) is nowhere for a moment: it has [`Scope::lost_after`] |
+//! | LOST | pending in 1 and 6, accepted before 0, not in the outbox of 1, not in 2, no bill and no dead letter in 3 | the outbox row commits with the payment and goes when Kafka has acknowledged: then it is in 2, unless retention has removed it, and what was consumed before that is in 3. Only what publishes after its commit (dual-write) is nowhere for a moment: it has [`Scope::lost_after`] |
+//! | LOST | a command in 0, consumed, no payment in 1 and no dead letter in 6 | offsets are committed after the effect. While it is not consumed, a payment that is nowhere else is there |
 //! | LOST | in 2 and consumed, no bill and no dead letter in 3 | offsets are committed after the effect, and were asked for before 3 |
 //! | LOST | the bill of 3 has ended, no result in its outbox, none in 4, pending in 6 | as the first, from bill-payer's outbox on |
 //! | LOST | the result in 4 is consumed, pending and no dead letter in 6 | as the second |
@@ -53,9 +55,9 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
-pub(crate) use self::progress::{Progress, Stage};
-pub(crate) use self::report::Report;
-pub(crate) use self::scope::Scope;
+use self::progress::{Progress, Stage};
+use self::report::Report;
+pub(crate) use self::scope::{Scope, ms_of};
 pub(crate) use self::sources::{SourceFlags, Sources};
 use crate::home::Home;
 use crate::terminal;
@@ -118,8 +120,13 @@ pub(crate) async fn audit(
     progress: &Progress,
 ) -> anyhow::Result<Report> {
     let begun = Instant::now();
+    let wallet_database = &sources.wallet_database_url;
+    let session = session::Session::connect(wallet_database, "the wallet database").await?;
+    let begun_ms = wallet::prepare(&session).await?;
+    let commands = (Stage::Commands, progress);
+    let wallet_commands =
+        events::gather(&session, sources, &scope, topic::WALLET_COMMANDS, commands).await?;
     progress(Stage::Wallet, 0, None);
-    let session = session::Session::connect(&sources.wallet_database_url, "the wallet database").await?;
     let now_ms = wallet::gather(&session, &scope).await?;
     let requests = (Stage::WalletEvents, progress);
     let wallet_events =
@@ -131,10 +138,11 @@ pub(crate) async fn audit(
     progress(Stage::Provider, 0, None);
     let provider_payments = provider::gather(&session, sources, &scope, progress).await?;
     progress(Stage::Comparing, 0, None);
-    bills::dead_results(&session, sources).await?;
-    findings::find(&session, &scope, now_ms).await?;
+    bills::dead_letters_of_wallet(&session, sources).await?;
+    findings::find(&session, &scope, (begun_ms, now_ms)).await?;
     let mut report = findings::report(&session, &scope).await?;
     report.read = report::Read {
+        wallet_commands,
         wallet_events,
         bills,
         bill_events,

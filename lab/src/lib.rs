@@ -38,6 +38,7 @@ mod stop_signal;
 mod supervisor;
 mod system;
 mod terminal;
+mod trace;
 mod up;
 mod web;
 

@@ -1,10 +1,12 @@
 //! bill-payer's database: bills, results that are unpublished, and dead letters, all of one moment; and the dead
 //! letters of either database.
 
+use anyhow::Context as _;
+
 use super::scope::Scope;
 use super::session::{Rows, Session};
 use super::sources::Sources;
-use super::topic::{BILL_EVENTS, Topic, WALLET_EVENTS, payment_of};
+use super::topic::{BILL_EVENTS, Topic, WALLET_COMMANDS, WALLET_EVENTS, payment_of};
 use super::wallet::UNPUBLISHED;
 
 /// Copies them to the session `into`; answers how many bills.
@@ -32,7 +34,8 @@ pub(super) async fn gather(
 ///
 /// # Errors
 /// Whatever the database says.
-pub(super) async fn dead_results(session: &Session, sources: &Sources) -> anyhow::Result<()> {
+pub(super) async fn dead_letters_of_wallet(session: &Session, sources: &Sources) -> anyhow::Result<()> {
+    dead_letters(session, session, sources, WALLET_COMMANDS).await?;
     dead_letters(session, session, sources, BILL_EVENTS).await
 }
 
@@ -56,10 +59,12 @@ async fn dead_letters(
         let letters = from.json(&letters).await?;
         let mut rows = Rows::default();
         for letter in &letters {
-            after = letter["id"].as_i64().unwrap_or(i64::MAX);
-            let payload = letter["payload"].as_str().unwrap_or_default();
-            let payment = payment_of(&bytes(payload)).map(|id| id.to_string());
-            let (partition, offset) = (letter["partition"].to_string(), letter["offset"].to_string());
+            let number = |name| letter.get(name).and_then(serde_json::Value::as_i64);
+            after = number("id").context("a dead letter has an id")?;
+            let payload = letter.get("payload").and_then(|payload| payload.as_str());
+            let payment = payment_of(&bytes(payload.unwrap_or_default())).map(|id| id.to_string());
+            let partition = number("partition").unwrap_or_default().to_string();
+            let offset = number("offset").unwrap_or_default().to_string();
             rows.add([
                 Some(topic.number),
                 Some(&partition),

@@ -5,7 +5,8 @@ use super::scope::Scope;
 use super::session::Session;
 
 /// Where a payment can be, in the order of the way; the same words as in [`place`].
-const PLACES: [&str; 12] = [
+const PLACES: [&str; 13] = [
+    "command",
     "not published yet",
     "outbox",
     "parked",
@@ -23,18 +24,25 @@ const PLACES: [&str; 12] = [
 /// Ended between the first look at the wallet database and the last.
 const ENDED_SINCE: &str = "ended since";
 
-/// Fills the table `found` and the table `place`; `now_ms` is the moment of the first look.
+/// Fills the table `found` and the table `place`. The moments are those of the beginning, before the commands were
+/// read, and of the first look at the wallet database.
 ///
 /// # Errors
 /// Whatever the database says.
-pub(super) async fn find(session: &Session, scope: &Scope, now_ms: i64) -> anyhow::Result<()> {
+pub(super) async fn find(
+    session: &Session,
+    scope: &Scope,
+    (begun_ms, now_ms): (i64, i64),
+) -> anyhow::Result<()> {
     session
         .run(
             "create index on at_provider (payment_id); create index on bill (payment_id); \
              analyze event; analyze bill; analyze at_provider",
         )
         .await?;
-    session.run(&place(scope, now_ms)).await?;
+    // A payment that was made since the beginning may be of a command that was not read.
+    let lost_before_ms = begun_ms.min(now_ms - ms(scope.lost_after));
+    session.run(&place(lost_before_ms)).await?;
     session.run(&stuck(scope, now_ms)).await?;
     session.run(&at_provider(scope)).await?;
     session.run(OUT_OF_ORDER).await?;
@@ -45,11 +53,13 @@ pub(super) async fn find(session: &Session, scope: &Scope, now_ms: i64) -> anyho
 /// left a place, and it is in none behind it; the head of [`crate::audit`] has the reasons.
 ///
 /// The table `payments` is that of now, not of the first look.
-fn place(scope: &Scope, now_ms: i64) -> String {
-    let lost_before_ms = now_ms - ms(scope.lost_after);
+fn place(lost_before_ms: i64) -> String {
     format!(
         "create temp table place as \
-         with pending as (select id, created_at from audited where status = 'pending'), \
+         with pending as ( \
+             select id, created_at, true as is_payment from audited where status = 'pending' \
+             union all select distinct payment_id, null::timestamptz, false from event where topic = 0 \
+                 and not exists (select from audited where audited.id = payment_id)), \
          seen as ( \
              select event.payment_id, event.topic, bool_or(is_taken) as is_taken, \
                  bool_or(letter.position is not null) as is_dead \
@@ -58,7 +68,7 @@ fn place(scope: &Scope, now_ms: i64) -> String {
          waiting as (select payment_id, bool_or(parked) as parked from unpublished group by 1), \
          waiting_result as (select payment_id, bool_or(parked) as parked from unpublished_result group by 1), \
          dead as (select distinct topic, payment_id from letter where payment_id is not null) \
-         select pending.id, pending.created_at, case \
+         select pending.id, pending.created_at, is_payment, case \
              when payments.status <> 'pending' then '{ENDED_SINCE}' \
              when result.is_dead or dead_result.payment_id is not null then 'result dead letter' \
              when result.is_taken then 'lost' \
@@ -72,11 +82,15 @@ fn place(scope: &Scope, now_ms: i64) -> String {
              when request.payment_id is not null then 'Kafka' \
              when waiting.parked then 'parked' \
              when waiting.payment_id is not null then 'outbox' \
+             when command.is_dead or dead_command.payment_id is not null then 'dead letter' \
+             when not command.is_taken then 'command' \
              when extract(epoch from pending.created_at) * 1000 > {lost_before_ms} then 'not published yet' \
              else 'lost' end as place \
          from pending left join payments on payments.id = pending.id \
+         left join seen as command on command.payment_id = pending.id and command.topic = 0 \
          left join seen as request on request.payment_id = pending.id and request.topic = 1 \
          left join seen as result on result.payment_id = pending.id and result.topic = 2 \
+         left join dead as dead_command on dead_command.payment_id = pending.id and dead_command.topic = 0 \
          left join dead as dead_request on dead_request.payment_id = pending.id and dead_request.topic = 1 \
          left join dead as dead_result on dead_result.payment_id = pending.id and dead_result.topic = 2 \
          left join waiting on waiting.payment_id = pending.id \
@@ -134,17 +148,13 @@ const OUT_OF_ORDER: &str = "\
         from first_seen where is_whole) \
     select 'out_of_order', payment_id::text from placed where outbox_seq < highest_before";
 
-/// Payment by payment. A pending one may be waiting for its debit (the pattern listen-to-yourself), but not once its
-/// event or its bill is there.
+/// Payment by payment.
 const UNBALANCED: &str = "\
     insert into found select 'unbalanced', id::text from audited where not case status \
+        when 'pending' then (debits, settlements, refunds) = (1, 0, 0) and debited = amount \
         when 'paid' then (debits, settlements, refunds) = (1, 1, 0) and debited = amount and settled = amount \
         when 'refunded' then (debits, settlements, refunds) = (1, 0, 1) and debited = amount and refunded = amount \
-        when 'declined' then (debits, settlements, refunds) = (0, 0, 0) \
-        else (settlements, refunds) = (0, 0) and (debits = 0 or debits = 1 and debited = amount) end; \
-    insert into found select 'unbalanced', id::text from audited where status = 'pending' and debits = 0 \
-        and (id in (select payment_id from unpublished) or id in (select payment_id from bill)) \
-        and not exists (select from transfers where payment_id = audited.id and kind = 'payment')";
+        else (debits, settlements, refunds) = (0, 0, 0) end";
 
 /// Sums the tables up; what was read and how long it took is the caller's to fill in.
 ///
@@ -157,6 +167,9 @@ pub(super) async fn report(session: &Session, scope: &Scope) -> anyhow::Result<R
         let found = counts.iter().find(|(status, _)| status == wanted);
         found.map_or(0, |(_, count)| unsigned(*count))
     };
+    let undecided: i64 = session
+        .one("select count(*) from place where not is_payment")
+        .await?;
     let places = "select place, count(*) from place where place <> 'lost' group by place";
     let mut places = session.pairs::<String, i64>(places).await?;
     places.sort_by_key(|(place, _)| PLACES.iter().position(|known| known == place));
@@ -169,7 +182,7 @@ pub(super) async fn report(session: &Session, scope: &Scope) -> anyhow::Result<R
         .collect();
     Ok(Report {
         scope: *scope,
-        accepted: counts.iter().map(|(_, count)| unsigned(*count)).sum(),
+        accepted: counts.iter().map(|(_, count)| unsigned(*count)).sum::<u64>() + unsigned(undecided),
         in_flight: in_flight_where.iter().map(|it| it.count).sum(),
         in_flight_where,
         paid: with_status("paid"),

@@ -6,6 +6,8 @@ use std::io::{IsTerminal as _, Write as _};
 /// What an audit is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
+    /// Reading the commands.
+    Commands,
     /// Copying the payments, and summing up the ledger.
     Wallet,
     /// Reading the requests.
@@ -25,7 +27,8 @@ pub(crate) type Progress = dyn Fn(Stage, u64, Option<u64>) + Send + Sync;
 
 impl Stage {
     /// All of them, in order.
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
+        Self::Commands,
         Self::Wallet,
         Self::WalletEvents,
         Self::Bills,
@@ -38,6 +41,7 @@ impl Stage {
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
+            Self::Commands => "wallet.commands",
             Self::Wallet => "wallet database",
             Self::WalletEvents => "wallet.events",
             Self::Bills => "bill-payer database",
@@ -47,9 +51,6 @@ impl fmt::Display for Stage {
         })
     }
 }
-
-/// Tells nobody.
-pub(crate) fn silent(_: Stage, _: u64, _: Option<u64>) {}
 
 /// Draws a bar on standard error, if that is a terminal, over the one before.
 pub(crate) fn bar(stage: Stage, done: u64, of: Option<u64>) {
@@ -72,9 +73,9 @@ pub(crate) fn clear() {
 /// One line: the share of all stages, each counting the same, and what is known of this one.
 fn line(stage: Stage, done: u64, of: Option<u64>) -> String {
     const WIDTH: u64 = 30;
-    let stages = u64::try_from(Stage::ALL.len()).expect("there are six");
+    let stages = u64::try_from(Stage::ALL.len()).expect("there are few");
     let before = Stage::ALL.iter().position(|it| *it == stage);
-    let before = u64::try_from(before.unwrap_or(0)).expect("there are six");
+    let before = u64::try_from(before.unwrap_or(0)).expect("there are few");
     let of_stage = of
         .filter(|of| *of > 0)
         .map_or(0, |of| done.min(of).saturating_mul(WIDTH) / of);
@@ -98,13 +99,13 @@ mod tests {
     fn the_bar_grows_from_stage_to_stage() {
         assert_eq!(
             [
-                line(Stage::Wallet, 0, None),
+                line(Stage::Commands, 0, None),
                 line(Stage::WalletEvents, 500, Some(1_000)),
                 line(Stage::Comparing, 10, Some(10)),
             ],
             [
-                "[..............................] wallet database     ",
-                "[#######.......................] wallet.events       500 of 1000",
+                "[..............................] wallet.commands     ",
+                "[##########....................] wallet.events       500 of 1000",
                 "[##############################] comparing           10 of 10",
             ]
         );

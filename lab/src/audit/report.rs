@@ -64,6 +64,8 @@ pub(crate) struct Finding {
 /// How much was read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Read {
+    /// Messages of the topic of commands.
+    pub wallet_commands: u64,
     /// Messages of the topic of requests.
     pub wallet_events: u64,
     /// Bills.

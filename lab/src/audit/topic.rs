@@ -31,26 +31,39 @@ pub(crate) struct Topic {
     pub number: &'static str,
     /// Without the prefix.
     pub name: &'static str,
-    /// The consumer, whose group has its name, without the prefix.
-    pub consumer: &'static str,
+    /// The group of its consumer, without the prefix.
+    pub group: &'static str,
     /// The types of events that are about a payment.
     pub types: &'static [&'static str],
+    /// Whether it may be missing, and is then taken for empty.
+    pub is_optional: bool,
 }
+
+/// What the pattern listen-to-yourself has accepted; its consumer makes the payments.
+pub(crate) const WALLET_COMMANDS: Topic = Topic {
+    number: "0",
+    name: "wallet.commands",
+    group: "wallet-api-commands",
+    types: &["PayBill"],
+    is_optional: true,
+};
 
 /// Requests.
 pub(crate) const WALLET_EVENTS: Topic = Topic {
     number: "1",
     name: "wallet.events",
-    consumer: "bill-payer",
+    group: "bill-payer",
     types: &["BillPaymentRequested"],
+    is_optional: false,
 };
 
 /// Results.
 pub(crate) const BILL_EVENTS: Topic = Topic {
     number: "2",
     name: "bill.events",
-    consumer: "wallet-api",
+    group: "wallet-api",
     types: &["BillPaid", "BillPaymentFailed"],
+    is_optional: false,
 };
 
 impl Topic {
@@ -122,7 +135,7 @@ impl Reader {
             let brokers = &sources.kafka_brokers;
             format!("Kafka does not tell of {name} at {brokers}; is it running? ./dev up starts it")
         };
-        let group = format!("{}{}", sources.topic_prefix, topic.consumer);
+        let group = format!("{}{}", sources.topic_prefix, topic.group);
         let consumer: BaseConsumer = chassis::kafka::client(&sources.kafka_brokers, "lab-audit")
             // To ask for its offsets. It is never joined, and nothing is committed.
             .set("group.id", &group)
@@ -134,7 +147,12 @@ impl Reader {
             .set("queued.max.messages.kbytes", "16384")
             .create()
             .context("making a Kafka consumer")?;
-        let ranges = ranges(&consumer, &name, since_ms).with_context(doing)?;
+        let partitions = partitions(&consumer, &name).with_context(doing)?;
+        let ranges = if partitions.is_empty() && topic.is_optional {
+            HashMap::new()
+        } else {
+            ranges(&consumer, &name, &partitions, since_ms).with_context(doing)?
+        };
         Ok(Self {
             topic,
             name,
@@ -219,17 +237,22 @@ impl Reader {
     }
 }
 
+/// None, if there is no such topic.
+fn partitions(consumer: &BaseConsumer, name: &str) -> anyhow::Result<Vec<i32>> {
+    let metadata = consumer.fetch_metadata(Some(name), ANSWER_WITHIN)?;
+    let topic = metadata.topics().first().context("no answer")?;
+    Ok(topic.partitions().iter().map(|it| it.id()).collect())
+}
+
 fn ranges(
     consumer: &BaseConsumer,
     name: &str,
+    partitions: &[i32],
     since_ms: Option<u64>,
 ) -> anyhow::Result<HashMap<i32, Range>> {
-    let metadata = consumer.fetch_metadata(Some(name), ANSWER_WITHIN)?;
-    let topic = metadata.topics().first().context("no answer")?;
-    let partitions: Vec<i32> = topic.partitions().iter().map(|it| it.id()).collect();
     anyhow::ensure!(!partitions.is_empty(), "there is no such topic");
     let mut ranges = HashMap::new();
-    for &partition in &partitions {
+    for &partition in partitions {
         let (low, end) = consumer.fetch_watermarks(name, partition, ANSWER_WITHIN)?;
         let range = Range {
             start: low,
@@ -242,7 +265,7 @@ fn ranges(
     }
     if let Some(since_ms) = since_ms {
         let with_margin = since_ms.saturating_sub(CLOCKS_DIFFER_MS);
-        for (partition, offset) in at_time(consumer, name, &partitions, with_margin)? {
+        for (partition, offset) in at_time(consumer, name, partitions, with_margin)? {
             if let Some(range) = ranges.get_mut(&partition) {
                 range.start = range.start.max(offset).min(range.end);
                 range.whole_since_ms = Some(since_ms);
@@ -251,7 +274,7 @@ fn ranges(
     }
     // After the ends: whatever counts as taken was taken before whoever asks next looks for its effect.
     let mut asked = TopicPartitionList::new();
-    for &partition in &partitions {
+    for &partition in partitions {
         asked.add_partition(name, partition);
     }
     let taken = consumer.committed_offsets(asked, ANSWER_WITHIN)?;

@@ -21,17 +21,25 @@ const TABLES: &str = "\
         reference text, payment_id uuid, status text, amount numeric, currency text, receipt text); \
     create temp table found (kind text, id text)";
 
-/// Makes the tables, copies the payments of `scope`, and sums up the ledger; answers the moment of it, Unix
-/// milliseconds by the database's clock.
+/// The time, Unix milliseconds by the database's clock: that of the transaction, if in one.
+const NOW_MS: &str = "select (extract(epoch from now()) * 1000)::bigint";
+
+/// Makes the tables; answers the time.
+///
+/// # Errors
+/// Whatever the database says.
+pub(super) async fn prepare(session: &Session) -> anyhow::Result<i64> {
+    session.run(TABLES).await?;
+    session.one(NOW_MS).await
+}
+
+/// Copies the payments of `scope`, and sums up the ledger; answers the moment of it, as [`prepare`] does.
 ///
 /// # Errors
 /// Whatever the database says.
 pub(super) async fn gather(session: &Session, scope: &Scope) -> anyhow::Result<i64> {
-    session.run(TABLES).await?;
     session.begin_snapshot().await?;
-    let now = session
-        .one("select (extract(epoch from now()) * 1000)::bigint")
-        .await?;
+    let now_ms = session.one(NOW_MS).await?;
     session.run(&payments(scope)).await?;
     session
         .run(&format!("insert into unpublished {UNPUBLISHED}"))
@@ -41,7 +49,7 @@ pub(super) async fn gather(session: &Session, scope: &Scope) -> anyhow::Result<i
     session
         .run("create index on audited (id); analyze audited")
         .await?;
-    Ok(now)
+    Ok(now_ms)
 }
 
 fn payments(scope: &Scope) -> String {

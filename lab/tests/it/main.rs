@@ -5,11 +5,15 @@
     reason = "tests: a panic is the failure"
 )]
 
+mod audit;
 mod bench;
 mod crashes;
+mod damage;
 mod dead_letter;
+mod faults;
 mod order;
 mod payments;
 mod readme;
 mod system;
+mod trace;
 mod up;
