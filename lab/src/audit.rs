@@ -58,6 +58,7 @@ use chrono::{DateTime, Utc};
 use self::progress::{Progress, Stage};
 use self::report::Report;
 pub(crate) use self::scope::{Scope, ms_of};
+use self::session::Session;
 pub(crate) use self::sources::{SourceFlags, Sources};
 use crate::home::Home;
 use crate::terminal;
@@ -120,21 +121,28 @@ pub(crate) async fn audit(
     progress: &Progress,
 ) -> anyhow::Result<Report> {
     let begun = Instant::now();
-    let wallet_database = &sources.wallet_database_url;
-    let session = session::Session::connect(wallet_database, "the wallet database").await?;
+    progress(Stage::Commands, 0, None);
+    let topics = [
+        topic::WALLET_COMMANDS,
+        topic::WALLET_EVENTS,
+        topic::BILL_EVENTS,
+    ];
+    let (session, clients) = tokio::try_join!(
+        Session::connect(&sources.wallet_database_url, "the wallet database"),
+        events::connect(sources, topics)
+    )?;
+    let [commands, requests, results] = clients;
     let begun_ms = wallet::prepare(&session).await?;
-    let commands = (Stage::Commands, progress);
-    let wallet_commands =
-        events::gather(&session, sources, &scope, topic::WALLET_COMMANDS, commands).await?;
+    let at = (Stage::Commands, progress);
+    let wallet_commands = events::gather(&session, commands, &scope, at).await?;
     progress(Stage::Wallet, 0, None);
     let now_ms = wallet::gather(&session, &scope).await?;
-    let requests = (Stage::WalletEvents, progress);
-    let wallet_events =
-        events::gather(&session, sources, &scope, topic::WALLET_EVENTS, requests).await?;
+    let at = (Stage::WalletEvents, progress);
+    let wallet_events = events::gather(&session, requests, &scope, at).await?;
     progress(Stage::Bills, 0, None);
     let bills = bills::gather(&session, sources, &scope).await?;
-    let results = (Stage::BillEvents, progress);
-    let bill_events = events::gather(&session, sources, &scope, topic::BILL_EVENTS, results).await?;
+    let at = (Stage::BillEvents, progress);
+    let bill_events = events::gather(&session, results, &scope, at).await?;
     progress(Stage::Provider, 0, None);
     let provider_payments = provider::gather(&session, sources, &scope, progress).await?;
     progress(Stage::Comparing, 0, None);

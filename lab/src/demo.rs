@@ -202,6 +202,7 @@ mod tests {
             wallet_database_url: "postgres://d/wallet".to_owned(),
             bill_payer_database_url: String::new(),
             kafka_brokers: String::new(),
+            topic_prefix: String::new(),
             connect_url: None,
             relay_mode: String::new(),
             pids: BTreeMap::new(),

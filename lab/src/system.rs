@@ -80,6 +80,7 @@ pub(crate) async fn prepare(
         wallet_database_url,
         bill_payer_database_url,
         kafka_brokers: servers.kafka_brokers.clone(),
+        topic_prefix: settings.topic_prefix.clone(),
         connect_url: servers.connect_url.clone(),
         relay_mode: settings.relay_mode.to_string(),
         pids: std::collections::BTreeMap::new(),

@@ -8,7 +8,27 @@ use super::progress::{Progress, Stage};
 use super::scope::Scope;
 use super::session::{Rows, Session};
 use super::sources::Sources;
-use super::topic::{Reader, Seen, Topic};
+use super::topic::{Client, Reader, Seen, Topic};
+
+/// Meets the brokers of all `topics` at once.
+///
+/// # Errors
+/// No broker answers, or a topic is missing.
+pub(super) async fn connect<const N: usize>(
+    sources: &Sources,
+    topics: [Topic; N],
+) -> anyhow::Result<[Client; N]> {
+    let clients = topics.map(|topic| {
+        let sources = sources.clone();
+        tokio::task::spawn_blocking(move || Client::connect(&sources, topic))
+    });
+    let mut connected = Vec::with_capacity(N);
+    for client in clients {
+        connected.push(client.await.context("connecting to Kafka")??);
+    }
+    let connected = connected.try_into();
+    Ok(connected.unwrap_or_else(|_| unreachable!("there is a client for each topic")))
+}
 
 /// Copies the events of payments of `scope`; answers how many messages were read. Those that are about no payment, or
 /// can't be understood, are left out: they prove nothing of any.
@@ -17,20 +37,19 @@ use super::topic::{Reader, Seen, Topic};
 /// No broker answers, or whatever the database says.
 pub(super) async fn gather(
     session: &Session,
-    sources: &Sources,
+    client: Client,
     scope: &Scope,
-    topic: Topic,
     (stage, progress): (Stage, &Progress),
 ) -> anyhow::Result<u64> {
-    let (sources, scope) = (sources.clone(), *scope);
-    let open = move || Reader::open(&sources, topic, scope.since_ms());
+    let scope = *scope;
+    let open = move || client.open(scope.since_ms());
     let reader = tokio::task::spawn_blocking(open)
         .await
         .context("opening a topic")??;
     let messages = reader.messages();
     progress(stage, 0, Some(messages));
     let (sender, mut receiver) = mpsc::channel(4);
-    let read = move || read(reader, &scope, topic, &sender);
+    let read = move || read(reader, &scope, &sender);
     let read = tokio::task::spawn_blocking(read);
     let tell = |done| progress(stage, done, Some(messages));
     let copied = session.copy_rows("event", &mut receiver, &tell).await;
@@ -41,12 +60,8 @@ pub(super) async fn gather(
     Ok(messages)
 }
 
-fn read(
-    reader: Reader,
-    scope: &Scope,
-    topic: Topic,
-    sender: &mpsc::Sender<Rows>,
-) -> anyhow::Result<()> {
+fn read(reader: Reader, scope: &Scope, sender: &mpsc::Sender<Rows>) -> anyhow::Result<()> {
+    let topic = reader.topic();
     let mut rows = Rows::default();
     reader.read(|seen| {
         rows.read += 1;

@@ -111,6 +111,15 @@ pub(crate) struct Seen<'a> {
     pub is_whole: bool,
 }
 
+/// A consumer of a topic that has met its brokers.
+pub(crate) struct Client {
+    topic: Topic,
+    name: String,
+    brokers: String,
+    consumer: BaseConsumer,
+    partitions: Vec<i32>,
+}
+
 /// A topic, ready to be read up to where it ended when this was made.
 pub(crate) struct Reader {
     topic: Topic,
@@ -119,22 +128,14 @@ pub(crate) struct Reader {
     ranges: HashMap<i32, Range>,
 }
 
-impl Reader {
-    /// Asks for the ends of the topic, and then for what has been consumed of it. Only messages made since `since_ms`
-    /// are read, Unix milliseconds, with a margin. Blocks.
+impl Client {
+    /// Meets the brokers, also the one that keeps the group's offsets: that alone can take half a second, so it is done
+    /// before the answers matter. Blocks.
     ///
     /// # Errors
     /// No broker answers, or there is no such topic.
-    pub(crate) fn open(
-        sources: &Sources,
-        topic: Topic,
-        since_ms: Option<u64>,
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn connect(sources: &Sources, topic: Topic) -> anyhow::Result<Self> {
         let name = topic.full_name(sources);
-        let doing = || {
-            let brokers = &sources.kafka_brokers;
-            format!("Kafka does not tell of {name} at {brokers}; is it running? ./dev up starts it")
-        };
         let group = format!("{}{}", sources.topic_prefix, topic.group);
         let consumer: BaseConsumer = chassis::kafka::client(&sources.kafka_brokers, "lab-audit")
             // To ask for its offsets. It is never joined, and nothing is committed.
@@ -147,18 +148,105 @@ impl Reader {
             .set("queued.max.messages.kbytes", "16384")
             .create()
             .context("making a Kafka consumer")?;
-        let partitions = partitions(&consumer, &name).with_context(doing)?;
-        let ranges = if partitions.is_empty() && topic.is_optional {
-            HashMap::new()
-        } else {
-            ranges(&consumer, &name, &partitions, since_ms).with_context(doing)?
-        };
-        Ok(Self {
+        let mut client = Self {
             topic,
             name,
+            brokers: sources.kafka_brokers.clone(),
             consumer,
+            partitions: Vec::new(),
+        };
+        client.meet().with_context(|| client.doing())?;
+        Ok(client)
+    }
+
+    fn meet(&mut self) -> anyhow::Result<()> {
+        let metadata = self.consumer.fetch_metadata(Some(&self.name), ANSWER_WITHIN)?;
+        let topic = metadata.topics().first().context("no answer")?;
+        self.partitions = topic.partitions().iter().map(|it| it.id()).collect();
+        if self.partitions.is_empty() {
+            anyhow::ensure!(self.topic.is_optional, "there is no such topic");
+            return Ok(());
+        }
+        self.taken().map(drop)
+    }
+
+    fn doing(&self) -> String {
+        let (name, brokers) = (&self.name, &self.brokers);
+        format!("Kafka does not tell of {name} at {brokers}; is it running? ./dev up starts it")
+    }
+
+    /// Asks for the ends of the topic, and then for what has been consumed of it. Only messages made since `since_ms`
+    /// are read, Unix milliseconds, with a margin. Blocks.
+    ///
+    /// # Errors
+    /// No broker answers.
+    pub(crate) fn open(self, since_ms: Option<u64>) -> anyhow::Result<Reader> {
+        let ranges = self.ranges(since_ms).with_context(|| self.doing())?;
+        Ok(Reader {
+            topic: self.topic,
+            name: self.name,
+            consumer: self.consumer,
             ranges,
         })
+    }
+
+    fn ranges(&self, since_ms: Option<u64>) -> anyhow::Result<HashMap<i32, Range>> {
+        let mut ranges = HashMap::new();
+        if self.partitions.is_empty() {
+            return Ok(ranges);
+        }
+        for &partition in &self.partitions {
+            let ends = self.consumer.fetch_watermarks(&self.name, partition, ANSWER_WITHIN);
+            let (low, end) = ends?;
+            let range = Range {
+                start: low,
+                end,
+                taken: 0,
+                // Retention has been here.
+                whole_since_ms: (low > 0).then_some(u64::MAX),
+            };
+            ranges.insert(partition, range);
+        }
+        if let Some(since_ms) = since_ms {
+            let with_margin = since_ms.saturating_sub(CLOCKS_DIFFER_MS);
+            for (partition, offset) in
+                at_time(&self.consumer, &self.name, &self.partitions, with_margin)?
+            {
+                if let Some(range) = ranges.get_mut(&partition) {
+                    range.start = range.start.max(offset).min(range.end);
+                    range.whole_since_ms = Some(since_ms);
+                }
+            }
+        }
+        // After the ends: whatever counts as taken was taken before whoever asks next looks for its effect.
+        for (partition, offset) in self.taken()? {
+            if let Some(range) = ranges.get_mut(&partition) {
+                range.taken = offset;
+            }
+        }
+        Ok(ranges)
+    }
+
+    /// What the group has committed.
+    fn taken(&self) -> anyhow::Result<Vec<(i32, i64)>> {
+        let mut asked = TopicPartitionList::new();
+        for &partition in &self.partitions {
+            asked.add_partition(&self.name, partition);
+        }
+        let taken = self.consumer.committed_offsets(asked, ANSWER_WITHIN)?;
+        let taken = taken.elements();
+        let taken = taken.iter().filter_map(|element| match element.offset() {
+            Offset::Offset(offset) => Some((element.partition(), offset)),
+            _ => None,
+        });
+        Ok(taken.collect())
+    }
+}
+
+impl Reader {
+    /// What is read.
+    pub(crate) const fn topic(&self) -> Topic {
+        self.topic
     }
 
     /// Messages there are to read, at the most.
@@ -228,6 +316,9 @@ impl Reader {
     /// No broker answers.
     pub(crate) fn until(&mut self, until_ms: u64) -> anyhow::Result<()> {
         let partitions: Vec<i32> = self.ranges.keys().copied().collect();
+        if partitions.is_empty() {
+            return Ok(());
+        }
         for (partition, offset) in at_time(&self.consumer, &self.name, &partitions, until_ms)? {
             if let Some(range) = self.ranges.get_mut(&partition) {
                 range.end = range.end.min(offset);
@@ -235,57 +326,6 @@ impl Reader {
         }
         Ok(())
     }
-}
-
-/// None, if there is no such topic.
-fn partitions(consumer: &BaseConsumer, name: &str) -> anyhow::Result<Vec<i32>> {
-    let metadata = consumer.fetch_metadata(Some(name), ANSWER_WITHIN)?;
-    let topic = metadata.topics().first().context("no answer")?;
-    Ok(topic.partitions().iter().map(|it| it.id()).collect())
-}
-
-fn ranges(
-    consumer: &BaseConsumer,
-    name: &str,
-    partitions: &[i32],
-    since_ms: Option<u64>,
-) -> anyhow::Result<HashMap<i32, Range>> {
-    anyhow::ensure!(!partitions.is_empty(), "there is no such topic");
-    let mut ranges = HashMap::new();
-    for &partition in partitions {
-        let (low, end) = consumer.fetch_watermarks(name, partition, ANSWER_WITHIN)?;
-        let range = Range {
-            start: low,
-            end,
-            taken: 0,
-            // Retention has been here.
-            whole_since_ms: (low > 0).then_some(u64::MAX),
-        };
-        ranges.insert(partition, range);
-    }
-    if let Some(since_ms) = since_ms {
-        let with_margin = since_ms.saturating_sub(CLOCKS_DIFFER_MS);
-        for (partition, offset) in at_time(consumer, name, partitions, with_margin)? {
-            if let Some(range) = ranges.get_mut(&partition) {
-                range.start = range.start.max(offset).min(range.end);
-                range.whole_since_ms = Some(since_ms);
-            }
-        }
-    }
-    // After the ends: whatever counts as taken was taken before whoever asks next looks for its effect.
-    let mut asked = TopicPartitionList::new();
-    for &partition in partitions {
-        asked.add_partition(name, partition);
-    }
-    let taken = consumer.committed_offsets(asked, ANSWER_WITHIN)?;
-    for element in taken.elements() {
-        if let (Some(range), Offset::Offset(offset)) =
-            (ranges.get_mut(&element.partition()), element.offset())
-        {
-            range.taken = offset;
-        }
-    }
-    Ok(ranges)
 }
 
 /// The first offset of each partition whose message was made at that time or later; the partition's end is left out.

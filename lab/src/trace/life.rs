@@ -32,21 +32,24 @@ pub(super) async fn of(
     let period = period(payment.as_ref(), id);
     let find = |topic| messages::find(sources, topic, id, period);
 
+    let (commands, requests, results) = tokio::try_join!(
+        find(WALLET_COMMANDS),
+        find(WALLET_EVENTS),
+        find(BILL_EVENTS)
+    )?;
+
     let mut steps = Vec::new();
-    let commands = find(WALLET_COMMANDS).await?;
     steps.extend_from_slice(&commands.steps);
     steps.extend(dead_letters(&wallet, sources, WALLET_COMMANDS, (&commands, id)).await?);
     steps.extend(payment.as_ref().map(accepted));
     steps.extend(transfers(&wallet, id, "kind = 'payment'").await?);
     steps.extend(unpublished(&wallet, "wallet outbox", id).await?);
-    let requests = find(WALLET_EVENTS).await?;
     steps.extend_from_slice(&requests.steps);
     steps.extend(dead_letters(&bills, sources, WALLET_EVENTS, (&requests, id)).await?);
     steps.extend(bill(&bills, id).await?);
     steps.extend(attempts(&bills, id).await?);
     steps.extend(at_provider(sources, id).await?);
     steps.extend(unpublished(&bills, "bill-payer outbox", id).await?);
-    let results = find(BILL_EVENTS).await?;
     steps.extend_from_slice(&results.steps);
     steps.extend(dead_letters(&wallet, sources, BILL_EVENTS, (&results, id)).await?);
     steps.extend(inbox(&wallet, &results).await?);

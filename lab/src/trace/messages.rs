@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::Step;
 use crate::audit::Sources;
-use crate::audit::topic::{Reader, Topic};
+use crate::audit::topic::{Client, Topic};
 
 /// How long after its end a payment's messages may still come, in milliseconds: again, after a crash.
 const COMES_AGAIN_MS: u64 = 5 * 60 * 1_000;
@@ -42,7 +42,7 @@ pub(super) async fn find(
 ) -> anyhow::Result<Messages> {
     let sources = sources.clone();
     let find = move || {
-        let mut reader = Reader::open(&sources, topic, Some(period.from_ms))?;
+        let mut reader = Client::connect(&sources, topic)?.open(Some(period.from_ms))?;
         if let Some(ended_ms) = period.ended_ms {
             reader.until(ended_ms.saturating_add(COMES_AGAIN_MS))?;
         }
