@@ -127,10 +127,13 @@ fn at_provider(scope: &Scope) -> String {
          insert into found select 'at_provider_not_here', reference from at_provider \
              where at_provider.status = 'accepted' and coalesce(payment_id >= '{first}', true) and not exists ( \
                  select from payments where payments.id = payment_id and payments.status <> 'declined'); \
-         insert into found select 'differs_at_provider', audited.id::text \
+         insert into found select distinct 'differs_at_provider', audited.id::text \
              from audited join at_provider on payment_id = audited.id and at_provider.status = 'accepted' \
-             where (audited.amount, audited.currency) is distinct from (at_provider.amount, at_provider.currency) \
-                 or (audited.status = 'paid' and audited.receipt is distinct from at_provider.receipt)"
+             where not exists ( \
+                 select from at_provider as same \
+                 where same.payment_id = audited.id and same.status = 'accepted' \
+                     and (same.amount, same.currency) = (audited.amount, audited.currency) \
+                     and (audited.status <> 'paid' or same.receipt = audited.receipt))"
     )
 }
 
