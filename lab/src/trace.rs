@@ -75,10 +75,7 @@ pub(crate) async fn run(home: &Home, command: TraceCommand) -> anyhow::Result<Ex
 ///
 /// # Errors
 /// Something can't be read: the error says what, and what to do.
-pub(crate) async fn trace(
-    sources: &Sources,
-    payment_id: Uuid,
-) -> anyhow::Result<Option<Trace>> {
+pub(crate) async fn trace(sources: &Sources, payment_id: Uuid) -> anyhow::Result<Option<Trace>> {
     let (status, steps) = life::of(sources, payment_id).await?;
     Ok((!steps.is_empty()).then_some(Trace {
         payment_id,
@@ -90,7 +87,10 @@ pub(crate) async fn trace(
 impl Trace {
     /// For the terminal: a line for each step, with the milliseconds since the first.
     fn text(&self) -> String {
-        let status = self.status.as_deref().unwrap_or("a command, not decided yet");
+        let status = self
+            .status
+            .as_deref()
+            .unwrap_or("a command, not decided yet");
         let mut text = format!("Payment {}: {status}\n", self.payment_id);
         let begun = self.steps.iter().find_map(|step| step.at);
         for step in &self.steps {
@@ -131,8 +131,18 @@ mod tests {
             payment_id: Uuid::nil(),
             status: Some("paid".to_owned()),
             steps: vec![
-                step(Some(1_000), "wallet database", "accepted", json!({ "amount": "1.00" })),
-                step(None, "provider", "accepted", json!({ "calls": 2, "receipt": null })),
+                step(
+                    Some(1_000),
+                    "wallet database",
+                    "accepted",
+                    json!({ "amount": "1.00" }),
+                ),
+                step(
+                    None,
+                    "provider",
+                    "accepted",
+                    json!({ "calls": 2, "receipt": null }),
+                ),
                 step(Some(1_042), "wallet database", "paid", json!({})),
             ],
         };

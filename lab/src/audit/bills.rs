@@ -34,7 +34,10 @@ pub(super) async fn gather(
 ///
 /// # Errors
 /// Whatever the database says.
-pub(super) async fn dead_letters_of_wallet(session: &Session, sources: &Sources) -> anyhow::Result<()> {
+pub(super) async fn dead_letters_of_wallet(
+    session: &Session,
+    sources: &Sources,
+) -> anyhow::Result<()> {
     dead_letters(session, session, sources, WALLET_COMMANDS).await?;
     dead_letters(session, session, sources, BILL_EVENTS).await
 }

@@ -185,7 +185,11 @@ pub(super) async fn report(session: &Session, scope: &Scope) -> anyhow::Result<R
         .collect();
     Ok(Report {
         scope: *scope,
-        accepted: counts.iter().map(|(_, count)| unsigned(*count)).sum::<u64>() + unsigned(undecided),
+        accepted: counts
+            .iter()
+            .map(|(_, count)| unsigned(*count))
+            .sum::<u64>()
+            + unsigned(undecided),
         in_flight: in_flight_where.iter().map(|it| it.count).sum(),
         in_flight_where,
         paid: with_status("paid"),

@@ -133,7 +133,9 @@ impl List {
         let answer = answer.with_context(|| {
             format!("the provider does not answer at {url}; is it running? ./dev up starts it")
         })?;
-        let answer = answer.error_for_status().context("listing the provider's payments")?;
+        let answer = answer
+            .error_for_status()
+            .context("listing the provider's payments")?;
         answer.json().await.context("reading the provider's list")
     }
 

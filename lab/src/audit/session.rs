@@ -43,7 +43,9 @@ impl Session {
         config.connect_timeout(CONNECT_WITHIN);
         let (client, connection) = config.connect(NoTls).await.with_context(|| {
             let shown = config::without_password(url).unwrap_or_default();
-            format!("PostgreSQL does not answer for {what} ({shown}); is it running? ./dev up starts it")
+            format!(
+                "PostgreSQL does not answer for {what} ({shown}); is it running? ./dev up starts it"
+            )
         })?;
         let mut tasks = JoinSet::new();
         // An error ends the statements that wait for it: they tell.
@@ -61,7 +63,10 @@ impl Session {
     /// # Errors
     /// Whatever the server says.
     pub(crate) async fn run(&self, sql: &str) -> anyhow::Result<()> {
-        self.client.batch_execute(sql).await.context("asking PostgreSQL")
+        self.client
+            .batch_execute(sql)
+            .await
+            .context("asking PostgreSQL")
     }
 
     /// Begins a transaction that sees one and the same moment throughout.
@@ -142,7 +147,9 @@ impl Session {
         let mut into = pin!(into.context("filling a temporary table")?);
         while let Some(piece) = out.next().await {
             let piece = piece.context("reading from PostgreSQL")?;
-            into.feed(piece).await.context("filling a temporary table")?;
+            into.feed(piece)
+                .await
+                .context("filling a temporary table")?;
         }
         into.finish().await.context("filling a temporary table")
     }
@@ -165,7 +172,9 @@ impl Session {
         while let Some(Rows { text, read }) = rows.recv().await {
             count += read;
             let piece = Cursor::new(text.into_bytes());
-            into.send(piece).await.context("filling a temporary table")?;
+            into.send(piece)
+                .await
+                .context("filling a temporary table")?;
             each(count);
         }
         into.finish().await.context("filling a temporary table")?;

@@ -22,7 +22,9 @@ pub(crate) struct Sources {
 
 /// What is read elsewhere than where the running system has it.
 #[derive(Debug, Clone, Default, clap::Args)]
-#[command(next_help_heading = "Where to read; by default, what the running system's stack.json says")]
+#[command(
+    next_help_heading = "Where to read; by default, what the running system's stack.json says"
+)]
 pub(crate) struct SourceFlags {
     /// PostgreSQL URL of the wallet database; temporary tables are made there
     #[arg(long, env, hide_env_values = true)]

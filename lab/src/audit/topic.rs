@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::metadata::MetadataPartition;
 use rdkafka::{Offset, TopicPartitionList};
 use serde::Deserialize;
 use uuid::Uuid;
@@ -145,7 +146,9 @@ impl Client {
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "earliest")
             .set("fetch.wait.max.ms", "10")
-            .set("queued.max.messages.kbytes", "16384")
+            // What may wait in memory: bytes of payloads, which are a part of what a message takes.
+            .set("queued.max.messages.kbytes", "4096")
+            .set("fetch.max.bytes", "4194304")
             .create()
             .context("making a Kafka consumer")?;
         let mut client = Self {
@@ -160,9 +163,15 @@ impl Client {
     }
 
     fn meet(&mut self) -> anyhow::Result<()> {
-        let metadata = self.consumer.fetch_metadata(Some(&self.name), ANSWER_WITHIN)?;
+        let metadata = self
+            .consumer
+            .fetch_metadata(Some(&self.name), ANSWER_WITHIN)?;
         let topic = metadata.topics().first().context("no answer")?;
-        self.partitions = topic.partitions().iter().map(|it| it.id()).collect();
+        self.partitions = topic
+            .partitions()
+            .iter()
+            .map(MetadataPartition::id)
+            .collect();
         if self.partitions.is_empty() {
             anyhow::ensure!(self.topic.is_optional, "there is no such topic");
             return Ok(());
@@ -196,7 +205,9 @@ impl Client {
             return Ok(ranges);
         }
         for &partition in &self.partitions {
-            let ends = self.consumer.fetch_watermarks(&self.name, partition, ANSWER_WITHIN);
+            let ends = self
+                .consumer
+                .fetch_watermarks(&self.name, partition, ANSWER_WITHIN);
             let (low, end) = ends?;
             let range = Range {
                 start: low,

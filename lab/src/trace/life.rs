@@ -22,10 +22,7 @@ macro_rules! ms {
 ///
 /// # Errors
 /// Something can't be read.
-pub(super) async fn of(
-    sources: &Sources,
-    id: Uuid,
-) -> anyhow::Result<(Option<String>, Vec<Step>)> {
+pub(super) async fn of(sources: &Sources, id: Uuid) -> anyhow::Result<(Option<String>, Vec<Step>)> {
     let wallet = Session::connect(&sources.wallet_database_url, "the wallet database").await?;
     let bills = Session::connect(&sources.bill_payer_database_url, "bill-payer's database").await?;
     let payment = payment(&wallet, id).await?;

@@ -35,8 +35,9 @@ async fn lab_with(system: &System, arguments: &[&str], environment: &[(&str, &st
 /// What `lab audit --json` says. Its exit code tells whether anything is wrong.
 pub(crate) async fn audit(system: &System, arguments: &[&str]) -> Value {
     let output = lab(system, &[&["audit", "--json"], arguments].concat()).await;
-    let report: Value = serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    let report = serde_json::from_slice(&output.stdout);
+    assert!(report.is_ok(), "{output:?}");
+    let report: Value = report.unwrap();
     let code = i32::from(!findings(&report).is_empty());
     assert_eq!(output.status.code(), Some(code), "{report}");
     report
@@ -113,7 +114,10 @@ async fn after_payments_that_were_paid_and_refunded_nothing_is_wrong() {
     let report = audit(&system, &[]).await;
     assert_eq!(report["read"]["bills"], 12, "{report}");
     assert_eq!(report["read"]["provider_payments"], 12, "{report}");
-    assert!(report["paid_after"]["p99_ms"].as_u64() > Some(0), "{report}");
+    assert!(
+        report["paid_after"]["p99_ms"].as_u64() > Some(0),
+        "{report}"
+    );
 
     // A scope counts what was accepted since then, and nothing else.
     let later = system.accepted(&system.wallet("1").await).await;
@@ -135,7 +139,10 @@ async fn audits_of_a_system_at_work_raise_no_false_alarm() {
         wallets.push(system.wallet("10000").await);
     }
     let wallets = Arc::new(wallets);
-    let (stop, made) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (stop, made) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicUsize::new(0)),
+    );
     let mut payers = tokio::task::JoinSet::new();
     for payer in 0..8 {
         let (wallets, stop, made) = (Arc::clone(&wallets), Arc::clone(&stop), Arc::clone(&made));
@@ -154,9 +161,14 @@ async fn audits_of_a_system_at_work_raise_no_false_alarm() {
     let first = system.accepted(&wallets[0]).await;
     let since = time_of(&first);
     let since = ["--since", since.as_str()];
-    for (turn, killed) in ["relay-wallet-1", "bill-payer", "relay-bill", "relay-wallet-2"]
-        .into_iter()
-        .enumerate()
+    for (turn, killed) in [
+        "relay-wallet-1",
+        "bill-payer",
+        "relay-bill",
+        "relay-wallet-2",
+    ]
+    .into_iter()
+    .enumerate()
     {
         for scope in [&[] as &[&str], &since] {
             let report = audit(&system, scope).await;
@@ -191,8 +203,16 @@ async fn a_server_that_does_not_answer_is_named() {
     let database = format!("postgres://me:secret@{nobody}/wallet");
     let provider = format!("http://{nobody}");
     for (variable, value, expected) in [
-        ("WALLET_DATABASE_URL", &database, "PostgreSQL does not answer for the wallet database"),
-        ("BILL_PAYER_DATABASE_URL", &database, "PostgreSQL does not answer for bill-payer's database"),
+        (
+            "WALLET_DATABASE_URL",
+            &database,
+            "PostgreSQL does not answer for the wallet database",
+        ),
+        (
+            "BILL_PAYER_DATABASE_URL",
+            &database,
+            "PostgreSQL does not answer for bill-payer's database",
+        ),
         ("KAFKA_BROKERS", &nobody, "Kafka does not tell of"),
         ("PROVIDER_URL", &provider, "the provider does not answer at"),
     ] {

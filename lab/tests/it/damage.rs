@@ -15,7 +15,7 @@ const NO_PATIENCE: [&str; 2] = ["--lost-after-ms", "0"];
 async fn execute(database: &TestDatabase, sql: &str) {
     let mut conn = database.connect().await;
     let done = conn.batch_execute(sql).await;
-    done.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    assert!(done.is_ok(), "{sql}: {done:?}");
 }
 
 /// A payment that has ended, one way or the other.
@@ -44,7 +44,9 @@ async fn take_at_provider(system: &System, key: &str, amount: &str) {
     let bill = json!({
         "amount": amount, "currency": "INR", "provider": "wifi", "account_number": "WIFI-1",
     });
-    let (status, answer) = system.post(&system.provider, "/payments", Some(key), &bill).await;
+    let (status, answer) = system
+        .post(&system.provider, "/payments", Some(key), &bill)
+        .await;
     assert_eq!(status, 201, "{answer}");
 }
 
@@ -54,7 +56,10 @@ async fn found(system: &System, kind: &str, example: &str, arguments: &[&str]) -
         let report = audit(system, arguments).await;
         let found = findings(&report);
         let names = |examples: &[String]| examples.iter().any(|it| it == example);
-        if found.iter().any(|(it, examples)| it == kind && names(examples)) {
+        if found
+            .iter()
+            .any(|(it, examples)| it == kind && names(examples))
+        {
             Ok(report)
         } else {
             Err(format!("{example}: {report}"))
@@ -130,7 +135,9 @@ async fn a_payment_that_is_lost_anywhere_on_its_way_is_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_provider_has_and_the_wallet_has_not_is_found() {
     let system = System::start().await;
-    system.behave(&json!({ "declined_accounts": ["WIFI-CLOSED"] })).await;
+    system
+        .behave(&json!({ "declined_accounts": ["WIFI-CLOSED"] }))
+        .await;
     let wallet = system.wallet("100").await;
 
     let twice = ended(&system, &wallet, "WIFI-1").await;
@@ -202,10 +209,18 @@ async fn a_ledger_that_does_not_add_up_is_found() {
     let settled = ended(&system, &wallet, "WIFI-1").await;
     let ledger = &system.wallet_database;
 
-    execute(ledger, &format!("update wallets set balance = balance + 1 where id = '{wallet}'")).await;
+    execute(
+        ledger,
+        &format!("update wallets set balance = balance + 1 where id = '{wallet}'"),
+    )
+    .await;
     let report = found(&system, "balance_differs", &wallet, &[]).await;
     assert_eq!(findings(&report).len(), 1, "{report}");
-    execute(ledger, &format!("update wallets set balance = balance - 1 where id = '{wallet}'")).await;
+    execute(
+        ledger,
+        &format!("update wallets set balance = balance - 1 where id = '{wallet}'"),
+    )
+    .await;
     assert_eq!(findings(&audit(&system, &[]).await), []);
 
     // Twice out of clearing.
@@ -234,7 +249,13 @@ async fn a_ledger_that_does_not_add_up_is_found() {
     let report = found(&system, "unbalanced", &settled, &[]).await;
     let expected = vec![settled, "clearing INR".to_owned()];
     assert_eq!(findings(&report), [("unbalanced".to_owned(), expected)]);
-    found(&system, "unbalanced", "clearing INR", &["--since", "2999-01-01T00:00:00Z"]).await;
+    found(
+        &system,
+        "unbalanced",
+        "clearing INR",
+        &["--since", "2999-01-01T00:00:00Z"],
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -251,7 +272,11 @@ async fn events_that_are_out_of_order_are_found() {
             "payment_id": payment, "wallet_id": wallet, "amount": "1.00", "currency": "INR",
             "provider": "wifi", "account_number": "WIFI-1",
         });
-        let headers = [("ce_id", id), ("ce_type", "BillPaymentRequested"), ("outbox_seq", seq)];
+        let headers = [
+            ("ce_id", id),
+            ("ce_type", "BillPaymentRequested"),
+            ("outbox_seq", seq),
+        ];
         produce(&topic, &wallet, &headers, body.to_string().as_bytes()).await;
     };
     let ids = [(); 3].map(|()| Uuid::now_v7().to_string());
@@ -262,7 +287,10 @@ async fn events_that_are_out_of_order_are_found() {
     assert_eq!(findings(&audit(&system, &[]).await), []);
     publish(&payments[0], &ids[2], "1000000").await;
     let report = found(&system, "out_of_order", &payments[0], &[]).await;
-    assert_eq!(findings(&report), [("out_of_order".to_owned(), vec![payments[0].clone()])]);
+    assert_eq!(
+        findings(&report),
+        [("out_of_order".to_owned(), vec![payments[0].clone()])]
+    );
 }
 
 /// In flight is not lost, wherever that is; it is stuck when it takes too long.
@@ -298,7 +326,11 @@ async fn payments_on_their_way_are_found_where_they_are() {
     execute(bills, refuse).await;
     system.start_process("relay-wallet-1");
     is_at(&system, "dead letter").await;
-    execute(&system.bill_payer_database, "alter table bills drop constraint refused").await;
+    execute(
+        &system.bill_payer_database,
+        "alter table bills drop constraint refused",
+    )
+    .await;
 
     system.kill_9("bill-payer");
     system.behave(&json!({ "server_error_share": 1.0 })).await;

@@ -76,9 +76,20 @@ async fn all_end_well(mode: &str) {
     let report = audit(&system, &[]).await;
     assert_eq!(findings(&report), [], "{report}");
     let count = |name: &str| report[name].as_u64().unwrap();
-    assert_eq!(count("accepted"), u64::try_from(PAYMENTS).unwrap(), "{report}");
-    assert_eq!(count("paid") + count("refunded"), count("accepted"), "{report}");
-    assert!(count("refunded") > 0 && count("paid") > count("refunded"), "{report}");
+    assert_eq!(
+        count("accepted"),
+        u64::try_from(PAYMENTS).unwrap(),
+        "{report}"
+    );
+    assert_eq!(
+        count("paid") + count("refunded"),
+        count("accepted"),
+        "{report}"
+    );
+    assert!(
+        count("refunded") > 0 && count("paid") > count("refunded"),
+        "{report}"
+    );
     assert_eq!(paid(&system).await, taken(&system).await);
     system.assert_settled().await;
     leave(&mut system, mode).await;
@@ -100,8 +111,7 @@ async fn pay(system: &Arc<System>) {
                 let amount = format!("{}.{:02}", 1 + number % 9, number % 100);
                 let bill = json!({ "amount": amount, "account_number": "WIFI-1" });
                 let path = format!("/wallets/{}/pay-bill", wallets[number % WALLETS]);
-                let (status, payment) =
-                    system.post(&system.wallet_api, &path, None, &bill).await;
+                let (status, payment) = system.post(&system.wallet_api, &path, None, &bill).await;
                 assert_eq!(status, 202, "{payment}");
             }
         });

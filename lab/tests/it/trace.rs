@@ -30,24 +30,44 @@ async fn the_life_of_a_payment_is_told_from_the_request_to_the_settlement() {
     assert_eq!(trace["status"], "paid");
     let steps = trace["steps"].as_array().unwrap();
     let told = |place: &str, what: &str| {
-        let found = steps.iter().filter(|step| step["where"] == place && step["what"] == what);
+        let found = steps
+            .iter()
+            .filter(|step| step["where"] == place && step["what"] == what);
         let found: Vec<&Value> = found.collect();
         assert_eq!(found.len(), 1, "{place}: {what}: {trace:#}");
         found[0]["detail"].clone()
     };
-    assert_eq!(told("wallet database", "accepted")["wallet_id"], wallet.as_str());
+    assert_eq!(
+        told("wallet database", "accepted")["wallet_id"],
+        wallet.as_str()
+    );
     let debit = told("ledger", "payment posted");
-    assert!(debit["transaction_id"].as_str().unwrap().parse::<u32>().is_ok());
+    assert!(
+        debit["transaction_id"]
+            .as_str()
+            .unwrap()
+            .parse::<u32>()
+            .is_ok()
+    );
     assert!(debit["lsn"].as_str().unwrap().contains('/'), "{debit}");
     let request = told("wallet.events", "BillPaymentRequested published");
     assert_eq!(request["outbox_seq"], 2, "{request}");
-    assert!(request["offset"].is_i64() && request["partition"].is_i64(), "{request}");
+    assert!(
+        request["offset"].is_i64() && request["partition"].is_i64(),
+        "{request}"
+    );
     told("bill-payer", "bill taken in");
     assert_eq!(told("bill-payer", "call to pay: timeout")["took_ms"], 42);
     let receipt = told("provider", "accepted")["receipt"].clone();
     let result = told("bill.events", "BillPaid published");
-    assert_eq!(told("wallet inbox", "result taken")["event_id"], result["event_id"]);
-    assert_ne!(told("ledger", "settlement posted")["transaction_id"], debit["transaction_id"]);
+    assert_eq!(
+        told("wallet inbox", "result taken")["event_id"],
+        result["event_id"]
+    );
+    assert_ne!(
+        told("ledger", "settlement posted")["transaction_id"],
+        debit["transaction_id"]
+    );
     assert_eq!(told("wallet database", "paid")["receipt"], receipt);
 
     let output = lab(&system, &["trace", &payment]).await;
@@ -64,5 +84,8 @@ async fn a_payment_that_nobody_knows_is_an_error() {
     let output = lab(&system, &["trace", &unknown]).await;
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains(&format!("nobody knows a payment {unknown}")), "{said}");
+    assert!(
+        said.contains(&format!("nobody knows a payment {unknown}")),
+        "{said}"
+    );
 }
