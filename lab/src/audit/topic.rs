@@ -176,7 +176,7 @@ impl Client {
             anyhow::ensure!(self.topic.is_optional, "there is no such topic");
             return Ok(());
         }
-        self.taken().map(drop)
+        patiently(&self.consumer, || self.taken()).map(drop)
     }
 
     fn doing(&self) -> String {
@@ -190,7 +190,8 @@ impl Client {
     /// # Errors
     /// No broker answers.
     pub(crate) fn open(self, since_ms: Option<u64>) -> anyhow::Result<Reader> {
-        let ranges = self.ranges(since_ms).with_context(|| self.doing())?;
+        let ranges = patiently(&self.consumer, || self.ranges(since_ms));
+        let ranges = ranges.with_context(|| self.doing())?;
         Ok(Reader {
             topic: self.topic,
             name: self.name,
@@ -336,6 +337,20 @@ impl Reader {
             }
         }
         Ok(())
+    }
+}
+
+/// Asks again while a broker is about to come back, or a partition has no leader yet; the last answer counts.
+fn patiently<T>(consumer: &BaseConsumer, ask: impl Fn() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    let begun = Instant::now();
+    loop {
+        match ask() {
+            Err(_) if begun.elapsed() < ANSWER_WITHIN => {
+                // Nothing is assigned yet, so nothing comes: this is a pause.
+                drop(consumer.poll(Duration::from_millis(100)));
+            }
+            answer => return answer,
+        }
     }
 }
 
