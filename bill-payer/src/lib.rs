@@ -5,6 +5,7 @@
 //! cancelled, then left to an operator, and never refunded on a guess. Leaves to others: publishing the
 //! events (the relay), and the wallet's money (wallet-api).
 
+pub mod breaker;
 pub mod config;
 pub mod domain;
 pub mod executor;

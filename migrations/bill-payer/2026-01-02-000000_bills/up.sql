@@ -9,8 +9,8 @@ create table bills (
     account_number text not null,
     traceparent text not null,
     status text not null default 'paying',
-    status_since timestamptz not null default now(),
     attempts int not null default 0,
+    failing_since timestamptz,
     next_attempt_at timestamptz not null default now(),
     claim uuid,
     receipt text,
@@ -28,9 +28,10 @@ comment on table bills is
     'One row a payment, inserted when its event arrives; a redelivered event finds it there.';
 comment on column bills.status is
     'paying: call the provider. cancelling: attempts are used up, ask the provider to refuse the payment from now on. parked: an operator decides. paid, failed: final.';
-comment on column bills.status_since is 'When the bill came into its status: its deadline in this status counts from here.';
 comment on column bills.attempts is
     'Calls begun in this status, counted before the call so that a crash counts too. A call that failed in an outage is taken off again.';
+comment on column bills.failing_since is
+    'When the first call in this status failed: its deadline counts from here. Calls to pay that failed in an outage do not set it.';
 comment on column bills.next_attempt_at is
     'When an executor may take the bill: the end of the back-off, or of the lease of the executor that has it.';
 comment on column bills.claim is
@@ -98,4 +99,4 @@ comment on column bill_attempts.outcome is
     'pay: accepted, declined. cancel: cancelled, already_paid. Not known: unreachable, timeout, broken, unavailable, refused, unreadable, stopped.';
 comment on column bill_attempts.verdict is
     'recorded: it decided what came next. unspent: it failed in an outage and does not count. stale: it came too late to change anything. contradiction: the bill had ended the other way.';
-comment on column bill_attempts.detail is 'Why nothing is known, or why it was declined.';
+comment on column bill_attempts.detail is 'The receipt, why it was declined, or why nothing is known.';
