@@ -12,7 +12,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::domain::Status;
-use crate::reads::{self, BillView};
+use crate::reads::{self, BillView, BillWithCalls};
 
 /// The routes of the API.
 pub fn routes(pool: Pool) -> Router {
@@ -45,7 +45,9 @@ async fn list_bills(
 async fn show_bill(
     State(pool): State<Pool>,
     Path(payment_id): Path<Uuid>,
-) -> Result<Json<BillView>, Problem> {
+) -> Result<Json<BillWithCalls>, Problem> {
     let mut conn = pool.get().await?;
-    reads::bill(&mut conn, payment_id).await.map(Json)
+    reads::bill_with_calls(&mut conn, payment_id)
+        .await
+        .map(Json)
 }

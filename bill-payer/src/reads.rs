@@ -12,7 +12,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::domain::Status;
-use crate::schema::bills;
+use crate::schema::{bill_attempts, bills};
 
 /// A bill, as the API shows it.
 #[derive(Debug, Serialize)]
@@ -26,8 +26,10 @@ pub(crate) struct BillView {
     account_number: String,
     /// `paying`, `cancelling`, `parked`, `paid` or `failed`.
     status: String,
-    /// Calls begun in this status.
+    /// Calls in this status, but for those that failed in an outage.
     attempts: i32,
+    /// When the first of them failed.
+    failing_since: Option<DateTime<Utc>>,
     /// When the next call is planned, or the lease of the one in flight ends; null when there is none.
     next_attempt_at: Option<DateTime<Utc>>,
     /// The provider's, once paid.
@@ -51,6 +53,7 @@ struct BillRow {
     traceparent: String,
     status: String,
     attempts: i32,
+    failing_since: Option<DateTime<Utc>>,
     next_attempt_at: DateTime<Utc>,
     receipt: Option<String>,
     last_error: Option<String>,
@@ -83,6 +86,7 @@ impl TryFrom<BillRow> for BillView {
             account_number: row.account_number,
             status: row.status,
             attempts: row.attempts,
+            failing_since: row.failing_since,
             next_attempt_at: due,
             receipt: row.receipt,
             last_error: row.last_error,
@@ -115,10 +119,7 @@ pub(crate) async fn bills(
 }
 
 /// One bill.
-pub(crate) async fn bill(
-    conn: &mut AsyncPgConnection,
-    payment_id: Uuid,
-) -> Result<BillView, Problem> {
+async fn bill(conn: &mut AsyncPgConnection, payment_id: Uuid) -> Result<BillView, Problem> {
     bills::table
         .find(payment_id)
         .select(BillRow::as_select())
@@ -127,6 +128,46 @@ pub(crate) async fn bill(
         .optional()?
         .ok_or_else(|| Problem::not_found("bill", payment_id))?
         .try_into()
+}
+
+/// What came of an attempt at a bill, as the API shows it; the columns are described in the migration.
+#[derive(Debug, Serialize, Queryable, Selectable)]
+#[diesel(table_name = bill_attempts, check_for_backend(diesel::pg::Pg))]
+pub(crate) struct AttemptView {
+    /// `pay` or `cancel`.
+    call: String,
+    attempt: i32,
+    /// Calls that had this number.
+    times: i32,
+    answered_at: DateTime<Utc>,
+    took_ms: i32,
+    outcome: String,
+    /// `recorded`, `unspent`, `stale` or `contradiction`.
+    verdict: String,
+    detail: Option<String>,
+}
+
+/// A bill with what came of its attempts, those answered first at the beginning.
+#[derive(Debug, Serialize)]
+pub(crate) struct BillWithCalls {
+    #[serde(flatten)]
+    bill: BillView,
+    calls: Vec<AttemptView>,
+}
+
+/// One bill, and what was called for it.
+pub(crate) async fn bill_with_calls(
+    conn: &mut AsyncPgConnection,
+    payment_id: Uuid,
+) -> Result<BillWithCalls, Problem> {
+    let bill = bill(conn, payment_id).await?;
+    let calls = bill_attempts::table
+        .filter(bill_attempts::payment_id.eq(payment_id))
+        .order((bill_attempts::answered_at, bill_attempts::attempt))
+        .select(AttemptView::as_select())
+        .load(conn)
+        .await?;
+    Ok(BillWithCalls { bill, calls })
 }
 
 /// Bills of a status that are not finished.

@@ -6,11 +6,14 @@
     reason = "tests: a panic is the test's failure"
 )]
 
+mod attempts;
+mod breaker;
 mod cancelling;
 mod claims;
 mod config;
 mod domain;
 mod intake;
+mod outage;
 mod paying;
 mod process;
 mod provider;

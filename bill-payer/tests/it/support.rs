@@ -34,9 +34,15 @@ pub(crate) fn quick() -> ExecutorConfig {
         calls_in_flight_max: 16,
         claim_lease_ms: 60_000,
         pay_attempts_max: 1_000,
+        pay_deadline_ms: 600_000,
         cancel_attempts_max: 1_000,
+        cancel_deadline_ms: 600_000,
         retry_first_ms: 10,
         retry_max_ms: 50,
+        retry_after_max_ms: 60_000,
+        breaker_failures_max: 5,
+        breaker_first_ms: 10,
+        breaker_max_ms: 50,
     }
 }
 
