@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chassis::Backoff;
 use chassis::config::{DatabaseConfig, HttpConfig, KafkaConfig, LogConfig};
+use chassis::housekeeping::HousekeepingConfig;
 
 use crate::domain::Policy;
 
@@ -34,6 +35,9 @@ pub struct Config {
     /// Paying bills
     #[command(flatten)]
     pub executor: ExecutorConfig,
+    /// Keeping and deleting
+    #[command(flatten)]
+    pub housekeeping: HousekeepingConfig,
 }
 
 /// Where the provider is, and how long to wait for it.

@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use chassis::http::TRACEPARENT;
 use chassis::telemetry::chain;
-use chrono::Utc;
 use events::Money;
-use reqwest::header::RETRY_AFTER;
+use reqwest::header::{DATE, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Url};
 use serde::Serialize;
 
@@ -134,10 +133,8 @@ struct PaymentJson<'a> {
 async fn read(request: RequestBuilder) -> reqwest::Result<Option<Reply>> {
     let mut response = request.send().await?;
     let status = response.status().as_u16();
-    let retry_after = response
-        .headers()
-        .get(RETRY_AFTER)
-        .and_then(|value| retry_after(value.to_str().ok()?, Utc::now()));
+    let header = |name| response.headers().get(name)?.to_str().ok();
+    let retry_after = header(RETRY_AFTER).and_then(|text| retry_after(text, header(DATE)));
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > ANSWER_BYTES_MAX {

@@ -18,27 +18,27 @@ use crate::schema::{bill_attempts, bills};
 #[derive(Debug, Serialize)]
 pub(crate) struct BillView {
     pub(crate) payment_id: Uuid,
-    wallet_id: Uuid,
+    pub(crate) wallet_id: Uuid,
     /// At the currency's scale.
-    amount: String,
-    currency: String,
-    provider: String,
-    account_number: String,
+    pub(crate) amount: String,
+    pub(crate) currency: String,
+    pub(crate) provider: String,
+    pub(crate) account_number: String,
     /// `paying`, `cancelling`, `parked`, `paid` or `failed`.
-    status: String,
+    pub(crate) status: String,
     /// Calls in this status, but for those that failed in an outage.
-    attempts: i32,
+    pub(crate) attempts: i32,
     /// When the first of them failed.
-    failing_since: Option<DateTime<Utc>>,
+    pub(crate) failing_since: Option<DateTime<Utc>>,
     /// When the next call is planned, or the lease of the one in flight ends; null when there is none.
-    next_attempt_at: Option<DateTime<Utc>>,
+    pub(crate) next_attempt_at: Option<DateTime<Utc>>,
     /// The provider's, once paid.
-    receipt: Option<String>,
+    pub(crate) receipt: Option<String>,
     /// Why the last call had no final answer; of a failed bill, what the customer reads.
-    last_error: Option<String>,
-    traceparent: String,
-    created_at: DateTime<Utc>,
-    updated_at: DateTime<Utc>,
+    pub(crate) last_error: Option<String>,
+    pub(crate) traceparent: String,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) updated_at: DateTime<Utc>,
 }
 
 #[derive(Queryable, Selectable)]
@@ -135,24 +135,24 @@ async fn bill(conn: &mut AsyncPgConnection, payment_id: Uuid) -> Result<BillView
 #[diesel(table_name = bill_attempts, check_for_backend(diesel::pg::Pg))]
 pub(crate) struct AttemptView {
     /// `pay` or `cancel`.
-    call: String,
-    attempt: i32,
+    pub(crate) call: String,
+    pub(crate) attempt: i32,
     /// Calls that had this number.
-    times: i32,
-    answered_at: DateTime<Utc>,
-    took_ms: i32,
-    outcome: String,
+    pub(crate) times: i32,
+    pub(crate) answered_at: DateTime<Utc>,
+    pub(crate) took_ms: i32,
+    pub(crate) outcome: String,
     /// `recorded`, `unspent`, `stale` or `contradiction`.
-    verdict: String,
-    detail: Option<String>,
+    pub(crate) verdict: String,
+    pub(crate) detail: Option<String>,
 }
 
 /// A bill with what came of its attempts, those answered first at the beginning.
 #[derive(Debug, Serialize)]
 pub(crate) struct BillWithCalls {
     #[serde(flatten)]
-    bill: BillView,
-    calls: Vec<AttemptView>,
+    pub(crate) bill: BillView,
+    pub(crate) calls: Vec<AttemptView>,
 }
 
 /// One bill, and what was called for it.

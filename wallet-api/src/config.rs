@@ -1,6 +1,7 @@
 //! The service's settings.
 
 use chassis::config::{DatabaseConfig, HttpConfig, KafkaConfig, LogConfig};
+use chassis::housekeeping::HousekeepingConfig;
 
 /// Everything that can be set; `wallet-api --help` lists it.
 #[derive(Debug, Clone, clap::Args)]
@@ -23,6 +24,9 @@ pub struct Config {
     /// The group commit
     #[command(flatten)]
     pub writer: WriterConfig,
+    /// Keeping and deleting
+    #[command(flatten)]
+    pub housekeeping: HousekeepingConfig,
 }
 
 /// Settings of the group commit.

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::domain::{AccountNumber, Decline, IdempotencyKey, KeySource, PayBill, Provider};
 use crate::group_commit::{Accepted, PayError, PaymentQueue, Replayed};
 use crate::reads::{self, PaymentView, TransferView, WalletView};
+use crate::settlement::Settlement;
 use crate::wallets::{self, WalletError};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -43,7 +44,10 @@ pub fn routes(app: App) -> Router {
         .route("/wallets/{id}/transfers", get(list_transfers))
         .route("/payments/{id}", get(show_payment))
         .with_state(app.clone())
-        .merge(chassis::dead_letters::routes(app.pool))
+        .merge(chassis::dead_letters::routes(
+            app.pool.clone(),
+            Settlement::new(app.pool),
+        ))
 }
 
 #[derive(Debug, Deserialize)]

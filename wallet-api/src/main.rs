@@ -1,8 +1,9 @@
-//! The wallet-api process: `wallet-api migrate`, and `wallet-api` to serve.
+//! The wallet-api process: `wallet-api` to serve, `wallet-api migrate`, and what an operator does about dead letters.
 
 use anyhow::Context as _;
 use chassis::consumer::{Consumer, ConsumerConfig};
-use chassis::{Service, database, health::Readiness};
+use chassis::operator::Actions;
+use chassis::{Service, database, dead_letters, health::Readiness, housekeeping};
 use clap::Parser;
 use tracing::info;
 use wallet_api::config::Config;
@@ -25,6 +26,11 @@ struct Cli {
 enum Command {
     /// Bring the database up to date, and end
     Migrate,
+    /// Messages that could not be taken, and what to do about them
+    #[command(subcommand)]
+    DeadLetters(dead_letters::cli::Command),
+    /// What operators did
+    OperatorActions(Actions),
 }
 
 /// Results of one transaction of the settlement at the most.
@@ -33,19 +39,28 @@ const RESULTS_BATCH_MAX: usize = 500;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let Cli { command, config } = Cli::parse();
-    let service = Service::start(SERVICE, &config.log)?;
+    let out = &mut std::io::stdout();
+    let pool = || database::pool(&config.database, SERVICE);
     match command {
+        None => serve(&config).await,
+        Some(Command::DeadLetters(command)) => {
+            let pool = pool()?;
+            let settlement = Settlement::new(pool.clone());
+            dead_letters::cli::run(&command, &pool, &settlement, out).await
+        }
+        Some(Command::OperatorActions(command)) => command.run(&pool()?, out).await,
         Some(Command::Migrate) => {
+            let _service = Service::start(SERVICE, &config.log)?;
             let sources = vec![outbox::MIGRATIONS, MIGRATIONS];
             let applied = database::migrate(&config.database.database_url, sources).await?;
             info!(applied = applied.len(), "the wallet database is up to date");
             Ok(())
         }
-        None => serve(service, &config).await,
     }
 }
 
-async fn serve(service: Service, config: &Config) -> anyhow::Result<()> {
+async fn serve(config: &Config) -> anyhow::Result<()> {
+    let service = Service::start(SERVICE, &config.log)?;
     let pool = database::pool(&config.database, SERVICE)?;
     let (payments, writers) = group_commit(&config.writer, &pool);
     for writer in writers {
@@ -59,6 +74,14 @@ async fn serve(service: Service, config: &Config) -> anyhow::Result<()> {
     };
     let results = Consumer::new(results, Settlement::new(pool.clone()))?;
     service.spawn("settlement", results.run(service.stop_token()));
+    housekeeping::spawn(
+        &service,
+        pool.clone(),
+        &config.housekeeping,
+        &config.kafka,
+        events::BILL_TOPIC,
+        housekeeping::Nothing,
+    );
     let checked = pool.clone();
     // Not Kafka: payments are accepted while it is away, and settled when it is back.
     let readiness = Readiness::new().require("database", move || database::check(checked.clone()));

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 use events::{BillPaymentRequested, Money};
 use serde::Deserialize;
 use uuid::Uuid;
@@ -236,16 +236,17 @@ pub(super) fn words(text: &str) -> String {
     kept
 }
 
-/// How long from `now` a `Retry-After` asks to wait: seconds, or a date (RFC 9110, section 10.2.3). None
-/// if it is neither, or the date has passed.
-pub(super) fn retry_after(text: &str, now: DateTime<Utc>) -> Option<Duration> {
+/// How long a `Retry-After` asks to wait: seconds, or a date (RFC 9110, section 10.2.3), compared with the
+/// `Date` of the same answer, so that no two clocks meet. None if it is neither, or has passed.
+pub(super) fn retry_after(text: &str, date: Option<&str>) -> Option<Duration> {
     let text = text.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         // More than fits is more than anybody waits.
         return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
-    let date = DateTime::parse_from_rfc2822(text).ok()?;
-    (date.to_utc() - now).to_std().ok()
+    let until = DateTime::parse_from_rfc2822(text).ok()?;
+    let now = DateTime::parse_from_rfc2822(date?).ok()?;
+    (until - now).to_std().ok()
 }
 
 #[cfg(test)]
@@ -412,7 +413,7 @@ mod tests {
 
     #[test]
     fn retry_after_is_seconds_or_a_date() {
-        let now = "2026-01-02T03:04:05Z".parse().unwrap();
+        let now = Some("Fri, 02 Jan 2026 03:04:05 GMT");
         for (text, seconds) in [
             ("0", Some(0)),
             (" 120 ", Some(120)),
@@ -428,6 +429,9 @@ mod tests {
             let expected = seconds.map(Duration::from_secs);
             assert_eq!(retry_after(text, now), expected, "{text:?}");
         }
+        let later = "Fri, 02 Jan 2026 03:05:05 GMT";
+        assert_eq!(retry_after(later, None), None);
+        assert_eq!(retry_after(later, Some("today")), None);
     }
 
     #[test]

@@ -153,8 +153,10 @@ impl BillPayer {
             database_pool_size: 8,
         };
         let pool = chassis::database::pool(&config, "bill-payer-test").expect("the pool is made");
+        let new_bills = Arc::<Notify>::default();
+        let intake = Intake::new(pool.clone(), Arc::clone(&new_bills));
         let router = chassis::http::app(
-            bill_payer::http::routes(pool.clone()),
+            bill_payer::http::routes(pool.clone(), intake),
             Router::new(),
             &HttpConfig::default(),
         );
@@ -162,7 +164,7 @@ impl BillPayer {
             database,
             pool,
             provider: provider().await,
-            new_bills: Arc::new(Notify::new()),
+            new_bills,
             router,
         }
     }
