@@ -95,7 +95,7 @@ pub struct ExecutorConfig {
     pub retry_after_max_ms: u64,
     /// Calls of a kind (to pay, to cancel) that fail in a row until the provider counts as away, and only
     /// probes are made. Those that opened it have used an attempt of their bills, so keep it below
-    /// PAY_ATTEMPTS_MAX. Too low: a bad minute stops all bills. Too high: an outage uses attempts up.
+    /// `PAY_ATTEMPTS_MAX`. Too low: a bad minute stops all bills. Too high: an outage uses attempts up.
     #[arg(long, env, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub breaker_failures_max: u32,
     /// Milliseconds until the first probe of a provider that is away, at the most; doubled for each

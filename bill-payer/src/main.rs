@@ -11,8 +11,9 @@ use bill_payer::intake::Intake;
 use bill_payer::provider::Provider;
 use bill_payer::{MIGRATIONS, SERVICE, cli, gauges, http};
 use chassis::consumer::{Consumer, ConsumerConfig};
+use chassis::housekeeping::Housekeeping;
 use chassis::operator::Actions;
-use chassis::{Service, database, dead_letters, health::Readiness, housekeeping, kafka};
+use chassis::{Service, database, dead_letters, health::Readiness, kafka};
 use clap::Parser;
 use tokio::sync::Notify;
 use tracing::info;
@@ -96,13 +97,11 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     service.spawn("intake", requests.run(service.stop_token()));
     service.spawn("executor", executor.run(service.stop_token()));
     service.spawn("gauges", gauges::run(pool.clone(), service.stop_token()));
-    housekeeping::spawn(
+    let kept = config.housekeeping.clone();
+    Housekeeping::new(pool.clone(), kept, SettledBills::default()).spawn(
         &service,
-        pool.clone(),
-        &config.housekeeping,
         &config.kafka,
         events::WALLET_TOPIC,
-        SettledBills::default(),
     );
     let checked = pool.clone();
     let readiness = Readiness::new()

@@ -119,6 +119,22 @@ impl<S: Sweep> Housekeeping<S> {
         Self { pool, config, own }
     }
 
+    /// Runs as a part of `service`, which reads `topic`: how long Kafka keeps that is compared first.
+    pub fn spawn(self, service: &Service, kafka: &KafkaConfig, topic: &str)
+    where
+        S: 'static,
+    {
+        let stop = service.stop_token();
+        let compared = compare_retention(
+            kafka.kafka_brokers.clone(),
+            kafka.prefixed(topic),
+            self.config.clone(),
+            stop.clone(),
+        );
+        service.spawn("comparing retention", compared);
+        service.spawn("housekeeping", self.run(stop));
+    }
+
     /// Sweeps now and then until `stop`.
     ///
     /// # Errors
@@ -180,27 +196,6 @@ fn count(table: &'static str, batch: Batch) -> i64 {
     let deleted = u64::try_from(batch.deleted).unwrap_or_default();
     metrics::counter!("housekeeping_deleted_total", "table" => table).increment(deleted);
     batch.deleted
-}
-
-/// Runs the housekeeping of a service that reads `topic`, and compares its retention with the topic's.
-pub fn spawn<S: Sweep + 'static>(
-    service: &Service,
-    pool: Pool,
-    config: &HousekeepingConfig,
-    kafka: &KafkaConfig,
-    topic: &str,
-    own: S,
-) {
-    let stop = service.stop_token();
-    let compared = compare_retention(
-        kafka.kafka_brokers.clone(),
-        kafka.prefixed(topic),
-        config.clone(),
-        stop.clone(),
-    );
-    service.spawn("comparing retention", compared);
-    let housekeeping = Housekeeping::new(pool, config.clone(), own);
-    service.spawn("housekeeping", housekeeping.run(stop));
 }
 
 /// How long Kafka keeps a topic.

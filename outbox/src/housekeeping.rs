@@ -74,6 +74,7 @@ pub async fn sweep_inbox(
 }
 
 /// Deletes up to `rows_max` dead letters that were taken or discarded more than `retention_h` hours ago.
+///
 /// Those that are open stay, however old they are: each is a message about money that nobody has decided on.
 ///
 /// # Errors

@@ -2,8 +2,9 @@
 
 use anyhow::Context as _;
 use chassis::consumer::{Consumer, ConsumerConfig};
+use chassis::housekeeping::{Housekeeping, Nothing};
 use chassis::operator::Actions;
-use chassis::{Service, database, dead_letters, health::Readiness, housekeeping};
+use chassis::{Service, database, dead_letters, health::Readiness};
 use clap::Parser;
 use tracing::info;
 use wallet_api::config::Config;
@@ -74,13 +75,11 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     };
     let results = Consumer::new(results, Settlement::new(pool.clone()))?;
     service.spawn("settlement", results.run(service.stop_token()));
-    housekeeping::spawn(
+    let kept = config.housekeeping.clone();
+    Housekeeping::new(pool.clone(), kept, Nothing).spawn(
         &service,
-        pool.clone(),
-        &config.housekeeping,
         &config.kafka,
         events::BILL_TOPIC,
-        housekeeping::Nothing,
     );
     let checked = pool.clone();
     // Not Kafka: payments are accepted while it is away, and settled when it is back.

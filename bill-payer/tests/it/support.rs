@@ -203,10 +203,39 @@ impl BillPayer {
 
     pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {
         let request = Request::get(path).body(Body::empty()).unwrap();
+        self.answer(request).await
+    }
+
+    /// An order of an operator; of nobody, if the name is empty.
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        operator: &str,
+        order: Value,
+    ) -> (StatusCode, Value) {
+        let mut request = Request::post(path);
+        if !operator.is_empty() {
+            request = request.header("x-operator", operator);
+        }
+        let empty = order == json!({});
+        let request = if empty {
+            request.body(Body::empty())
+        } else {
+            let request = request.header("content-type", "application/json");
+            request.body(Body::from(order.to_string()))
+        };
+        self.answer(request.unwrap()).await
+    }
+
+    async fn answer(&self, request: Request<Body>) -> (StatusCode, Value) {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status();
         let body = axum::body::to_bytes(response.into_body(), 1 << 20).await;
-        let body = serde_json::from_slice(&body.expect("the body is whole"));
+        let body = body.expect("the body is whole");
+        if body.is_empty() {
+            return (status, Value::Null);
+        }
+        let body = serde_json::from_slice(&body);
         (status, body.expect("the body is JSON"))
     }
 
@@ -273,13 +302,18 @@ pub(crate) async fn at_provider(url: &str, payment_id: Uuid) -> Option<(String, 
     ))
 }
 
-/// What the provider answers to a GET; none if there is nothing.
-pub(crate) async fn provider_get(url: &str, path: &str) -> Option<Value> {
+/// A client that gives up in time.
+pub(crate) fn http() -> reqwest::Client {
     let client = reqwest::Client::builder()
         .no_proxy()
         .timeout(testkit::DEADLINE)
         .build();
-    let answer = client.unwrap().get(format!("{url}{path}")).send().await;
+    client.expect("a client is made")
+}
+
+/// What the provider answers to a GET; none if there is nothing.
+pub(crate) async fn provider_get(url: &str, path: &str) -> Option<Value> {
+    let answer = http().get(format!("{url}{path}")).send().await;
     let answer = answer.expect("the provider answers");
     if answer.status() == StatusCode::NOT_FOUND {
         return None;

@@ -6,6 +6,7 @@
 )]
 
 mod bad_input;
+mod dead_letters;
 mod domain;
 mod group_commit;
 mod idempotency;
