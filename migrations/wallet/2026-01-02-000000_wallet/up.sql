@@ -108,6 +108,22 @@ end $$;
 create trigger transfer_accounts_share_a_currency after insert on transfers
     referencing new table as posted for each statement execute function transfer_accounts_share_a_currency();
 
+-- Nor do they come to have two currencies afterwards. The wallets' trigger is for updates that name the column: a
+-- payment's does not, and does not pay for it.
+create function accounts_never_change() returns trigger language plpgsql as $$
+begin
+    raise exception 'accounts never change' using errcode = 'restrict_violation';
+end $$;
+create trigger accounts_never_change before update or delete or truncate on accounts
+    for each statement execute function accounts_never_change();
+
+create function wallet_keeps_its_currency() returns trigger language plpgsql as $$
+begin
+    raise exception 'a wallet keeps its currency' using errcode = 'restrict_violation';
+end $$;
+create trigger wallet_keeps_its_currency before update of currency on wallets
+    for each statement execute function wallet_keeps_its_currency();
+
 create function payment_moves_forward_only() returns trigger language plpgsql as $$
 begin
     if old.status <> 'pending'

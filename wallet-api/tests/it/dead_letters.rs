@@ -52,7 +52,7 @@ async fn retry(api: &WalletApi, letter: &Value) -> (StatusCode, Value) {
 
 /// A payment of 2.00 that this database does not have yet, as one that is restored from a backup.
 async fn restore(api: &WalletApi, wallet: &str, payment: &str) {
-    let like = api.pay(&wallet, None, "2").await.id();
+    let like = api.pay(wallet, None, "2").await.id();
     let mut conn = api.database.connect().await;
     conn.batch_execute(&format!(
         "insert into payments (id, wallet_id, amount, currency, provider, account_number, idempotency_key, fingerprint) \
