@@ -108,7 +108,7 @@ create table operator_actions (
     subject text not null,
     note text,
     constraint operator_is_named check (operator <> ''),
-    constraint discarding_has_a_note check (action <> 'discard' or note <> '')
+    constraint discarding_has_a_note check (action <> 'discard' or coalesce(note, '') <> '')
 );
 comment on table operator_actions is
     'Append-only: what operators did to dead letters and parked bills, written in the transaction that did it. Never deleted.';
