@@ -280,98 +280,42 @@ async fn a_retry_and_its_row_are_there_together_or_neither_is() {
     assert_eq!(letters(&payer, "open").await[0]["retries"], 0);
 }
 
+/// What is asked of which path, and what that is answered.
+type BadOrder<'a> = (&'a str, Value, u16, &'a str);
+
+async fn are_answered(payer: &BillPayer, orders: &[BadOrder<'_>]) {
+    for (path, order, status, problem) in orders {
+        let (code, answer) = payer.post(path, "asha", order.clone()).await;
+        assert_eq!(code.as_u16(), *status, "{path} {order}: {answer}");
+        let kind = format!("urn:problem:{problem}");
+        assert_eq!(answer["type"], kind, "{path} {order}");
+    }
+}
+
 #[tokio::test]
 async fn a_bad_order_gets_a_problem_and_does_nothing() {
     let payer = BillPayer::start().await;
+    let by_hand = message("WIFI-1", 0);
     let mut intake = payer.intake();
-    intake
-        .reject(&message("WIFI-1", 0), "by hand")
-        .await
-        .unwrap();
+    intake.reject(&by_hand, "by hand").await.unwrap();
     let id = letters(&payer, "open").await[0]["id"].clone();
     let one = format!("/dead-letters/{id}/retry");
-    let long = "x".repeat(1_001);
-    let bill = format!("/bills/{}/retry", Uuid::now_v7());
-    for (path, operator, order, status, problem) in [
-        (one.as_str(), "", json!({}), 400, "operator-missing"),
-        (&one, &long, json!({}), 400, "operator-missing"),
-        (
-            &one,
-            "asha",
-            json!({ "note": long }),
-            422,
-            "invalid-request",
-        ),
-        (
-            &one,
-            "asha",
-            json!({ "force": true }),
-            422,
-            "invalid-request",
-        ),
-        (&one, "asha", json!([]), 422, "invalid-request"),
-        ("/dead-letters/0/retry", "asha", json!({}), 404, "not-found"),
-        (
-            "/dead-letters/x/retry",
-            "asha",
-            json!({}),
-            400,
-            "malformed-path",
-        ),
-        (
-            "/dead-letters/retry",
-            "asha",
-            json!({}),
-            422,
-            "invalid-request",
-        ),
-        (
-            "/dead-letters/retry",
-            "asha",
-            json!({ "reason": " " }),
-            422,
-            "invalid-request",
-        ),
-        (
-            "/dead-letters/0/discard",
-            "asha",
-            json!({ "note": "x" }),
-            404,
-            "not-found",
-        ),
-        (
-            "/dead-letters",
-            "asha",
-            json!({}),
-            405,
-            "method-not-allowed",
-        ),
-        (&bill, "asha", json!({}), 404, "not-found"),
-        (&bill, "", json!({}), 400, "operator-missing"),
-        (
-            &bill,
-            "asha",
-            json!({ "ask": "refund" }),
-            422,
-            "invalid-request",
-        ),
-        ("/bills/42/retry", "asha", json!({}), 400, "malformed-path"),
-        ("/bills/retry", "asha", json!({}), 422, "invalid-request"),
-        (
-            "/bills/retry",
-            "asha",
-            json!({ "reason": "a\0" }),
-            422,
-            "invalid-request",
-        ),
-    ] {
-        let (code, answer) = payer.post(path, operator, order.clone()).await;
-        assert_eq!(code.as_u16(), status, "{path} {order}: {answer}");
-        assert_eq!(
-            answer["type"],
-            format!("urn:problem:{problem}"),
-            "{path} {order}"
-        );
+    let (many, long) = ("/dead-letters/retry", "x".repeat(1_001));
+    let orders = [
+        (&*one, json!({ "note": long }), 422, "invalid-request"),
+        (&*one, json!({ "force": true }), 422, "invalid-request"),
+        (&*one, json!([]), 422, "invalid-request"),
+        ("/dead-letters/0/retry", json!({}), 404, "not-found"),
+        ("/dead-letters/x/retry", json!({}), 400, "malformed-path"),
+        (many, json!({}), 422, "invalid-request"),
+        (many, json!({ "reason": " " }), 422, "invalid-request"),
+        ("/dead-letters", json!({}), 405, "method-not-allowed"),
+    ];
+    are_answered(&payer, &orders).await;
+    for nobody in ["", &long] {
+        let (code, answer) = payer.post(&one, nobody, json!({})).await;
+        assert_eq!(code, StatusCode::BAD_REQUEST);
+        assert_eq!(answer["type"], "urn:problem:operator-missing");
     }
     for path in [
         "/dead-letters?status=lost",
@@ -382,4 +326,32 @@ async fn a_bad_order_gets_a_problem_and_does_nothing() {
     }
     assert!(actions(&payer).await.is_empty());
     assert_eq!(bills(&payer).await, 0);
+}
+
+#[tokio::test]
+async fn a_bad_order_about_a_bill_gets_a_problem_and_does_nothing() {
+    let payer = BillPayer::start().await;
+    let unknown = format!("/bills/{}/retry", Uuid::now_v7());
+    let orders = [
+        (&*unknown, json!({}), 404, "not-found"),
+        (
+            &*unknown,
+            json!({ "ask": "refund" }),
+            422,
+            "invalid-request",
+        ),
+        ("/bills/42/retry", json!({}), 400, "malformed-path"),
+        ("/bills/retry", json!({}), 422, "invalid-request"),
+        (
+            "/bills/retry",
+            json!({ "reason": "a\0" }),
+            422,
+            "invalid-request",
+        ),
+    ];
+    are_answered(&payer, &orders).await;
+    let (code, answer) = payer.post(&unknown, "", json!({})).await;
+    assert_eq!(code, StatusCode::BAD_REQUEST);
+    assert_eq!(answer["type"], "urn:problem:operator-missing");
+    assert!(actions(&payer).await.is_empty());
 }
