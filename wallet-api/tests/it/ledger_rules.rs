@@ -56,7 +56,9 @@ async fn transfers_are_append_only() {
         "delete from transfers",
         "truncate transfers cascade",
     ];
-    ledger.refuses("transfers are append-only", &statements).await;
+    ledger
+        .refuses("transfers are append-only", &statements)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,7 +85,9 @@ async fn amounts_are_positive() {
 async fn a_wallet_is_never_negative() {
     let ledger = Ledger::start().await;
     let statements = ["update wallets set balance = -0.0001"];
-    ledger.refuses("wallet_is_never_negative", &statements).await;
+    ledger
+        .refuses("wallet_is_never_negative", &statements)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,9 +132,8 @@ async fn a_payment_keeps_what_it_is_about_and_only_moves_forward() {
     let ledger = Ledger::start().await;
     let paid = "update payments set status = 'paid', receipt = 'r'";
     let back = format!("{paid}; update payments set status = 'pending', receipt = null");
-    let across = format!(
-        "{paid}; update payments set status = 'refunded', reason = 'late', receipt = null"
-    );
+    let across =
+        format!("{paid}; update payments set status = 'refunded', reason = 'late', receipt = null");
     let statements = ["update payments set amount = 2", &back, &across];
     ledger.refuses("a payment only moves", &statements).await;
     let gone = ["delete from payments"];
@@ -141,7 +144,8 @@ async fn a_payment_keeps_what_it_is_about_and_only_moves_forward() {
 async fn both_accounts_of_a_transfer_have_one_currency() {
     let ledger = Ledger::start().await;
     let wallet = &ledger.wallet;
-    let dollars = "insert into accounts (id, kind, currency) values (gen_random_uuid(), 'funding', 'USD')";
+    let dollars =
+        "insert into accounts (id, kind, currency) values (gen_random_uuid(), 'funding', 'USD')";
     let across = format!(
         "{dollars}; {TRANSFER} 'top_up', id, '{wallet}', 1, null from accounts where currency = 'USD'"
     );
@@ -153,7 +157,10 @@ async fn both_accounts_of_a_transfer_have_one_currency() {
         .refuses("transfer_has_two_accounts", &[&circle])
         .await;
     // Nor do they come to have two afterwards.
-    let later = ["update accounts set currency = 'USD'", "delete from accounts"];
+    let later = [
+        "update accounts set currency = 'USD'",
+        "delete from accounts",
+    ];
     ledger.refuses("accounts never change", &later).await;
     let later = ["update wallets set currency = 'USD'"];
     ledger.refuses("a wallet keeps its currency", &later).await;
