@@ -1,6 +1,6 @@
 //! The ledger's rules are held by the database, whatever the code does.
 
-use diesel_async::SimpleAsyncConnection as _;
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 
 use crate::support::WalletApi;
 
@@ -43,7 +43,7 @@ async fn the_database_refuses_what_would_break_the_ledger() {
         ),
         (
             "update payments set status = 'refunded'".to_owned(),
-            "refunded_payment_has_reason",
+            "refunded_or_declined_payment_has_reason",
         ),
         (
             "update payments set amount = 2".to_owned(),
@@ -60,12 +60,52 @@ async fn the_database_refuses_what_would_break_the_ledger() {
             "payment only moves",
         ),
     ] {
-        let refused = conn
-            .batch_execute(&format!("begin; {statement}"))
-            .await
-            .expect_err(&statement)
-            .to_string();
-        conn.batch_execute("rollback").await.expect("rollback");
-        assert!(refused.contains(rule), "{statement}: {refused}");
+        refuses(&mut conn, &statement, rule).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_is_declined_from_the_start_with_a_reason_or_never() {
+    let api = WalletApi::start().await;
+    let wallet = api.wallet("10").await;
+    api.pay(&wallet, None, "1").await;
+    let mut conn = api.database.connect().await;
+    let declined = "insert into payments (id, wallet_id, amount, currency, provider, account_number, \
+                    fingerprint, status, idempotency_key, reason) \
+                    select gen_random_uuid(), id, 1, 'INR', 'wifi', 'W', '', 'declined', ";
+    for (statement, rule) in [
+        (
+            "update payments set status = 'declined', reason = 'r', idempotency_key = null"
+                .to_owned(),
+            "payment only moves",
+        ),
+        (
+            format!("{declined} 'k', 'r' from wallets"),
+            "declined_payment_holds_no_key",
+        ),
+        (
+            format!("{declined} null, null from wallets"),
+            "refunded_or_declined_payment_has_reason",
+        ),
+        (
+            format!(
+                "{declined} null, 'r' from wallets; update payments set status = 'paid', \
+                 receipt = 'r', reason = null, idempotency_key = 'k' where status = 'declined'"
+            ),
+            "payment only moves",
+        ),
+    ] {
+        refuses(&mut conn, &statement, rule).await;
+    }
+}
+
+/// The database refuses `statement`, and names the rule.
+async fn refuses(conn: &mut AsyncPgConnection, statement: &str, rule: &str) {
+    let refused = conn
+        .batch_execute(&format!("begin; {statement}"))
+        .await
+        .expect_err(statement)
+        .to_string();
+    conn.batch_execute("rollback").await.expect("rollback");
+    assert!(refused.contains(rule), "{statement}: {refused}");
 }
