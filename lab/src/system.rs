@@ -59,7 +59,7 @@ pub(crate) async fn prepare(
     settings: &Settings,
 ) -> anyhow::Result<Stack> {
     let topic = |name: &str| format!("{}{name}", settings.topic_prefix);
-    let topics = [topic("wallet.events"), topic("bill.events")];
+    let topics = ["wallet.events", "bill.events", "wallet.commands"].map(topic);
     let topics = topics.each_ref().map(String::as_str);
     servers.create_topics(&topics, PARTITIONS).await?;
     let server = &servers.database_url;
@@ -102,13 +102,15 @@ pub(crate) fn services(
     let journal = home.provider_journal().display().to_string();
     let mut bill_payer = data(stack, bills);
     bill_payer.push(("PROVIDER_URL", stack.mock_provider.clone()));
+    let mut wallet_api = data(stack, wallet);
+    wallet_api.push(("LAB", "true".to_owned()));
     let mut parts = vec![
         service(
             "mock-provider",
             ports.mock_provider_port,
             vec![("PROVIDER_JOURNAL", journal)],
         ),
-        service("wallet-api", ports.wallet_api_port, data(stack, wallet)),
+        service("wallet-api", ports.wallet_api_port, wallet_api),
         service("bill-payer", ports.bill_payer_port, bill_payer),
     ];
     parts.extend(relays(programs, stack, settings));

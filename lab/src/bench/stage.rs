@@ -53,12 +53,13 @@ impl<'a> Stage<'a> {
         })
     }
 
-    /// Makes both topics and the database that is to be copied; returns the database's URL.
+    /// Makes the topics and the database that is to be copied; returns the database's URL.
     ///
     /// # Errors
     /// A server refuses.
     pub(super) async fn prepare(&mut self) -> anyhow::Result<String> {
-        let topics = [self.topic("wallet.events"), self.topic("bill.events")];
+        let topics =
+            ["wallet.events", "bill.events", "wallet.commands"].map(|name| self.topic(name));
         let topics = topics.each_ref().map(String::as_str);
         self.servers.create_topics(&topics, PARTITIONS).await?;
         let database = (self.databases.template(), "wallet-api");

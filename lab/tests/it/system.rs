@@ -30,7 +30,9 @@ impl System {
         let prefix = unique_prefix();
         let wallet_events =
             TopicReader::create(&format!("{prefix}{}", events::WALLET_TOPIC), PARTITIONS).await;
-        TopicReader::create(&format!("{prefix}{}", events::BILL_TOPIC), PARTITIONS).await;
+        for topic in [events::BILL_TOPIC, events::COMMAND_TOPIC] {
+            TopicReader::create(&format!("{prefix}{topic}"), PARTITIONS).await;
+        }
         let mut system = Self {
             processes: Vec::new(),
             wallet_database: TestDatabase::create(
