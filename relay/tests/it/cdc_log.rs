@@ -7,8 +7,7 @@ use nix::unistd::Pid;
 use testkit::{DEADLINE, kafka_brokers};
 use tokio::process::Command;
 
-use crate::cdc::streams;
-use crate::cdc_slot::terminate_stream;
+use crate::slot::{streams, terminate_stream};
 use crate::stage::{Stage, id};
 
 impl Stage {

@@ -53,7 +53,7 @@ async fn published(mode: &str, when: When) -> Vec<String> {
     if when == When::After {
         relay.is_ready().await;
         if mode != "poller" {
-            crate::cdc::streams(stage).await;
+            crate::slot::streams(stage).await;
         }
         append_all(&mut conn, events()).await;
     }

@@ -1,5 +1,6 @@
 //! What is published: topic, key, headers and bytes.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use chassis::consumer::Record;
@@ -16,6 +17,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::slot::streams;
 use crate::stage::{Stage, append_all, event, id, key};
 
 #[tokio::test]
@@ -154,6 +156,23 @@ async fn a_key_goes_to_the_partition_that_every_kafka_client_chooses() {
         let partition = (hash & i32::MAX) % 8;
         assert_eq!(stage.topic.next().await.partition, partition, "{key}");
     }
+}
+
+/// Rows that are there before the relay is, and rows that come when it streams.
+pub(crate) async fn what_is_there_and_what_comes(stage: &Stage, mode: &str) {
+    let mut committed = stage.commit(&["a", "a", "b"]).await;
+    let relay = stage.relay(&[("RELAY_MODE", mode)]);
+    let mut records = stage.topic.take(3).await;
+    stage.pending_is(&[]).await;
+    relay.is_ready().await;
+    streams(stage).await;
+    for _ in 0..20 {
+        committed.extend(stage.commit(&["a", "b"]).await);
+    }
+    stage.pending_is(&[]).await;
+    records.extend(stage.topic.take(40).await);
+    let published: HashSet<Uuid> = records.iter().map(id).collect();
+    assert_eq!(published, committed.into_iter().collect());
 }
 
 /// All that a consumer sees of a message, but for its place in the topic.
