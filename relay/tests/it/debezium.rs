@@ -183,6 +183,7 @@ async fn a_connector_that_has_failed_is_started_again() {
     relay
         .is_not_ready("progress", "the connector has failed: ")
         .await;
+    relay.counts("relay_connector_restarts_total").await;
     let committed = stage.commit(&["a"]).await;
     assert_eq!(id(&stage.topic.next().await), committed[0]);
     stage.pending_is(&[]).await;

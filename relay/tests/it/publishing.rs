@@ -91,9 +91,11 @@ async fn events_of_a_key_are_published_once_each_and_in_order() {
         .collect();
     let committed = stage.commit(&interleaved).await;
 
-    let _relay = stage.relay(&[("ROWS_PER_SHARD_MAX", "7")]);
+    let relay = stage.relay(&[("ROWS_PER_SHARD_MAX", "7")]);
     let records = stage.topic.take(committed.len()).await;
     stage.pending_is(&[]).await;
+    relay.measures("relay_published_total 1200").await;
+    relay.measures("relay_deleted_total 1200").await;
 
     for name in &names {
         let published: Vec<Uuid> = records
@@ -173,6 +175,8 @@ pub(crate) async fn what_is_there_and_what_comes(stage: &Stage, mode: &str) {
     records.extend(stage.topic.take(40).await);
     let published: HashSet<Uuid> = records.iter().map(id).collect();
     assert_eq!(published, committed.into_iter().collect());
+    relay.measures("relay_published_total 43").await;
+    relay.measures("relay_deleted_total 43").await;
 }
 
 /// All that a consumer sees of a message, but for its place in the topic.

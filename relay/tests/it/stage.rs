@@ -208,6 +208,21 @@ impl Relay {
         .await;
     }
 
+    /// Waits until the counter `name` of `/metrics` is above zero.
+    pub(crate) async fn counts(&self, name: &str) {
+        eventually(&format!("/metrics counts {name}"), async || {
+            let metrics = self.get("metrics").await?.1;
+            let count = metrics
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+            match count {
+                Some(1_u64..) => Ok(()),
+                _ => Err(metrics),
+            }
+        })
+        .await;
+    }
+
     async fn readiness(&self) -> Result<(bool, Value), String> {
         let (ready, body) = self.get("readyz").await?;
         let body: Value = serde_json::from_str(&body).map_err(|error| error.to_string())?;
