@@ -7,9 +7,9 @@
 //! What keeps an event from overtaking a refused one: after an error that would leave a gap the producer
 //! sends nothing more (`enable.gapless.guarantee`: without it, librdkafka numbers what it has left anew and
 //! sends it), and the broker refuses what was on its way already, because its sequence number does not
-//! follow. But a broker takes the first request that it sees of a
-//! producer, whatever its number. So the first event of each key goes alone, and once it is
-//! acknowledged those behind it follow without waiting for one another.
+//! follow. But a broker takes the first request that it sees of a producer, whatever its number. So the
+//! first event of each key goes alone, and once it is acknowledged those behind it follow without waiting
+//! for one another.
 
 mod failure;
 mod outcome;
