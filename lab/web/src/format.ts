@@ -38,6 +38,7 @@ export function duration(ms: number | null): string {
 /** "38 MB"; powers of ten, as the measured results have them. */
 export function bytes(value: number | null): string {
   if (value === null) return UNKNOWN;
+  if (value === 0) return "0 MB";
   const mb = value / 1_000_000;
   return mb < 10 ? `${mb.toFixed(1)} MB` : `${grouped.format(mb)} MB`;
 }

@@ -43,14 +43,14 @@ const SIGN: Record<PartState, [IconName, string]> = {
 
 export function PartCard({ part }: { part: Part }) {
   const order = useOrder();
-  const [icon, look] = SIGN[part.state];
+  const [icon, look] = unneeded(part) ? (["open", "quiet"] as const) : SIGN[part.state];
   const about = ABOUT.find(([prefix]) => part.name.startsWith(prefix))?.[1];
   return (
-    <section class={`card part ${look}`} aria-label={part.name} data-part={part.name}>
+    <section class={`card part part-${look}`} aria-label={part.name} data-part={part.name}>
       <header class="part-head">
         <h4>{part.name}</h4>
         <span class={`state ${look}`} data-testid="state">
-          <Icon name={icon} /> {part.state}
+          <Icon name={icon} /> {unneeded(part) ? "not needed now" : part.state}
         </span>
       </header>
       <p class="quiet">{about}</p>
@@ -77,10 +77,15 @@ export function PartCard({ part }: { part: Part }) {
           </OrderButton>
         ))}
       </p>
-      {part.actions.length === 0 && <p class="why">{whyNot(part)}</p>}
+      {part.actions.length === 0 && !unneeded(part) && <p class="why">{whyNot(part)}</p>}
       <Trouble order={order} />
     </section>
   );
+}
+
+/** Kafka Connect, but in mode debezium. */
+function unneeded(part: Part): boolean {
+  return part.state === "stopped" && part.actions.length === 0;
 }
 
 /** The same places for the same deeds: pause and resume take turns, so do stop and start. */
@@ -96,7 +101,7 @@ function whyNot(part: Part): string {
     case "not ours":
       return "Not started by the lab, so not the lab's to stop.";
     case "stopped":
-      return part.actions.includes("start") ? "It is stopped: start it first." : "It is stopped, and not needed at present.";
+      return part.actions.includes("start") ? "It is stopped: start it first." : "Not needed in the present relay mode.";
     case "paused":
       return "It is paused: let it go on first.";
     case "ready":

@@ -26,10 +26,7 @@ export function ProviderMood() {
     <ShareField label={label} hint={hint} value={shown[name]} onChange={(value) => setDraft({ ...shown, [name]: value })} />
   );
   return (
-    <section class="card part" aria-label="the provider's behaviour">
-      <header class="part-head">
-        <h4>the provider's behaviour</h4>
-      </header>
+    <section class="card part" aria-label="The provider's behaviour">
       <div class="fields">
         {field("timeout_share", "Answers lost", "money taken, reply never sent")}
         {field("server_error_share", "Server errors", "answers 500")}

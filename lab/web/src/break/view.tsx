@@ -1,5 +1,5 @@
 // Break it: each part with the orders that hurt it, the replication slot, and the provider's moods. All for real.
-import { startTraffic } from "../orders";
+import { reset, startTraffic } from "../orders";
 import { OrderButton, Trouble, useOrder } from "../parts/order";
 import { live, noTraffic, running } from "../state/store";
 import { PartCard } from "./part-card";
@@ -28,8 +28,9 @@ export function BreakView() {
           <PartCard key={part.name} part={part} />
         ))}
         <SlotCard />
-        <ProviderMood />
       </div>
+      <h3>The provider's behaviour</h3>
+      <ProviderMood />
     </section>
   );
 }
@@ -39,7 +40,7 @@ function Something() {
   const order = useOrder();
   const mode = live.value?.relay_mode ?? "poller";
   const pour = (pattern: "outbox" | "dual-write") =>
-    startTraffic({ pattern, relay_mode: mode, requests: 3000, rate_per_s: 50, wallets: 50, amount: "1.00", crash_share: 0, provider_fault_share: 0, seed: 7 });
+    reset().then(() => startTraffic({ pattern, relay_mode: mode, requests: 3000, rate_per_s: 50, wallets: 50, amount: "1.00", crash_share: 0, provider_fault_share: 0, seed: 7 }));
   if (running.value) return <p class="hint">Payments are flowing: break something, and watch the money.</p>;
   return (
     <div class="hint">

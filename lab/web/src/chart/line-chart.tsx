@@ -22,12 +22,12 @@ const LOOKS: Record<Series, Look> = {
   published: { name: "published", colour: "--line-2", dash: [6, 3] },
   consumed: { name: "consumed", colour: "--line-3", dash: [2, 3] },
   settled: { name: "settled", colour: "--line-4", dash: [9, 3, 2, 3] },
-  waiting: { name: "rows waiting", colour: "--line-2" },
-  oldest_s: { name: "oldest, seconds", colour: "--line-4", dash: [6, 3] },
+  waiting: { name: "rows", colour: "--line-2" },
+  oldest_s: { name: "seconds", colour: "--line-3" },
   pending: { name: "pending", colour: "--line-3", dash: [2, 3] },
 };
 
-const HEIGHT = 190;
+const HEIGHT = 170;
 
 export function LineChart({ title, series }: { title: string; series: Series[] }) {
   const frame = useRef<HTMLDivElement>(null);
@@ -104,10 +104,10 @@ function options(frame: HTMLElement, series: Series[]): uPlot.Options {
     padding: [8, 8, 0, 0],
     scales: {
       x: { range: (_plot, _min, max) => [max - SAMPLES_MAX, max] },
-      y: { range: (_plot, _min, max) => [0, Math.max(1, max * 1.08)] },
+      y: { range: (_plot, _min, max) => [0, Math.max(2, max * 1.08)] },
     },
     axes: [
-      { ...axis, space: 70, values: (_plot, splits) => splits.map((at) => new Date(at * 1000).toLocaleTimeString("en-GB").slice(0, 5)), incrs: [60] },
+      { ...axis, size: 26, space: 56, values: (_plot, splits) => splits.map((at) => new Date(at * 1000).toLocaleTimeString("en-GB").slice(0, 5)), incrs: [60, 120, 300] },
       { ...axis, size: 44, space: 36, values: (_plot, splits) => splits.map((value) => short(value)) },
     ],
     series: [{}, ...series.map((name) => line(LOOKS[name], colour))],

@@ -31,7 +31,7 @@ export function CompareView() {
           <NumberField label="Rate, per second" value={rate_per_s} min={1} max={5000} onChange={(value) => set({ rate_per_s: value })} />
           <NumberField label="Wallets" value={wallets} min={1} max={1000} onChange={(value) => set({ wallets: value })} />
           <NumberField label="Seed" value={seed} min={0} max={1_000_000_000} onChange={(value) => set({ seed: value })} />
-          <ShareField label="Crashes between commit and publish" value={crash_share} onChange={(value) => set({ crash_share: value })} />
+          <ShareField label="Crashes before publishing" value={crash_share} onChange={(value) => set({ crash_share: value })} />
           <ShareField label="Provider faults" value={provider_fault_share} onChange={(value) => set({ provider_fault_share: value })} />
         </div>
         <Orders form={form.value} />

@@ -1,6 +1,6 @@
 // The living diagram: boxes for the parts, arrows with their rates, and what is down is seen to be down.
 import { useEffect, useRef, useState } from "preact/hooks";
-import { rate } from "../format";
+import { rate, short } from "../format";
 import { live } from "../state/store";
 import { type Arrow, type ArrowId, type Box, type Layout, layoutFor, type NodeId } from "./layout";
 import { type FlowModel, type FlowNode, flowModel } from "./model";
@@ -27,7 +27,7 @@ function Drawing({ layout, model }: { layout: Layout; model: FlowModel }) {
       {model.bypass && <ArrowLine arrow={layout.bypass} label={layout.upright ? "" : model.bypass} perSecond={model.rates.published} bypass />}
       {(Object.keys(layout.arrows) as ArrowId[]).map((id) => {
         const unused = model.bypass !== null && (id === "committed" || id === "read" || id === "published");
-        return <ArrowLine key={id} arrow={layout.arrows[id]} label={unused ? "" : rate(model.rates[id])} perSecond={unused ? null : model.rates[id]} unused={unused} />;
+        return <ArrowLine key={id} arrow={layout.arrows[id]} label={unused ? "" : layout.tight ? short(model.rates[id]) : rate(model.rates[id])} perSecond={unused ? null : model.rates[id]} unused={unused} />;
       })}
       {(Object.keys(layout.nodes) as NodeId[]).map((id) => (
         <NodeBox key={id} id={id} box={layout.nodes[id]} node={model.nodes[id]} />

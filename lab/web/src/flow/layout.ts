@@ -53,14 +53,20 @@ export interface Layout {
   width: number;
   height: number;
   upright: boolean;
+  /** The arrows are short: no room for "/s". */
+  tight: boolean;
   nodes: Record<NodeId, Box>;
   arrows: Record<ArrowId, Arrow>;
   /** The way of an event that wallet-api publishes itself, past outbox and relay. */
   bypass: Arrow;
 }
 
+/** What the words of each step need. */
+const STEP_WIDTHS = [62, 84, 98, 98, 98, 82, 72];
+const GAP_BEST = 50;
+
 /** Below this width seven boxes in a row have no room for their words. */
-const LYING_MIN = 720;
+const LYING_MIN = 740;
 
 export function layoutFor(width: number): Layout {
   return width < LYING_MIN ? upright(width) : lying(width);
@@ -69,16 +75,14 @@ export function layoutFor(width: number): Layout {
 function lying(width: number): Layout {
   const headroom = 34;
   const [boxHeight, laneGap] = [72, 26];
-  const pitch = width / STEPS;
-  const boxWidth = Math.min(118, pitch - 46);
   const laneY = { a: headroom, b: headroom + boxHeight + laneGap };
   const height = laneY.b + boxHeight + 6;
-  const left = (pitch - boxWidth) / 2 > 6 ? 1 : 0;
-  const span = (width - 2 * left - boxWidth) / (STEPS - 1);
+  const columns = columnsFor(width);
   const nodes = place((step, lane) => {
     const tall = lane === "both";
     const y = lane === "b" ? laneY.b : lane === "middle" ? (laneY.a + laneY.b) / 2 : laneY.a;
-    return { x: left + step * span, y, width: boxWidth, height: tall ? laneY.b + boxHeight - laneY.a : boxHeight };
+    const [x, boxWidth] = columns[step] ?? [0, 0];
+    return { x, y, width: boxWidth, height: tall ? laneY.b + boxHeight - laneY.a : boxHeight };
   });
   const middle = { a: laneY.a + boxHeight / 2, b: laneY.b + boxHeight / 2, middle: (laneY.a + laneY.b + boxHeight) / 2 };
   const arrows = connect(nodes, ([from, to, lane]) => {
@@ -90,12 +94,26 @@ function lying(width: number): Layout {
   const [start, end] = [nodes["wallet-api"], nodes["wallet-events"]];
   const [x1, x2] = [start.x + start.width / 2, end.x + end.width / 2];
   const path = `M${x1} ${start.y}V18Q${x1} 10 ${x1 + 8} 10H${x2 - 8}Q${x2} 10 ${x2} 18V${end.y - 5}`;
-  return { width, height, upright: false, nodes, arrows, bypass: { path, label: { x: (x1 + x2) / 2, y: 25, anchor: "middle" } } };
+  const tight = nodes["wallet-api"].x - nodes.client.width < 38;
+  return { width, height, upright: false, tight, nodes, arrows, bypass: { path, label: { x: (x1 + x2) / 2, y: 25, anchor: "middle" } } };
+}
+
+/** Left edge and width of each step: room to spare goes to the gaps first, then to the boxes. */
+function columnsFor(width: number): [x: number, width: number][] {
+  const needed = STEP_WIDTHS.reduce((sum, one) => sum + one, 0);
+  const gap = Math.min(GAP_BEST, (width - 2 - needed) / (STEPS - 1));
+  const scale = (width - 2 - gap * (STEPS - 1)) / needed;
+  let x = 1;
+  return STEP_WIDTHS.map((own) => {
+    const column: [number, number] = [x, own * scale];
+    x += own * scale + gap;
+    return column;
+  });
 }
 
 function upright(width: number): Layout {
   const margin = 24;
-  const [boxHeight, pitch, laneGap] = [62, 94, 14];
+  const [boxHeight, pitch, laneGap] = [68, 100, 14];
   const inner = width - margin - 1;
   const boxWidth = (inner - laneGap) / 2;
   const nodes = place((step, lane) => {
@@ -117,6 +135,7 @@ function upright(width: number): Layout {
     width,
     height: (STEPS - 1) * pitch + boxHeight + 2,
     upright: true,
+    tight: false,
     nodes,
     arrows,
     bypass: { path, label: { x: 10, y: y1 - 8, anchor: "start" } },

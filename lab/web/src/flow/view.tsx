@@ -17,9 +17,10 @@ export function FlowView() {
           <FlowFigures />
         </>
       )}
-      <div class="split">
+      <div class="charts">
         <LineChart title="Per second" series={["requests", "published", "settled"]} />
-        <LineChart title="Waiting in the outboxes" series={["waiting", "oldest_s"]} />
+        <LineChart title="Waiting in the outboxes" series={["waiting"]} />
+        <LineChart title="Age of the oldest event, in seconds" series={["oldest_s"]} />
       </div>
       <details class="words">
         <summary>How to read the diagram</summary>

@@ -27,11 +27,16 @@ export function CurrentView() {
   );
 }
 
-/** After a change of view: its beginning comes into sight, and the keyboard goes on there. */
+/** After a change of view: its beginning comes into sight, below what is always there, and the keyboard goes on there. */
 export function focusView(): void {
   requestAnimationFrame(() => {
     const view = document.getElementById("view");
-    view?.focus({ preventScroll: true });
-    document.querySelector(".always")?.scrollIntoView({ block: "nearest" });
+    const always = document.querySelector<HTMLElement>(".always");
+    if (!view || !always) return;
+    view.focus({ preventScroll: true });
+    const top = view.getBoundingClientRect().top;
+    const hidden = top < always.getBoundingClientRect().bottom - 1;
+    document.querySelector(".navigation [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+    if (hidden || top > innerHeight / 2) scrollTo({ top: view.offsetTop - always.offsetHeight });
   });
 }

@@ -23,7 +23,7 @@ export function Header() {
   );
 }
 
-const NAMES: Record<Theme, string> = { auto: "As the system", light: "Light", dark: "Dark" };
+const NAMES: Record<Theme, string> = { auto: "Auto", light: "Light", dark: "Dark" };
 
 function SystemState() {
   const snapshot = live.value;

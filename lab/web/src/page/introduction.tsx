@@ -52,8 +52,10 @@ function GuidedStep({ step, title, button, children }: { step: Step; title: stri
           {button}
         </OrderButton>
       </p>
-      <Trouble order={order} />
-      {own && <Outcome run={own} />}
+      <div>
+        <Trouble order={order} />
+        {own && <Outcome run={own} />}
+      </div>
     </li>
   );
 }

@@ -39,7 +39,7 @@ function MoneyLine() {
   return (
     <p class={`money-line ${sign}`}>
       <Icon name={sign} />
-      <span>accepted {count(money.value?.accepted ?? null)}</span>
+      <span class="first">accepted {count(money.value?.accepted ?? null)}</span>
       <span>on the way {count(money.value?.in_flight ?? live.value?.statistics.pending ?? null)}</span>
       <span>paid {count(money.value?.paid ?? null)}</span>
       <strong>LOST {count(countOf(money.value, "LOST"))}</strong>

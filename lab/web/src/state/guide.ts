@@ -1,6 +1,6 @@
 // The guided tour: the same small traffic through dual-write and through the outbox, and what came of each.
 import type { Pattern, Run, TrafficOrder } from "../contract";
-import { startTraffic } from "../orders";
+import { reset, startTraffic } from "../orders";
 import { guided, live } from "./store";
 
 export type Step = "problem" | "cure";
@@ -22,7 +22,9 @@ export function guidedTraffic(step: Step): TrafficOrder {
   };
 }
 
+/** The money is counted anew, so that what is seen is this step's. */
 export async function startGuided(step: Step): Promise<void> {
+  await reset();
   const started = await startTraffic(guidedTraffic(step));
   guided.value = { ...guided.value, [step]: started };
 }

@@ -32,13 +32,13 @@ export function traceLink(paymentId: string): string {
   return `#look-inside/trace/${encodeURIComponent(paymentId)}`;
 }
 
-/** Follows the address; `moved` is called after a change, so that the view can be scrolled to and focused. */
-export function followAddress(moved: (view: View) => void): void {
+/** Follows the address; `moved` is called when another page is shown, so that it can be scrolled to and focused. */
+export function followAddress(moved: () => void): void {
   addEventListener("hashchange", () => {
     const next = parseRoute(location.hash) ?? (location.hash === "" ? first : null);
     if (next === null) return;
-    const before = route.peek().view;
+    const before = route.peek();
     route.value = next;
-    if (next.view !== before) moved(next.view);
+    if (next.view !== before.view || next.rest[0] !== before.rest[0]) moved();
   });
 }

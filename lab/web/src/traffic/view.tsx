@@ -38,14 +38,14 @@ export function TrafficView() {
       <div class="split traffic">
         <form class="form" onSubmit={(event) => event.preventDefault()}>
           <ChoosePattern value={pattern} onChange={(value) => set({ pattern: value })} />
-          <div class="fields">
+          <div class="fields short">
             <NumberField label="Requests" value={requests} min={1} max={1_000_000} onChange={(value) => set({ requests: value })} hint={Number.isFinite(seconds) ? `takes about ${seconds} s` : "a whole number"} />
             <NumberField label="Rate, per second" value={rate_per_s} min={1} max={5000} onChange={(value) => set({ rate_per_s: value })} hint="1 to 5,000" />
-            <NumberField label="Wallets" value={wallets} min={1} max={1000} onChange={(value) => set({ wallets: value })} hint={wallets === 1 ? "one hot wallet: each payment waits for the one before" : "1 is one hot wallet"} />
+            <NumberField label="Wallets" value={wallets} min={1} max={1000} onChange={(value) => set({ wallets: value })} hint={wallets === 1 ? "one hot wallet" : "1: one hot wallet"} />
             <TextField label="Amount" value={amount} onChange={(value) => set({ amount: value })} hint="such as 1.00" />
           </div>
           <div class="fields">
-            <ShareField label="Crashes between commit and publish" value={crash_share} onChange={(value) => set({ crash_share: value })} hint="share of the requests" />
+            <ShareField label="Crashes before publishing" value={crash_share} onChange={(value) => set({ crash_share: value })} hint="after the commit; share of requests" />
             <ShareField label="Provider faults" value={provider_fault_share} onChange={(value) => set({ provider_fault_share: value })} hint="timeouts, errors, refusals" />
             <NumberField label="Seed" value={seed} min={0} max={1_000_000_000} onChange={(value) => set({ seed: value })} hint="the same seed, the same traffic" />
           </div>
