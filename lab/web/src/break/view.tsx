@@ -44,13 +44,13 @@ function Something() {
   if (running.value) return <p class="hint">Payments are flowing: break something, and watch the money.</p>;
   return (
     <div class="hint">
-      <p>Nothing flows at present, so a kill would hit nobody. Send 50 payments a second for a minute, and break something meanwhile:</p>
+      <p>Nothing flows at present, so a kill would hit nobody. Send 50 payments a second for a minute, and break something meanwhile. The money is counted anew.</p>
       <p class="orders">
         <OrderButton order={order} act={() => pour("outbox")} icon="start" why={noTraffic.value}>
-          Through the outbox
+          Pour through the outbox
         </OrderButton>
         <OrderButton order={order} act={() => pour("dual-write")} icon="start" why={noTraffic.value}>
-          Through dual-write
+          Pour through dual-write
         </OrderButton>
       </p>
       <Trouble order={order} />

@@ -36,7 +36,6 @@ export function focusView(): void {
     view.focus({ preventScroll: true });
     const top = view.getBoundingClientRect().top;
     const hidden = top < always.getBoundingClientRect().bottom - 1;
-    document.querySelector(".navigation [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
     if (hidden || top > innerHeight / 2) scrollTo({ top: view.offsetTop - always.offsetHeight });
   });
 }
