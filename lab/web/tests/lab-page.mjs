@@ -93,10 +93,16 @@ export async function figure(list, term) {
   return Number(text.replace(/[^0-9.]/g, ""));
 }
 
+/** The view from the top of the page, cut off where only more of the same follows. */
 export async function picture(page, name) {
   if (!process.env.SCREENSHOTS) return;
   await mkdir(process.env.SCREENSHOTS, { recursive: true });
-  await page.screenshot({ path: join(process.env.SCREENSHOTS, `${name}.png`), fullPage: true });
+  const { width, height } = await page.evaluate(() => {
+    scrollTo(0, 0);
+    return { width: innerWidth, height: document.documentElement.scrollHeight };
+  });
+  const clip = { x: 0, y: 0, width, height: Math.min(height, 1400) };
+  await page.screenshot({ path: join(process.env.SCREENSHOTS, `${name}.png`), fullPage: true, clip });
 }
 
 /** The system in mode `mode`, whatever it was in. */

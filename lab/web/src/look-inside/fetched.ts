@@ -5,14 +5,16 @@ import { connected } from "../state/store";
 export interface Fetched<T> {
   data: T | null;
   error: string | null;
+  /** What is shown answers the question before: the answer to the present one has yet to come. */
+  stale: boolean;
 }
 
 /**
- * `key` names what is asked for: another key drops the data of the old one. With `everyMs` null it is asked once.
+ * `key` names what is asked for; the answer to the old one stays until the new one is there. With `everyMs` null it is asked once.
  * The next question waits for the answer to the last one, and for a tab that is in sight.
  */
 export function useFetched<T>(key: string, everyMs: number | null, ask: (signal: AbortSignal) => Promise<T>): Fetched<T> {
-  const [state, setState] = useState<Fetched<T> & { key: string }>({ key, data: null, error: null });
+  const [state, setState] = useState<{ key: string; data: T | null; error: string | null }>({ key, data: null, error: null });
   const back = connected.value;
   useEffect(() => {
     const abort = new AbortController();
@@ -26,7 +28,8 @@ export function useFetched<T>(key: string, everyMs: number | null, ask: (signal:
         .then((data) => setState({ key, data, error: null }))
         .catch((error: unknown) => {
           if (abort.signal.aborted) return;
-          setState((old) => ({ key, data: old.key === key ? old.data : null, error: error instanceof Error ? error.message : String(error) }));
+          const said = error instanceof Error ? error.message : String(error);
+          setState((old) => ({ key, data: old.key === key ? old.data : null, error: said }));
         })
         .finally(again);
     };
@@ -36,5 +39,5 @@ export function useFetched<T>(key: string, everyMs: number | null, ask: (signal:
       window.clearTimeout(timer);
     };
   }, [key, everyMs, back]);
-  return state.key === key ? state : { data: null, error: null };
+  return { data: state.data, error: state.error, stale: state.key !== key };
 }

@@ -6,14 +6,15 @@ import { traceLink } from "../state/route";
 interface Props {
   title: string;
   page: TablePage;
+  stale: boolean;
   wanted: string;
   filter: (text: string) => void;
 }
 
-export function Rows({ title, page: { columns, rows }, wanted, filter }: Props) {
+export function Rows({ title, page: { columns, rows }, stale, wanted, filter }: Props) {
   if (rows.length === 0) return <p class="empty">{wanted === "" ? "Empty." : `Nothing here is, or begins with, “${wanted}”.`}</p>;
   return (
-    <div class="scroller" tabIndex={0} role="region" aria-label={title}>
+    <div class="scroller" tabIndex={0} role="region" aria-label={title} aria-busy={stale}>
       <table class="table">
         <thead>
           <tr>
@@ -26,7 +27,7 @@ export function Rows({ title, page: { columns, rows }, wanted, filter }: Props) 
         </thead>
         <tbody>
           {rows.map((row) => (
-            <tr key={JSON.stringify(row.slice(0, 2))}>
+            <tr key={JSON.stringify(row.slice(0, 4))}>
               {columns.map((column, i) => (
                 <td key={column.name} class={alignment(column)}>
                   <CellContent column={column} cell={row[i] ?? null} filter={filter} />

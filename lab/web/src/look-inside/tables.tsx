@@ -52,7 +52,7 @@ function OneTable({ table }: { table: TableInfo }) {
   const page = useFetched(`${wanted} ${before ?? ""}`, before === null ? LIVE_MS : null, (signal) =>
     readTable(table.name, { before, limit: LIMIT, contains: wanted }, signal),
   );
-  const next = page.data?.next_before ?? null;
+  const next = page.stale ? null : (page.data?.next_before ?? null);
   return (
     <div class="inside-main">
       <div class="inside-head">
@@ -66,7 +66,7 @@ function OneTable({ table }: { table: TableInfo }) {
         </label>
       </div>
       {page.error && <p class="trouble" role="alert">{page.error}</p>}
-      {page.data === null ? !page.error && <p class="empty">Asking …</p> : <Rows title={table.title} page={page.data} filter={filter} wanted={wanted} />}
+      {page.data === null ? !page.error && <p class="empty">Asking …</p> : <Rows title={table.title} page={page.data} stale={page.stale} filter={filter} wanted={wanted} />}
       <div class="pager">
         <button type="button" class="button plain" disabled={befores.length === 0} onClick={() => setBefores([])}>
           Newest

@@ -34,7 +34,7 @@ export function TracePage({ rest }: { rest: string[] }) {
           Give an id, or follow one from <a href="#look-inside/tables/payments">payments</a>.
         </p>
       ) : (
-        <Steps id={id} />
+        <Steps key={id} id={id} />
       )}
     </>
   );
