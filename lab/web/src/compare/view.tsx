@@ -26,11 +26,13 @@ export function CompareView() {
       <p class="lead">The same requests, the same crashes and the same faults go through each way of writing in turn. The relays are switched for real in between.</p>
       <form class="form" onSubmit={(event) => event.preventDefault()}>
         <Arms chosen={form.value.arms} onChange={(arms) => set({ arms })} />
-        <div class="fields">
+        <div class="fields short">
           <NumberField label="Requests, each" value={requests} min={1} max={1_000_000} onChange={(value) => set({ requests: value })} />
           <NumberField label="Rate, per second" value={rate_per_s} min={1} max={5000} onChange={(value) => set({ rate_per_s: value })} />
           <NumberField label="Wallets" value={wallets} min={1} max={1000} onChange={(value) => set({ wallets: value })} />
           <NumberField label="Seed" value={seed} min={0} max={1_000_000_000} onChange={(value) => set({ seed: value })} />
+        </div>
+        <div class="fields">
           <ShareField label="Crashes before publishing" value={crash_share} onChange={(value) => set({ crash_share: value })} />
           <ShareField label="Provider faults" value={provider_fault_share} onChange={(value) => set({ provider_fault_share: value })} />
         </div>
