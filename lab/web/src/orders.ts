@@ -1,5 +1,6 @@
 // Everything the page asks of the lab's server. Orders carry the token; whatever goes wrong is an OrderError to be shown.
 import type { Behaviour, CompareOrder, PartAction, RelayMode, Run, TableInfo, TablePage, Trace, TrafficOrder } from "./contract";
+import { problemText } from "./problem";
 
 const token = document.querySelector<HTMLMetaElement>('meta[name="lab-token"]')?.content ?? "";
 
@@ -59,17 +60,4 @@ async function call<Answer>(path: string, init: RequestInit): Promise<Answer> {
   const text = await response.text();
   if (!response.ok) throw new OrderError(problemText(response.status, text), response.status);
   return (text === "" ? undefined : JSON.parse(text)) as Answer;
-}
-
-/** RFC 9457: the detail, else the title, else the status. */
-export function problemText(status: number, body: string): string {
-  let said = `The lab's server answered ${status}.`;
-  try {
-    const problem = JSON.parse(body) as { detail?: unknown; title?: unknown };
-    const text = problem.detail ?? problem.title;
-    if (typeof text === "string" && text !== "") said = text;
-  } catch {
-    // Not a problem document: the status has to do.
-  }
-  return status === 403 ? `${said} If the lab was started anew, reload this page.` : said;
 }

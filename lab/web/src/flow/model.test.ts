@@ -1,7 +1,6 @@
 import { expect, it } from "vitest";
 import { part, quietSnapshot } from "../sample";
 import { flowModel } from "./model";
-import { layoutFor } from "./layout";
 
 const parts = quietSnapshot().parts;
 const withPart = (name: string, state: "stopped" | "paused" | "restarting") =>
@@ -25,14 +24,4 @@ it("goes past outbox and relay while a run writes twice", () => {
   expect(flowModel(quietSnapshot({ run })).bypass).toContain("commits, then publishes");
   expect(flowModel(quietSnapshot({ run })).nodes.relay.health).toBe("off");
   expect(flowModel(quietSnapshot({ run: { ...run, state: "finished" } })).bypass).toBeNull();
-});
-
-it("keeps the drawing inside its width, whatever it is", () => {
-  for (const width of [300, 336, 480, 739, 740, 800, 1000, 1600]) {
-    const { nodes } = layoutFor(width);
-    for (const box of Object.values(nodes)) {
-      expect(box.x).toBeGreaterThanOrEqual(0);
-      expect(box.x + box.width).toBeLessThanOrEqual(width);
-    }
-  }
 });
