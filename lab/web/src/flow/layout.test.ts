@@ -10,3 +10,11 @@ it("keeps the drawing inside its width, whatever it is", () => {
     }
   }
 });
+
+it("leaves room for the longest title and for the arrows", () => {
+  for (const width of [740, 800, 1000, 1600]) {
+    const { nodes } = layoutFor(width);
+    expect(nodes["wallet-events"].width).toBeGreaterThan(97);
+    expect(nodes["wallet-events"].x - (nodes.relay.x + nodes.relay.width)).toBeGreaterThan(20);
+  }
+});
