@@ -82,7 +82,7 @@ export async function enabled(button, timeout = SOON) {
 /** Waits until the element holds text that matches; the error has what it held last. */
 export async function says(locator, pattern, timeout = SOON) {
   await locator.filter({ hasText: pattern }).first().waitFor({ timeout }).catch(async (error) => {
-    const said = await locator.allInnerTexts();
+    const said = await locator.allTextContents();
     throw new Error(`waited for ${pattern}, found ${JSON.stringify(said)}`, { cause: error });
   });
 }
