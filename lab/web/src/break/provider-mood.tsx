@@ -22,6 +22,8 @@ export function ProviderMood() {
         : draft === null
           ? "This is how it behaves now."
           : null;
+  /** Every share that the provider knows, not only those shown here. */
+  const good = () => ({ ...GOOD, ...Object.fromEntries(Object.keys(shown).map((name) => [name, 0])) });
   const field = (name: keyof typeof GOOD, label: string, hint: string) => (
     <ShareField label={label} hint={hint} value={shown[name]} onChange={(value) => setDraft({ ...shown, [name]: value })} />
   );
@@ -36,7 +38,7 @@ export function ProviderMood() {
         <OrderButton order={order} act={() => setBehaviour(shown).then(() => setDraft(null))} why={why} sayWhy>
           Apply
         </OrderButton>
-        <OrderButton order={order} act={() => setBehaviour({ ...shown, ...GOOD }).then(() => setDraft(null))} why={present === null ? "The provider is down." : null}>
+        <OrderButton order={order} act={() => setBehaviour(good()).then(() => setDraft(null))} why={present === null ? "The provider is down." : null}>
           Behave
         </OrderButton>
       </p>
