@@ -7,6 +7,7 @@ test("a payment is found in the tables and traced through the parts", async (t) 
   const page = await openQuiet(t, { hash: "traffic" });
   await page.getByLabel("Requests", { exact: true }).fill("60");
   await page.getByRole("button", { name: "Start", exact: true }).click();
+  await says(page.getByTestId("run"), /60 of 60 sent/, LATER);
   await page.getByTestId("run").locator(".verdict.good").waitFor({ timeout: LATER });
   await go(page, "look-inside/statistics");
   assert.ok((await figure(page.getByTestId("statistics"), "writes ok")) >= 60);

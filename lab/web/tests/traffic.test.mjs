@@ -9,7 +9,7 @@ test("payments that are sent arrive, and are counted", async (t) => {
   await page.getByLabel("Rate, per second").fill("60");
   await page.getByRole("button", { name: "Start", exact: true }).click();
   const run = page.getByTestId("run");
-  await says(run, /of 120 sent/);
+  await says(run, /120 of 120 sent/, LATER);
   await run.locator(".verdict.good").waitFor({ timeout: LATER });
   assert.equal(await figure(run.locator("dl"), "accepted"), 120);
   await says(page.getByTestId("money-verdict"), /120 accepted payments ended/, LATER);
