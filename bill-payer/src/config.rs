@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chassis::Backoff;
 use chassis::config::{DatabaseConfig, HttpConfig, KafkaConfig, LogConfig};
+use chassis::housekeeping::HousekeepingConfig;
 
 use crate::domain::Policy;
 
@@ -34,6 +35,9 @@ pub struct Config {
     /// Paying bills
     #[command(flatten)]
     pub executor: ExecutorConfig,
+    /// Keeping and deleting
+    #[command(flatten)]
+    pub housekeeping: HousekeepingConfig,
 }
 
 /// Where the provider is, and how long to wait for it.
@@ -66,9 +70,18 @@ pub struct ExecutorConfig {
     /// provider cancels bills. Too high: the customer's money hangs.
     #[arg(long, env, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub pay_attempts_max: u32,
+    /// Milliseconds for which calls to pay a bill may fail before it is cancelled, whatever attempts are
+    /// left. The time of an outage counts only for bills that failed before it was noticed. Too low:
+    /// a slow provider's bills are cancelled. Too high: the customer's money hangs.
+    #[arg(long, env, default_value_t = 900_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub pay_deadline_ms: u64,
     /// Calls to cancel a bill without an answer before it is parked for an operator
     #[arg(long, env, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub cancel_attempts_max: u32,
+    /// Milliseconds for which calls to cancel a bill may fail before it is parked for an operator, in an
+    /// outage, too. Too low: operators are called for what would have passed. Too high: they hear late.
+    #[arg(long, env, default_value_t = 3_600_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub cancel_deadline_ms: u64,
     /// Milliseconds before the second call for a bill at the most; doubled for each further one
     #[arg(long, env, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
     pub retry_first_ms: u64,
@@ -76,6 +89,22 @@ pub struct ExecutorConfig {
     /// its end is noticed late.
     #[arg(long, env, default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub retry_max_ms: u64,
+    /// Milliseconds for which the provider's own `Retry-After` is obeyed at the most. Too low: a provider
+    /// that asks for quiet is called early. Too high: a wrong header holds bills up.
+    #[arg(long, env, default_value_t = 300_000)]
+    pub retry_after_max_ms: u64,
+    /// Calls of a kind (to pay, to cancel) that fail in a row until the provider counts as away, and only
+    /// probes are made. Those that opened it have used an attempt of their bills, so keep it below
+    /// `PAY_ATTEMPTS_MAX`. Too low: a bad minute stops all bills. Too high: an outage uses attempts up.
+    #[arg(long, env, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub breaker_failures_max: u32,
+    /// Milliseconds until the first probe of a provider that is away, at the most; doubled for each
+    /// further one
+    #[arg(long, env, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
+    pub breaker_first_ms: u64,
+    /// Milliseconds between two probes at the most: how much later than it ends an outage is noticed
+    #[arg(long, env, default_value_t = 15_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub breaker_max_ms: u64,
 }
 
 /// Settings that do not fit together.
@@ -92,6 +121,16 @@ pub enum ConfigError {
         /// The longest call.
         call_timeout_ms: u64,
     },
+    /// A lone bill would use its attempts up before the breaker opens.
+    #[error(
+        "BREAKER_FAILURES_MAX={failures_max} must be below PAY_ATTEMPTS_MAX={attempts_max}: else an outage cancels bills before it is noticed"
+    )]
+    BreakerTooSlow {
+        /// Failures that open the breaker.
+        failures_max: u32,
+        /// Attempts of a bill.
+        attempts_max: u32,
+    },
 }
 
 impl Config {
@@ -106,6 +145,14 @@ impl Config {
             return Err(ConfigError::LeaseTooShort {
                 lease_ms,
                 call_timeout_ms,
+            });
+        }
+        let failures_max = self.executor.breaker_failures_max;
+        let attempts_max = self.executor.pay_attempts_max;
+        if failures_max >= attempts_max {
+            return Err(ConfigError::BreakerTooSlow {
+                failures_max,
+                attempts_max,
             });
         }
         Ok(())
@@ -136,7 +183,9 @@ impl ExecutorConfig {
     pub(crate) const fn policy(&self) -> Policy {
         Policy {
             pay_attempts_max: self.pay_attempts_max,
+            pay_deadline: Duration::from_millis(self.pay_deadline_ms),
             cancel_attempts_max: self.cancel_attempts_max,
+            cancel_deadline: Duration::from_millis(self.cancel_deadline_ms),
         }
     }
 
@@ -145,5 +194,16 @@ impl ExecutorConfig {
             first: Duration::from_millis(self.retry_first_ms),
             max: Duration::from_millis(self.retry_max_ms),
         }
+    }
+
+    pub(crate) const fn breaker_backoff(&self) -> Backoff {
+        Backoff {
+            first: Duration::from_millis(self.breaker_first_ms),
+            max: Duration::from_millis(self.breaker_max_ms),
+        }
+    }
+
+    pub(crate) const fn retry_after_max(&self) -> Duration {
+        Duration::from_millis(self.retry_after_max_ms)
     }
 }

@@ -6,8 +6,11 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::breaker::Health;
 
 /// The reason a customer reads when the provider was told to refuse the payment.
 const CANCELLED: &str = "the provider did not answer in time, and the payment was cancelled";
@@ -90,8 +93,13 @@ pub enum Why {
     #[error("the connection to the provider broke: {0}")]
     Broken(String),
     /// The provider says that it can't serve now: 5xx, 408 or 429.
-    #[error("the provider answered {0}")]
-    Unavailable(u16),
+    #[error("the provider answered {status}")]
+    Unavailable {
+        /// HTTP status.
+        status: u16,
+        /// When it wants to be asked again, if it says so.
+        retry_after: Option<Duration>,
+    },
     /// The provider does not take the request as one: a wrong setting or a broken contract.
     #[error("the provider refused the request with {status}: {detail}")]
     Refused {
@@ -111,13 +119,35 @@ pub enum Why {
     Stopped,
 }
 
-/// How often to try.
+/// How often to try, and for how long.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
     /// Calls to pay before the payment is cancelled.
     pub pay_attempts_max: u32,
+    /// How long calls to pay may fail before the payment is cancelled, whatever attempts are left.
+    pub pay_deadline: Duration,
     /// Calls to cancel before the bill is parked.
     pub cancel_attempts_max: u32,
+    /// How long calls to cancel may fail before the bill is parked, in an outage, too.
+    pub cancel_deadline: Duration,
+}
+
+/// What was tried for a bill in its status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tries {
+    /// The number of the call: 1, 2, ...
+    pub attempts: u32,
+    /// How long ago the first call failed; zero if none has. In an outage calls to pay don't count.
+    pub failing_for: Duration,
+}
+
+/// Whether the provider is there for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// It answers, or did a moment ago: a call that fails is the bill's own.
+    There,
+    /// It is away for all: a call that fails says nothing about the bill.
+    Away,
 }
 
 /// What becomes of a bill.
@@ -138,6 +168,13 @@ pub enum Next {
         /// Calls that have failed so far.
         failures: u32,
         /// How the last one did.
+        why: Why,
+    },
+    /// The same call again, after the back-off; the one that failed does not count: the provider is away.
+    Wait {
+        /// The number of the call.
+        failures: u32,
+        /// How it failed.
         why: Why,
     },
     /// Ask the provider to refuse the payment from now on.
@@ -196,9 +233,9 @@ impl Call {
     }
 }
 
-/// What becomes of a bill after `answer` to call number `attempts` (1, 2, ...) of its kind.
+/// What becomes of a bill after `answer` to a call.
 #[must_use]
-pub fn decide(attempts: u32, answer: Answer, policy: Policy) -> Next {
+pub fn decide(tries: Tries, answer: Answer, reach: Reach, policy: Policy) -> Next {
     match answer {
         Answer::ToPay(ProviderAnswer::Accepted { receipt })
         | Answer::ToCancel(CancelAnswer::AlreadyPaid { receipt }) => Next::Paid { receipt },
@@ -207,22 +244,33 @@ pub fn decide(attempts: u32, answer: Answer, policy: Policy) -> Next {
             reason: CANCELLED.to_owned(),
         },
         Answer::ToPay(ProviderAnswer::Unknown(why)) => {
-            if attempts < policy.pay_attempts_max {
-                let failures = attempts;
+            let over = tries.failing_for >= policy.pay_deadline;
+            let failures = tries.attempts;
+            if outage(reach, &why) {
+                Next::Wait { failures, why }
+            } else if failures < policy.pay_attempts_max && !over {
                 Next::Retry { failures, why }
             } else {
                 Next::BeginCancelling { why }
             }
         }
         Answer::ToCancel(CancelAnswer::Unknown(why)) => {
-            if attempts < policy.cancel_attempts_max {
-                let failures = attempts;
+            let over = tries.failing_for >= policy.cancel_deadline;
+            let failures = tries.attempts;
+            if outage(reach, &why) && !over {
+                Next::Wait { failures, why }
+            } else if failures < policy.cancel_attempts_max && !over {
                 Next::Retry { failures, why }
             } else {
                 Next::Parked { why }
             }
         }
     }
+}
+
+/// Whether a call failed because the provider is away for all.
+const fn outage(reach: Reach, why: &Why) -> bool {
+    matches!((reach, why.health()), (Reach::Away, Health::Down))
 }
 
 /// Whether `next` may be recorded on a bill that is in the status `current` by now.
@@ -241,7 +289,10 @@ pub const fn judge(current: Status, claim: Claim, next: &Next) -> Verdict {
         ) => Verdict::Record,
         (
             Status::Paying | Status::Cancelling | Status::Parked,
-            Next::Retry { .. } | Next::BeginCancelling { .. } | Next::Parked { .. },
+            Next::Retry { .. }
+            | Next::Wait { .. }
+            | Next::BeginCancelling { .. }
+            | Next::Parked { .. },
         ) => match claim {
             Claim::Held => Verdict::Record,
             Claim::Lost => Verdict::Stale,
@@ -260,6 +311,19 @@ impl Answer {
             Self::ToCancel(CancelAnswer::AlreadyPaid { .. }) => "already_paid",
             Self::ToPay(ProviderAnswer::Unknown(why))
             | Self::ToCancel(CancelAnswer::Unknown(why)) => why.label(),
+        }
+    }
+
+    /// What to keep of it for whoever looks: the receipt, or why there is none.
+    #[must_use]
+    pub fn detail(&self) -> Option<String> {
+        match self {
+            Self::ToPay(ProviderAnswer::Accepted { receipt })
+            | Self::ToCancel(CancelAnswer::AlreadyPaid { receipt }) => Some(receipt.clone()),
+            Self::ToPay(ProviderAnswer::Declined { reason }) => Some(reason.clone()),
+            Self::ToCancel(CancelAnswer::Cancelled) => None,
+            Self::ToPay(ProviderAnswer::Unknown(why))
+            | Self::ToCancel(CancelAnswer::Unknown(why)) => Some(why.to_string()),
         }
     }
 
@@ -282,7 +346,7 @@ impl Next {
         match self {
             Self::Paid { .. } => Status::Paid,
             Self::Failed { .. } => Status::Failed,
-            Self::Retry { .. } => current,
+            Self::Retry { .. } | Self::Wait { .. } => current,
             Self::BeginCancelling { .. } => Status::Cancelling,
             Self::Parked { .. } => Status::Parked,
         }
@@ -342,7 +406,7 @@ impl Why {
             Self::Unreachable(_) => "unreachable",
             Self::Timeout => "timeout",
             Self::Broken(_) => "broken",
-            Self::Unavailable(_) => "unavailable",
+            Self::Unavailable { .. } => "unavailable",
             Self::Refused { .. } => "refused",
             Self::Unreadable(_) => "unreadable",
             Self::Unrecorded => "unrecorded",

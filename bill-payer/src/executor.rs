@@ -1,9 +1,12 @@
 //! Paying bills: claims those that are due, calls the provider for many at a time, records the answers.
 //!
 //! Promises: no more calls at a time than [`ExecutorConfig::calls_in_flight_max`]; a hung call holds up
-//! nobody but itself; what was heard is recorded before its slot is used again; an answer that can't be
+//! nobody but itself; while the provider is away it gets a probe now and then, and no bill uses an
+//! attempt up; what was heard is recorded before its slot is used again; an answer that can't be
 //! recorded now is kept and recorded later, and if the process dies first, the bill comes back when its
 //! lease ends and the provider is asked again under the same idempotency key.
+
+mod outage;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,10 +21,11 @@ use tracing::{debug, error, info, warn};
 
 use crate::config::ExecutorConfig;
 use crate::domain::{
-    Answer, Call, CancelAnswer, Next, Policy, ProviderAnswer, Status, Why, decide,
+    Answer, Call, CancelAnswer, Next, Policy, ProviderAnswer, Reach, Status, Why, decide,
 };
+use crate::executor::outage::Outages;
 use crate::provider::Provider;
-use crate::record::{self, Decided, RecordError, Recorded};
+use crate::record::{self, Called, Decided, RecordError, Recorded};
 use crate::store::{self, ClaimedBill};
 
 /// How often to look for bills that are due. The intake wakes the executor for new ones, so this is how
@@ -45,6 +49,7 @@ pub struct Executor {
     provider: Provider,
     config: ExecutorConfig,
     policy: Policy,
+    outages: Outages,
     new_bills: Arc<Notify>,
     calls: JoinSet<Answered>,
     /// Heard and not recorded yet.
@@ -57,6 +62,8 @@ pub struct Executor {
 struct Answered {
     bill: ClaimedBill,
     answer: Answer,
+    /// How long it took; none if crashes had used the attempts up and it was not made.
+    took: Option<Duration>,
 }
 
 /// What a round did.
@@ -95,6 +102,7 @@ impl Executor {
             pool,
             provider,
             policy: config.policy(),
+            outages: Outages::new(&config),
             config,
             new_bills,
             calls: JoinSet::new(),
@@ -136,13 +144,8 @@ impl Executor {
         let mut conn = self.pool.get().await?;
         let recorded = self.record(&mut conn).await?;
         let free = self.config.slots().saturating_sub(self.calls.len());
-        let bills = if free == 0 {
-            Vec::new()
-        } else {
-            let lease = self.config.lease();
-            let claimed = store::claim(&mut conn, free, lease).await;
-            claimed.map_err(RoundError::Claim)?
-        };
+        let bills = self.claim(&mut conn, free).await;
+        let bills = bills.map_err(RoundError::Claim)?;
         drop(conn);
         let claimed = bills.len();
         for bill in bills {
@@ -151,6 +154,28 @@ impl Executor {
         let in_flight = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
         metrics::gauge!("provider_calls_in_flight").set(f64::from(in_flight));
         Ok(Round { recorded, claimed })
+    }
+
+    /// Claims as many bills of each call as may be called for now, `free` at the most.
+    async fn claim(
+        &self,
+        conn: &mut Connection,
+        free: usize,
+    ) -> diesel::QueryResult<Vec<ClaimedBill>> {
+        let mut bills: Vec<ClaimedBill> = Vec::new();
+        for (call, max) in self.outages.may_begin() {
+            let max = max.min(free.saturating_sub(bills.len()));
+            if max == 0 {
+                continue;
+            }
+            match store::claim(conn, call, max, self.config.lease()).await {
+                Ok(claimed) => bills.extend(claimed),
+                // Those that are claimed already would wait for their lease.
+                Err(error) if bills.is_empty() => return Err(error),
+                Err(error) => warn!("claiming bills: {}", telemetry::chain(&error)),
+            }
+        }
+        Ok(bills)
     }
 
     /// Waits until there is something to do: a call has ended, bills have arrived, or it is time to look.
@@ -171,12 +196,20 @@ impl Executor {
             payment_id = %bill.request.payment_id,
             trace_id = bill.traceparent.trace_id(),
             call = ?bill.call,
-            attempt = bill.attempts,
+            attempt = bill.tries.attempts,
             "bill claimed"
         );
-        match bill.call.answered_by_exhaustion(bill.attempts, self.policy) {
-            Some(answer) => self.decide(Answered { bill, answer }),
+        let exhausted = bill
+            .call
+            .answered_by_exhaustion(bill.tries.attempts, self.policy);
+        match exhausted {
+            Some(answer) => self.decide(Answered {
+                bill,
+                answer,
+                took: None,
+            }),
             None => {
+                self.outages.begin(bill.call);
                 let provider = self.provider.clone();
                 let give_up = self.give_up.clone();
                 self.calls.spawn(call(provider, bill, give_up));
@@ -195,21 +228,41 @@ impl Executor {
         match ended {
             Ok(answered) => self.decide(answered),
             // Its bill comes back when the lease ends.
-            Err(panic) => error!("a call of the provider panicked: {panic}"),
+            Err(panic) => {
+                error!("a call of the provider panicked: {panic}");
+                self.outages.lost();
+            }
         }
     }
 
     fn decide(&mut self, answered: Answered) {
-        let Answered { bill, answer } = answered;
-        let next = decide(bill.attempts, answer, self.policy);
+        let Answered { bill, answer, took } = answered;
+        let reach = match took {
+            Some(_) => self.outages.heard(bill.call, &answer),
+            None => Reach::There,
+        };
+        let called = took.map(|took| Called {
+            took,
+            outcome: answer.label(),
+            detail: answer.detail(),
+        });
+        let next = decide(bill.tries, answer, reach, self.policy);
         let wait = match &next {
-            Next::Retry { failures, .. } => self.config.backoff().wait(*failures),
+            Next::Retry { failures, why } | Next::Wait { failures, why } => {
+                let asked = why.retry_after(self.config.retry_after_max());
+                self.config.backoff().wait(*failures).max(asked)
+            }
             Next::Paid { .. }
             | Next::Failed { .. }
             | Next::BeginCancelling { .. }
             | Next::Parked { .. } => Duration::ZERO,
         };
-        self.decided.push(Decided { bill, next, wait });
+        self.decided.push(Decided {
+            bill,
+            next,
+            wait,
+            called,
+        });
     }
 
     /// Records what was heard. Cancel-safe: to record the same again changes nothing.
@@ -304,8 +357,13 @@ async fn call(provider: Provider, bill: ClaimedBill, give_up: CancellationToken)
             Answer::ToCancel(answer.unwrap_or(CancelAnswer::Unknown(Why::Stopped)))
         }
     };
-    report_answer(&bill, &answer, begun.elapsed());
-    Answered { bill, answer }
+    let took = begun.elapsed();
+    report_answer(&bill, &answer, took);
+    Answered {
+        bill,
+        answer,
+        took: Some(took),
+    }
 }
 
 fn failure(error: &RecordError) -> Failure {
@@ -327,7 +385,7 @@ fn report_answer(bill: &ClaimedBill, answer: &Answer, elapsed: Duration) {
         payment_id = %bill.request.payment_id,
         trace_id = bill.traceparent.trace_id(),
         call,
-        attempt = bill.attempts,
+        attempt = bill.tries.attempts,
         outcome,
         elapsed_ms = elapsed.as_millis(),
         why = why.map(ToString::to_string),

@@ -1,26 +1,31 @@
-//! The HTTP API: bills and dead letters, to look at.
+//! The HTTP API: bills and dead letters, to look at and, where they hang, to go on with.
 
 use std::num::NonZeroU16;
 
 use axum::extract::State;
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use chassis::Problem;
 use chassis::database::Pool;
 use chassis::http::{Page, PageQuery, Path, Query};
+use chassis::operator::{Order, by};
 use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::domain::Status;
-use crate::reads::{self, BillView};
+use crate::intake::Intake;
+use crate::parked::{self, Ask, RetriedMany};
+use crate::reads::{self, BillView, BillWithCalls};
 
-/// The routes of the API.
-pub fn routes(pool: Pool) -> Router {
+/// The routes of the API; dead letters are taken again by `intake`.
+pub fn routes(pool: Pool, intake: Intake) -> Router {
     Router::new()
         .route("/bills", get(list_bills))
+        .route("/bills/retry", post(retry_bills))
         .route("/bills/{payment_id}", get(show_bill))
+        .route("/bills/{payment_id}/retry", post(retry_bill))
         .with_state(pool.clone())
-        .merge(chassis::dead_letters::routes(pool))
+        .merge(chassis::dead_letters::routes(pool, intake))
 }
 
 /// `?status=parked&limit=50&before=<cursor>`. Spelled out: the query string's decoder can't flatten.
@@ -45,7 +50,57 @@ async fn list_bills(
 async fn show_bill(
     State(pool): State<Pool>,
     Path(payment_id): Path<Uuid>,
-) -> Result<Json<BillView>, Problem> {
+) -> Result<Json<BillWithCalls>, Problem> {
     let mut conn = pool.get().await?;
-    reads::bill(&mut conn, payment_id).await.map(Json)
+    reads::bill_with_calls(&mut conn, payment_id)
+        .await
+        .map(Json)
+}
+
+/// What to ask the provider for a parked bill, and why.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RetryBill {
+    #[serde(default)]
+    ask: Ask,
+    note: Option<String>,
+}
+
+async fn retry_bill(
+    State(pool): State<Pool>,
+    Path(payment_id): Path<Uuid>,
+    order: Order<RetryBill>,
+) -> Result<Json<BillWithCalls>, Problem> {
+    let by = by(&order.operator, order.body.note.as_deref())?;
+    let mut conn = pool.get().await?;
+    parked::retry(&mut conn, payment_id, order.body.ask, by).await?;
+    reads::bill_with_calls(&mut conn, payment_id)
+        .await
+        .map(Json)
+}
+
+/// Which parked bills to go on with, and how.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RetryBills {
+    /// How their last error begins.
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    ask: Ask,
+    note: Option<String>,
+}
+
+async fn retry_bills(
+    State(pool): State<Pool>,
+    order: Order<RetryBills>,
+) -> Result<Json<RetriedMany>, Problem> {
+    let RetryBills { reason, ask, note } = order.body;
+    let by = by(&order.operator, note.as_deref())?;
+    if reason.trim().is_empty() || reason.contains('\0') {
+        return Err(Problem::invalid("say how the last error begins").in_field("reason"));
+    }
+    let mut conn = pool.get().await?;
+    let retried = parked::retry_many(&mut conn, &reason, ask, by).await?;
+    Ok(Json(retried))
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use chassis::Traceparent;
 use chassis::consumer::{HandleError, Handler, Record};
 use chassis::database::Pool;
-use chassis::dead_letters::dead_letter;
-use diesel_async::AsyncConnection as _;
+use chassis::dead_letters::{Retake, RetakeError, dead_letter};
+use diesel_async::{AsyncConnection as _, AsyncPgConnection};
 use events::{DecodeError, Decoded, WalletEvent, header};
 use outbox::dead_letter::NewDeadLetter;
 use tokio::sync::Notify;
@@ -21,6 +21,7 @@ use crate::SERVICE;
 use crate::store::{self, NewBill};
 
 /// Takes `wallet.events`.
+#[derive(Clone)]
 pub struct Intake {
     pool: Pool,
     new_bills: Arc<Notify>,
@@ -59,6 +60,29 @@ impl Handler for Intake {
         outbox::dead_letter::record(&mut conn, &[letter]).await?;
         count("dead_letter", 1);
         Ok(())
+    }
+}
+
+/// One message of a dead letter, the way that a batch of them goes.
+impl Retake for Intake {
+    async fn retake(
+        &self,
+        conn: &mut AsyncPgConnection,
+        _: &str,
+        record: &Record,
+    ) -> Result<(), RetakeError> {
+        match read_record(record) {
+            Ok(Decoded::Known(bill)) => {
+                store::insert(conn, &[bill]).await?;
+                // Not committed yet: at worst the executor looks in vain, and again a moment later.
+                self.new_bills.notify_one();
+                Ok(())
+            }
+            Ok(Decoded::UnknownType) => Err(RetakeError::Refused(
+                "this version does not know the event's type".to_owned(),
+            )),
+            Err(error) => Err(RetakeError::Refused(chassis::telemetry::chain(&error))),
+        }
     }
 }
 

@@ -5,12 +5,16 @@
 //! cancelled, then left to an operator, and never refunded on a guess. Leaves to others: publishing the
 //! events (the relay), and the wallet's money (wallet-api).
 
+pub mod breaker;
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod executor;
 pub mod gauges;
+pub mod housekeeping;
 pub mod http;
 pub mod intake;
+pub mod parked;
 pub mod provider;
 mod reads;
 pub mod record;

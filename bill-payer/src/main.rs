@@ -1,15 +1,19 @@
-//! The bill-payer process: `bill-payer migrate`, and `bill-payer` to serve.
+//! The bill-payer process: `bill-payer` to serve, `bill-payer migrate`, and what an operator does about bills
+//! and dead letters.
 
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use bill_payer::config::Config;
 use bill_payer::executor::Executor;
+use bill_payer::housekeeping::SettledBills;
 use bill_payer::intake::Intake;
 use bill_payer::provider::Provider;
-use bill_payer::{MIGRATIONS, SERVICE, gauges, http};
+use bill_payer::{MIGRATIONS, SERVICE, cli, gauges, http};
 use chassis::consumer::{Consumer, ConsumerConfig};
-use chassis::{Service, database, health::Readiness, kafka};
+use chassis::housekeeping::Housekeeping;
+use chassis::operator::Actions;
+use chassis::{Service, database, dead_letters, health::Readiness, kafka};
 use clap::Parser;
 use tokio::sync::Notify;
 use tracing::info;
@@ -28,6 +32,14 @@ struct Cli {
 enum Command {
     /// Bring the database up to date, and end
     Migrate,
+    /// Bills, and what to do about those that are parked
+    #[command(subcommand)]
+    Bills(cli::Command),
+    /// Messages that could not be taken, and what to do about them
+    #[command(subcommand)]
+    DeadLetters(dead_letters::cli::Command),
+    /// What operators did
+    OperatorActions(Actions),
 }
 
 /// Bills of one transaction of the intake at the most.
@@ -36,9 +48,20 @@ const BILLS_BATCH_MAX: usize = 500;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let Cli { command, config } = Cli::parse();
-    let service = Service::start(SERVICE, &config.log)?;
+    let out = &mut std::io::stdout();
+    let pool = || database::pool(&config.database, SERVICE);
     match command {
+        None => serve(config).await,
+        Some(Command::Bills(command)) => cli::run(&command, &pool()?, out).await,
+        Some(Command::DeadLetters(command)) => {
+            let pool = pool()?;
+            // Executors that run find new bills by themselves.
+            let intake = Intake::new(pool.clone(), Arc::default());
+            dead_letters::cli::run(&command, &pool, &intake, out).await
+        }
+        Some(Command::OperatorActions(command)) => command.run(&pool()?, out).await,
         Some(Command::Migrate) => {
+            let _service = Service::start(SERVICE, &config.log)?;
             let sources = vec![outbox::MIGRATIONS, MIGRATIONS];
             let applied = database::migrate(&config.database.database_url, sources).await?;
             info!(
@@ -47,11 +70,11 @@ async fn main() -> anyhow::Result<()> {
             );
             Ok(())
         }
-        None => serve(service, config).await,
     }
 }
 
-async fn serve(service: Service, config: Config) -> anyhow::Result<()> {
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let service = Service::start(SERVICE, &config.log)?;
     config.check()?;
     let pool = database::pool(&config.database, SERVICE)?;
     let provider = Provider::new(&config.provider, config.executor.slots())?;
@@ -69,16 +92,28 @@ async fn serve(service: Service, config: Config) -> anyhow::Result<()> {
         topic: config.kafka.prefixed(events::WALLET_TOPIC),
         batch_records_max: BILLS_BATCH_MAX,
     };
-    let intake = Consumer::new(requests, Intake::new(pool.clone(), new_bills))?;
-    service.spawn("intake", intake.run(service.stop_token()));
+    let intake = Intake::new(pool.clone(), new_bills);
+    let requests = Consumer::new(requests, intake.clone())?;
+    service.spawn("intake", requests.run(service.stop_token()));
     service.spawn("executor", executor.run(service.stop_token()));
     service.spawn("gauges", gauges::run(pool.clone(), service.stop_token()));
+    let kept = config.housekeeping.clone();
+    Housekeeping::new(pool.clone(), kept, SettledBills::default()).spawn(
+        &service,
+        &config.kafka,
+        events::WALLET_TOPIC,
+    );
     let checked = pool.clone();
     let readiness = Readiness::new()
         .require("database", move || database::check(checked.clone()))
         .require("kafka", move || probe.clone().check());
     service
-        .serve(&config.listen, &config.http, readiness, http::routes(pool))
+        .serve(
+            &config.listen,
+            &config.http,
+            readiness,
+            http::routes(pool, intake),
+        )
         .await
         .context("starting the HTTP server")?;
     service.run().await

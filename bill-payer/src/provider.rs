@@ -1,7 +1,7 @@
 //! The provider's HTTP API, and what each of its answers means.
 //!
-//! Promises: a call ends within its timeout, with an answer that [`answer`] understands. A payment id is the idempotency key of all calls for it, so a call may be
-//! repeated at any time, by anybody. Leaves to [`crate::domain`]: what follows from an answer.
+//! Promises: a call ends within its timeout, with an answer that [`answer`] understands. A payment id is
+//! the idempotency key of all calls for it, so a call may be repeated at any time, by anybody. Leaves to [`crate::domain`]: what follows from an answer.
 
 mod answer;
 
@@ -10,12 +10,13 @@ use std::time::Duration;
 use chassis::http::TRACEPARENT;
 use chassis::telemetry::chain;
 use events::Money;
+use reqwest::header::{DATE, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Url};
 use serde::Serialize;
 
 use crate::config::ProviderConfig;
 use crate::domain::{CancelAnswer, ProviderAnswer, Why};
-use crate::provider::answer::{Heard, Reply, to_cancellation, to_payment, words};
+use crate::provider::answer::{Heard, Reply, retry_after, to_cancellation, to_payment, words};
 use crate::store::ClaimedBill;
 
 /// Bytes of an answer at the most; a longer one is not read.
@@ -132,6 +133,8 @@ struct PaymentJson<'a> {
 async fn read(request: RequestBuilder) -> reqwest::Result<Option<Reply>> {
     let mut response = request.send().await?;
     let status = response.status().as_u16();
+    let header = |name| response.headers().get(name)?.to_str().ok();
+    let retry_after = header(RETRY_AFTER).and_then(|text| retry_after(text, header(DATE)));
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         if body.len() + chunk.len() > ANSWER_BYTES_MAX {
@@ -139,7 +142,11 @@ async fn read(request: RequestBuilder) -> reqwest::Result<Option<Reply>> {
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Some(Reply { status, body }))
+    Ok(Some(Reply {
+        status,
+        body,
+        retry_after,
+    }))
 }
 
 /// Why there was no answer. None of this says whether the provider acted.

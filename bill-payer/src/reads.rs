@@ -12,31 +12,33 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::domain::Status;
-use crate::schema::bills;
+use crate::schema::{bill_attempts, bills};
 
 /// A bill, as the API shows it.
 #[derive(Debug, Serialize)]
 pub(crate) struct BillView {
     pub(crate) payment_id: Uuid,
-    wallet_id: Uuid,
+    pub(crate) wallet_id: Uuid,
     /// At the currency's scale.
-    amount: String,
-    currency: String,
-    provider: String,
-    account_number: String,
+    pub(crate) amount: String,
+    pub(crate) currency: String,
+    pub(crate) provider: String,
+    pub(crate) account_number: String,
     /// `paying`, `cancelling`, `parked`, `paid` or `failed`.
-    status: String,
-    /// Calls begun in this status.
-    attempts: i32,
+    pub(crate) status: String,
+    /// Calls in this status, but for those that failed in an outage.
+    pub(crate) attempts: i32,
+    /// When the first of them failed.
+    pub(crate) failing_since: Option<DateTime<Utc>>,
     /// When the next call is planned, or the lease of the one in flight ends; null when there is none.
-    next_attempt_at: Option<DateTime<Utc>>,
+    pub(crate) next_attempt_at: Option<DateTime<Utc>>,
     /// The provider's, once paid.
-    receipt: Option<String>,
+    pub(crate) receipt: Option<String>,
     /// Why the last call had no final answer; of a failed bill, what the customer reads.
-    last_error: Option<String>,
-    traceparent: String,
-    created_at: DateTime<Utc>,
-    updated_at: DateTime<Utc>,
+    pub(crate) last_error: Option<String>,
+    pub(crate) traceparent: String,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) updated_at: DateTime<Utc>,
 }
 
 #[derive(Queryable, Selectable)]
@@ -51,6 +53,7 @@ struct BillRow {
     traceparent: String,
     status: String,
     attempts: i32,
+    failing_since: Option<DateTime<Utc>>,
     next_attempt_at: DateTime<Utc>,
     receipt: Option<String>,
     last_error: Option<String>,
@@ -83,6 +86,7 @@ impl TryFrom<BillRow> for BillView {
             account_number: row.account_number,
             status: row.status,
             attempts: row.attempts,
+            failing_since: row.failing_since,
             next_attempt_at: due,
             receipt: row.receipt,
             last_error: row.last_error,
@@ -115,10 +119,7 @@ pub(crate) async fn bills(
 }
 
 /// One bill.
-pub(crate) async fn bill(
-    conn: &mut AsyncPgConnection,
-    payment_id: Uuid,
-) -> Result<BillView, Problem> {
+async fn bill(conn: &mut AsyncPgConnection, payment_id: Uuid) -> Result<BillView, Problem> {
     bills::table
         .find(payment_id)
         .select(BillRow::as_select())
@@ -127,6 +128,46 @@ pub(crate) async fn bill(
         .optional()?
         .ok_or_else(|| Problem::not_found("bill", payment_id))?
         .try_into()
+}
+
+/// What came of an attempt at a bill, as the API shows it; the columns are described in the migration.
+#[derive(Debug, Serialize, Queryable, Selectable)]
+#[diesel(table_name = bill_attempts, check_for_backend(diesel::pg::Pg))]
+pub(crate) struct AttemptView {
+    /// `pay` or `cancel`.
+    pub(crate) call: String,
+    pub(crate) attempt: i32,
+    /// Calls that had this number.
+    pub(crate) times: i32,
+    pub(crate) answered_at: DateTime<Utc>,
+    pub(crate) took_ms: i32,
+    pub(crate) outcome: String,
+    /// `recorded`, `unspent`, `stale` or `contradiction`.
+    pub(crate) verdict: String,
+    pub(crate) detail: Option<String>,
+}
+
+/// A bill with what came of its attempts, those answered first at the beginning.
+#[derive(Debug, Serialize)]
+pub(crate) struct BillWithCalls {
+    #[serde(flatten)]
+    pub(crate) bill: BillView,
+    pub(crate) calls: Vec<AttemptView>,
+}
+
+/// One bill, and what was called for it.
+pub(crate) async fn bill_with_calls(
+    conn: &mut AsyncPgConnection,
+    payment_id: Uuid,
+) -> Result<BillWithCalls, Problem> {
+    let bill = bill(conn, payment_id).await?;
+    let calls = bill_attempts::table
+        .filter(bill_attempts::payment_id.eq(payment_id))
+        .order((bill_attempts::answered_at, bill_attempts::attempt))
+        .select(AttemptView::as_select())
+        .load(conn)
+        .await?;
+    Ok(BillWithCalls { bill, calls })
 }
 
 /// Bills of a status that are not finished.

@@ -4,15 +4,18 @@
 //! | --- | --- | --- | --- |
 //! | 1 | `select bills ... for no key update` | the bills, in payment id order | two executors that have called for the same bill can't deadlock, and what [`judge`] sees stays so |
 //! | 2 | `update bills` | held since 1 | only the bills that [`judge`] lets move |
-//! | 3 | `pg_advisory_xact_lock` | the wallets of result events, in id order | until the commit nobody else appends for these wallets: `seq` order is commit order for each |
-//! | 4 | `insert outbox` | its rows | last, as [`outbox::append`] asks: one event for each bill that 2 has ended |
-//! | 5 | `commit` | releases all | a bill and its event are there together, or neither is |
+//! | 3 | `insert bill_attempts` | its rows; their bills are held since 1 | every call that has ended, also those that changed nothing |
+//! | 4 | `pg_advisory_xact_lock` | the wallets of result events, in id order | until the commit nobody else appends for these wallets: `seq` order is commit order for each |
+//! | 5 | `insert outbox` | its rows | last, as [`outbox::append`] asks: one event for each bill that 2 has ended |
+//! | 6 | `commit` | releases all | a bill, its attempts and its event are there together, or none is |
+
+mod attempts;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 use events::{BILL_AGGREGATE, BillPaid, BillPaymentFailed};
 use outbox::{AppendError, NewEvent, statement};
@@ -21,6 +24,7 @@ use uuid::Uuid;
 
 use crate::SERVICE;
 use crate::domain::{Claim, Next, Status, Verdict, judge};
+use crate::record::attempts::Attempts;
 use crate::schema::bills;
 use crate::store::{ClaimedBill, milliseconds};
 
@@ -33,6 +37,19 @@ pub struct Decided {
     pub next: Next,
     /// How long until its next call, if there is one.
     pub wait: Duration,
+    /// The call that it comes from; none if crashes had used the attempts up and no call was made.
+    pub called: Option<Called>,
+}
+
+/// A call that has ended.
+#[derive(Debug, Clone)]
+pub struct Called {
+    /// From its beginning to the answer, or until it was given up.
+    pub took: Duration,
+    /// [`Answer::label`](crate::domain::Answer::label).
+    pub outcome: &'static str,
+    /// [`Answer::detail`](crate::domain::Answer::detail).
+    pub detail: Option<String>,
 }
 
 /// What was recorded; of one transaction, the bills that moved are in payment id order.
@@ -77,8 +94,9 @@ pub async fn record(
 ) -> Result<Recorded, RecordError> {
     conn.transaction(async |conn| {
         let mut current = lock(conn, decided).await?;
-        let (changes, recorded) = changes(decided, &mut current);
+        let (changes, attempts, recorded) = changes(decided, &mut current);
         update(conn, &changes).await?;
+        attempts.write(conn).await?;
         let events: Vec<NewEvent> = changes.values().filter_map(event).collect();
         lock_wallets(conn, &events).await?;
         outbox::append(conn, events).await?;
@@ -118,13 +136,14 @@ async fn lock(
     current.collect()
 }
 
-/// What the decisions change, one change a bill. Two answers for one bill meet in a batch when its
+/// What the decisions change, one change a bill, and the attempts they come from. Two answers for one bill meet in a batch when its
 /// lease ended while the database was away: the later one sees what the earlier one made of it.
 fn changes<'a>(
     decided: &'a [Decided],
     current: &mut BTreeMap<Uuid, Current>,
-) -> (BTreeMap<Uuid, Change<'a>>, Recorded) {
+) -> (BTreeMap<Uuid, Change<'a>>, Attempts<'a>, Recorded) {
     let mut changes = BTreeMap::new();
+    let mut attempts = Attempts::default();
     let mut recorded = Recorded::default();
     for decided in decided {
         let payment_id = decided.bill.request.payment_id;
@@ -138,7 +157,9 @@ fn changes<'a>(
         } else {
             Claim::Lost
         };
-        match judge(current.status, claim, &decided.next) {
+        let verdict = judge(current.status, claim, &decided.next);
+        attempts.add(decided, verdict);
+        match verdict {
             Verdict::Stale => recorded.stale.push(payment_id),
             Verdict::Contradiction => recorded.contradictions.push(payment_id),
             Verdict::Record => {
@@ -153,7 +174,7 @@ fn changes<'a>(
     }
     let moved = changes.iter().map(|(id, change)| (*id, change.status));
     recorded.moved = moved.collect();
-    (changes, recorded)
+    (changes, attempts, recorded)
 }
 
 struct Change<'a> {
@@ -175,17 +196,22 @@ async fn update(
     }
     statement(
         "update bills set status = change.status, claim = null, \
-             attempts = case when change.status = 'cancelling' and bills.status = 'paying' \
-                 then 0 else attempts end, \
+             attempts = case when change.status <> bills.status and change.status = 'cancelling' \
+                 then 0 when change.counts then attempts else attempts - 1 end, \
+             failing_since = case when change.status <> bills.status then null \
+                 when change.fails then coalesce(failing_since, now()) else failing_since end, \
              next_attempt_at = now() + change.wait_ms * interval '1 millisecond', \
              receipt = change.receipt, \
              last_error = coalesce(change.error, last_error), \
              updated_at = now() \
-         from unnest($1, $2, $3, $4, $5) as change (payment_id, status, wait_ms, receipt, error) \
+         from unnest($1, $2, $3, $4, $5, $6, $7) \
+             as change (payment_id, status, counts, fails, wait_ms, receipt, error) \
          where bills.payment_id = change.payment_id",
     )
     .bind::<Array<SqlUuid>, _>(columns.payments)
     .bind::<Array<Text>, _>(columns.statuses)
+    .bind::<Array<Bool>, _>(columns.counts)
+    .bind::<Array<Bool>, _>(columns.fails)
     .bind::<Array<BigInt>, _>(columns.waits_ms)
     .bind::<Array<Nullable<Text>>, _>(columns.receipts)
     .bind::<Array<Nullable<Text>>, _>(columns.errors)
@@ -198,6 +224,10 @@ async fn update(
 struct ChangeColumns<'a> {
     payments: Vec<Uuid>,
     statuses: Vec<&'static str>,
+    /// Whether the call has used an attempt up.
+    counts: Vec<bool>,
+    /// Whether the deadline counts from now on.
+    fails: Vec<bool>,
     waits_ms: Vec<i64>,
     receipts: Vec<Option<&'a str>>,
     errors: Vec<Option<String>>,
@@ -208,10 +238,21 @@ impl<'a> ChangeColumns<'a> {
         let (receipt, error) = match &change.decided.next {
             Next::Paid { receipt } => (Some(receipt.as_str()), None),
             Next::Failed { reason } => (None, Some(reason.clone())),
-            Next::Retry { why, .. } | Next::BeginCancelling { why } | Next::Parked { why } => {
-                (None, Some(why.to_string()))
-            }
+            Next::Retry { why, .. }
+            | Next::Wait { why, .. }
+            | Next::BeginCancelling { why }
+            | Next::Parked { why } => (None, Some(why.to_string())),
         };
+        let (counts, fails) = match &change.decided.next {
+            Next::Retry { .. } => (true, true),
+            Next::Wait { .. } => (false, change.status == Status::Cancelling),
+            Next::Paid { .. }
+            | Next::Failed { .. }
+            | Next::BeginCancelling { .. }
+            | Next::Parked { .. } => (true, false),
+        };
+        self.counts.push(counts);
+        self.fails.push(fails);
         self.payments.push(payment_id);
         self.statuses.push(change.status.as_str());
         self.waits_ms.push(milliseconds(change.decided.wait));
@@ -220,7 +261,7 @@ impl<'a> ChangeColumns<'a> {
     }
 }
 
-/// Step 3.
+/// Step 4.
 async fn lock_wallets(conn: &mut AsyncPgConnection, events: &[NewEvent]) -> QueryResult<()> {
     let mut wallets: Vec<&str> = events.iter().map(|it| it.aggregate_id.as_str()).collect();
     wallets.sort_unstable();
@@ -262,7 +303,10 @@ fn event(change: &Change<'_>) -> Option<NewEvent> {
                 reason: reason.clone(),
             }),
         ),
-        Next::Retry { .. } | Next::BeginCancelling { .. } | Next::Parked { .. } => return None,
+        Next::Retry { .. }
+        | Next::Wait { .. }
+        | Next::BeginCancelling { .. }
+        | Next::Parked { .. } => return None,
     };
     Some(NewEvent {
         id: Uuid::now_v7(),

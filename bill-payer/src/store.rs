@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chassis::Traceparent;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, BigInt, Integer, Numeric, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Integer, Nullable, Numeric, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use events::{Amount, BillPaymentRequested, Money};
 use outbox::statement;
@@ -15,7 +15,7 @@ use rust_decimal::Decimal;
 use tracing::error;
 use uuid::Uuid;
 
-use crate::domain::{Call, Status};
+use crate::domain::{Call, Status, Tries};
 
 /// A bill as its event asks for it.
 #[derive(Debug, Clone)]
@@ -97,34 +97,44 @@ pub struct ClaimedBill {
     pub traceparent: Traceparent,
     /// What to ask the provider.
     pub call: Call,
-    /// Calls of that kind begun so far, with the one that is about to begin.
-    pub attempts: u32,
+    /// Calls of that kind so far, with the one that is about to begin.
+    pub tries: Tries,
     /// The claim to record the answer by.
     pub claim: Uuid,
 }
 
-/// Claims up to `bills_max` bills that are due, those that have waited longest first, for `lease`.
+/// Claims up to `bills_max` bills that are due, for `call` or, without one, for either; those that have
+/// waited longest first, for `lease`.
 ///
 /// # Errors
 /// Whatever the database says; nothing is claimed, or claimed by nobody until the lease ends.
 pub async fn claim(
     conn: &mut AsyncPgConnection,
+    call: Option<Call>,
     bills_max: usize,
     lease: Duration,
 ) -> QueryResult<Vec<ClaimedBill>> {
     let claim = Uuid::now_v7();
+    let statuses: Vec<&str> = match call {
+        None => vec![Status::Paying.as_str(), Status::Cancelling.as_str()],
+        Some(Call::Pay) => vec![Status::Paying.as_str()],
+        Some(Call::Cancel) => vec![Status::Cancelling.as_str()],
+    };
     let rows: Vec<ClaimedRow> = statement(
         "with due as materialized ( \
              select payment_id from bills \
-             where status in ('paying', 'cancelling') and next_attempt_at <= now() \
-             order by next_attempt_at limit $1 \
+             where status in ('paying', 'cancelling') and status = any($1) \
+             and next_attempt_at <= now() \
+             order by next_attempt_at limit $2 \
              for no key update skip locked) \
-         update bills set claim = $2, attempts = attempts + 1, updated_at = now(), \
-             next_attempt_at = now() + $3 * interval '1 millisecond' \
+         update bills set claim = $3, attempts = attempts + 1, updated_at = now(), \
+             next_attempt_at = now() + $4 * interval '1 millisecond' \
          from due where bills.payment_id = due.payment_id \
          returning bills.payment_id, wallet_id, amount, currency, provider, account_number, \
-             traceparent, status, attempts",
+             traceparent, status, attempts, \
+             (extract(epoch from now() - failing_since) * 1000)::bigint as failing_ms",
     )
+    .bind::<Array<Text>, _>(statuses)
     .bind::<BigInt, _>(i64::try_from(bills_max).unwrap_or(i64::MAX))
     .bind::<SqlUuid, _>(claim)
     .bind::<BigInt, _>(milliseconds(lease))
@@ -166,6 +176,8 @@ struct ClaimedRow {
     status: String,
     #[diesel(sql_type = Integer)]
     attempts: i32,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    failing_ms: Option<i64>,
 }
 
 impl ClaimedRow {
@@ -189,7 +201,12 @@ impl ClaimedRow {
                 Status::Cancelling => Call::Cancel,
                 Status::Parked | Status::Paid | Status::Failed => return None,
             },
-            attempts: u32::try_from(self.attempts).ok()?,
+            tries: Tries {
+                attempts: u32::try_from(self.attempts).ok()?,
+                failing_for: Duration::from_millis(
+                    u64::try_from(self.failing_ms.unwrap_or_default()).unwrap_or_default(),
+                ),
+            },
             claim,
         })
     }

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
@@ -129,6 +129,9 @@ pub struct ConsumerConfig {
 /// long a killed consumer's partitions would stand still; 6 s is the least a broker allows by default.
 const SESSION_TIMEOUT_MS: &str = "6000";
 
+/// How often to say that the broker is away.
+const REPORT_EVERY: Duration = Duration::from_secs(5);
+
 /// How long to wait before a batch that failed is tried again.
 const RETRY: Backoff = Backoff {
     first: Duration::from_millis(100),
@@ -140,6 +143,8 @@ pub struct Consumer<H> {
     stream: StreamConsumer,
     config: ConsumerConfig,
     handler: H,
+    /// When an error was reported last.
+    reported: Option<Instant>,
 }
 
 impl<H: Handler> Consumer<H> {
@@ -167,6 +172,7 @@ impl<H: Handler> Consumer<H> {
             stream,
             config,
             handler,
+            reported: None,
         })
     }
 
@@ -194,16 +200,16 @@ impl<H: Handler> Consumer<H> {
     /// effect and then their offsets, and returns how many they were; none if `stop` came first.
     ///
     /// # Errors
-    /// The broker is away; nothing was taken.
+    /// The effect is committed, the offsets are not: the records will come again.
     pub async fn run_once(&mut self, stop: &CancellationToken) -> anyhow::Result<usize> {
-        let Some(first) = stop.run_until_cancelled(self.stream.recv()).await else {
+        let Some(first) = stop.run_until_cancelled(self.next()).await else {
             return Ok(0);
         };
-        let mut batch = vec![Record::from(&first.context("waiting for a record")?)];
+        let mut batch = vec![first];
         while batch.len() < self.config.batch_records_max {
             match self.stream.recv().now_or_never() {
                 Some(Ok(message)) => batch.push(Record::from(&message)),
-                // An error comes again with the next call, when this batch is safe.
+                // librdkafka goes on by itself. This batch first.
                 Some(Err(_)) | None => break,
             }
         }
@@ -217,6 +223,25 @@ impl<H: Handler> Consumer<H> {
             .increment(records);
         debug!(topic = self.config.topic, records, "batch taken");
         Ok(batch.len())
+    }
+
+    /// The next record. What goes wrong meanwhile is only reported, and not waited for: librdkafka tries again by
+    /// itself, and says so at each try, ten times a second. With a wait for each, records would stand still for many
+    /// minutes after a minute without a broker. May be dropped half-way.
+    async fn next(&mut self) -> Record {
+        loop {
+            match self.stream.recv().await {
+                Ok(message) => return Record::from(&message),
+                Err(error) => {
+                    metrics::counter!("kafka_consumer_errors_total", "topic" => self.config.topic.clone())
+                        .increment(1);
+                    if self.reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
+                        self.reported = Some(Instant::now());
+                        warn!(topic = self.config.topic, "waiting for a record: {error}");
+                    }
+                }
+            }
+        }
     }
 
     fn commit(&self, batch: &[Record]) -> anyhow::Result<()> {
@@ -284,5 +309,81 @@ async fn take<H: Handler>(handler: &mut H, batch: &[Record], stop: &Cancellation
         {
             return Taken::Stopped;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const TOPIC: &str = "t";
+
+    /// Errors of an outage of some seconds.
+    const ERRORS: usize = 25;
+
+    struct Nobody;
+
+    impl Handler for Nobody {
+        async fn handle(&mut self, _: &[Record]) -> Result<(), HandleError> {
+            Ok(())
+        }
+
+        async fn reject(&mut self, _: &Record, _: &str) -> Result<(), HandleError> {
+            Ok(())
+        }
+    }
+
+    fn consumer(brokers: &str, group: &str) -> Consumer<Nobody> {
+        let config = ConsumerConfig {
+            brokers: brokers.to_owned(),
+            group: group.to_owned(),
+            topic: TOPIC.to_owned(),
+            batch_records_max: 10,
+        };
+        Consumer::new(config, Nobody).unwrap()
+    }
+
+    async fn publish(producer: &FutureProducer) {
+        let record = FutureRecord::to(TOPIC).key("k").payload("p");
+        producer.send(record, Duration::from_secs(5)).await.unwrap();
+    }
+
+    async fn next(consumer: &mut Consumer<Nobody>) -> Record {
+        let next = timeout(Duration::from_secs(20), consumer.next());
+        next.await.expect("a record comes in time")
+    }
+
+    #[tokio::test]
+    async fn records_come_soon_after_the_broker_was_away_for_long() {
+        let broker: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
+        broker.create_topic(TOPIC, 1, 1).unwrap();
+        let brokers = broker.bootstrap_servers();
+        let producer: FutureProducer = kafka::client(&brokers, "test").create().unwrap();
+        let mut tested = consumer(&brokers, "tested");
+        // Another one in the same state: what it is told waits for the first.
+        let mut observer = consumer(&brokers, "observer");
+        publish(&producer).await;
+        assert_eq!(next(&mut tested).await.offset, 0);
+        assert_eq!(next(&mut observer).await.offset, 0);
+
+        broker.broker_down(1).unwrap();
+        let errors = async {
+            let mut errors = 0;
+            while errors < ERRORS {
+                errors += usize::from(observer.stream.recv().await.is_err());
+            }
+        };
+        timeout(Duration::from_secs(60), errors)
+            .await
+            .expect("librdkafka reports that the broker is away");
+        broker.broker_up(1).unwrap();
+        publish(&producer).await;
+
+        // The first record comes again: nobody has committed its offset.
+        while next(&mut tested).await.offset != 1 {}
     }
 }

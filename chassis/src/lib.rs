@@ -6,14 +6,17 @@
 //! whatever fails for good ends the process with its reason, never a half-alive service.
 
 pub mod backoff;
+pub mod cli;
 pub mod config;
 pub mod consumer;
 pub mod database;
 pub mod dead_letters;
 pub mod health;
+pub mod housekeeping;
 pub mod http;
 pub mod kafka;
 pub mod metrics;
+pub mod operator;
 pub mod problem;
 pub mod service;
 pub mod telemetry;

@@ -65,6 +65,12 @@ impl Problem {
         self.status
     }
 
+    /// What is wrong with this request.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// When the client should come back, in seconds.
     #[must_use]
     pub const fn retry_after_s(&self) -> Option<u32> {
@@ -117,6 +123,15 @@ impl Problem {
         )
     }
 }
+
+/// As a command says it.
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.title, self.detail)
+    }
+}
+
+impl std::error::Error for Problem {}
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {

@@ -14,7 +14,7 @@ pub const WALLET_TOPIC: &str = "wallet.events";
 /// Topic of [`BillEvent`]s, keyed by wallet id.
 pub const BILL_TOPIC: &str = "bill.events";
 
-/// Names of the Kafka headers: CloudEvents 1.0 in binary mode, and the trace context.
+/// Names of the Kafka headers: CloudEvents 1.0 in binary mode, the trace context, and the place in the outbox.
 pub mod header {
     /// Event id, a UUID; the same on every redelivery.
     pub const ID: &str = "ce_id";
@@ -28,6 +28,11 @@ pub mod header {
     pub const CONTENT_TYPE: &str = "content-type";
     /// W3C trace context of the request that caused the event.
     pub const TRACEPARENT: &str = "traceparent";
+    /// Number of the event's row in its outbox, in decimal digits.
+    ///
+    /// Events of one key are first published in its order; other outboxes have numbers of their own. Not CloudEvents'
+    /// `sequence`: the order of that one is that of text.
+    pub const OUTBOX_SEQ: &str = "outbox_seq";
 }
 
 /// A wallet was debited for a bill: the provider is to be paid.

@@ -5,12 +5,14 @@
 //! no database and no Kafka crate here: everything is tested by value.
 
 mod bill;
+mod command;
 mod money;
 
 pub use bill::{
     BILL_AGGREGATE, BILL_TOPIC, BillEvent, BillPaid, BillPaymentFailed, BillPaymentRequested,
     DecodeError, Decoded, WALLET_AGGREGATE, WALLET_TOPIC, WalletEvent, header,
 };
+pub use command::{COMMAND_TOPIC, PayBill};
 pub use money::{
     AMOUNT_MAX, Amount, AmountError, Currency, CurrencyError, Money, MoneyError, amount_or_zero,
 };

@@ -3,7 +3,7 @@
 
 use events::{
     AMOUNT_MAX, Amount, AmountError, BillEvent, BillPaid, BillPaymentFailed, BillPaymentRequested,
-    Currency, Decoded, Money, WalletEvent,
+    Currency, Decoded, Money, PayBill, WalletEvent,
 };
 use proptest::prelude::*;
 use rust_decimal::Decimal;
@@ -64,6 +64,24 @@ fn events_look_on_the_wire_as_in_their_golden_files() {
     assert_eq!(
         BillEvent::decode("BillPaymentFailed", &bytes("BillPaymentFailed")).unwrap(),
         Decoded::Known(BillEvent::Failed(failed))
+    );
+}
+
+#[test]
+fn the_command_looks_on_the_wire_as_in_its_golden_file() {
+    let command = PayBill {
+        payment_id: PAYMENT,
+        wallet_id: WALLET,
+        idempotency_key: "march-bill".to_owned(),
+        amount: "100.50".parse().unwrap(),
+        currency: Some("INR".parse().unwrap()),
+        provider: "wifi".to_owned(),
+        account_number: "WIFI-1".to_owned(),
+    };
+    assert_eq!(serde_json::to_value(&command).unwrap(), golden("PayBill"));
+    assert_eq!(
+        serde_json::from_slice::<PayBill>(&bytes("PayBill")).unwrap(),
+        command
     );
 }
 

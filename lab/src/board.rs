@@ -4,10 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
+use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::home::{self, Home};
-use crate::part::Part;
+use crate::orders::Order;
+use crate::part::{Part, Tier};
 use crate::process::Identity;
 use crate::register::{Record, Register};
 use crate::stack::Stack;
@@ -22,6 +26,8 @@ pub(crate) enum State {
     Ready,
     /// It died, so, and will be started again.
     Restarting(String),
+    /// Its processes are held up by an order.
+    Paused,
     /// It was asked to end.
     Stopping,
     /// It has ended, or has died before it ever was ready.
@@ -35,6 +41,7 @@ impl fmt::Display for State {
         f.write_str(match self {
             Self::Starting => "starting",
             Self::Ready => "ready",
+            Self::Paused => "paused",
             Self::Restarting(_) => "restarting",
             Self::Stopping => "stopping",
             Self::Stopped => "stopped",
@@ -43,10 +50,65 @@ impl fmt::Display for State {
     }
 }
 
+/// What the page shows of a part.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct PartView {
+    /// As on the terminal.
+    pub name: String,
+    /// `service` or `server`.
+    pub kind: &'static str,
+    /// A [`State`], in a word.
+    pub state: String,
+    /// How it died, if it did.
+    pub detail: String,
+    /// A base URL or host:port.
+    pub address: String,
+    /// Its process.
+    pub pid: Option<i32>,
+    /// How many times it has died.
+    pub restarts: u32,
+    /// Resident now.
+    pub memory_bytes: Option<u64>,
+    /// What can be done to it.
+    pub actions: &'static [Action],
+}
+
+/// What can be done to a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Action {
+    /// kill -9; it is started again.
+    Kill,
+    /// Its processes are held up, and notice nothing.
+    Pause,
+    /// They go on.
+    Resume,
+    /// It is stopped in good order, and started again.
+    Restart,
+    /// It is stopped in good order, and stays so.
+    Stop,
+    /// It is started again.
+    Start,
+}
+
+impl State {
+    /// What makes sense now.
+    const fn actions(&self) -> &'static [Action] {
+        match self {
+            Self::Ready => &[Action::Kill, Action::Pause, Action::Restart, Action::Stop],
+            Self::Paused => &[Action::Kill, Action::Resume, Action::Restart, Action::Stop],
+            Self::Starting | Self::Restarting(_) => &[Action::Stop],
+            Self::Stopped => &[Action::Start],
+            Self::Stopping | Self::NotOurs(_) => &[],
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Status {
     name: String,
     address: String,
+    is_server: bool,
     state: State,
     since: Instant,
     restarts: u32,
@@ -59,6 +121,7 @@ struct Inner {
     register: Register,
     parts: Vec<Status>,
     stack: Option<Stack>,
+    busy: Option<Order>,
 }
 
 /// The states of all parts, shared by whoever changes or shows them.
@@ -80,10 +143,45 @@ impl Board {
             register,
             parts: Vec::new(),
             stack: None,
+            busy: None,
         };
         Ok(Self {
             inner: Arc::new(Mutex::new(inner)),
         })
+    }
+
+    /// What the page shows of the parts.
+    pub(crate) async fn parts(&self) -> Vec<PartView> {
+        let inner = self.inner.lock().await;
+        inner.parts.iter().map(Status::view).collect()
+    }
+
+    /// Holds the processes of a part up, lets them go on, or kills them.
+    ///
+    /// # Errors
+    /// It has no process, or that makes no sense now.
+    pub(crate) async fn signal(&self, name: &str, action: Action) -> anyhow::Result<()> {
+        let mut inner = self.inner.lock().await;
+        let part = inner.parts.iter_mut().find(|part| part.name == name);
+        let part = part.with_context(|| format!("there is no part {name}"))?;
+        let process = part.process.as_ref().map(|record| record.process);
+        let process = process.filter(|_| part.state.actions().contains(&action));
+        let process = process.with_context(|| format!("{name} is {}", part.state))?;
+        match action {
+            Action::Kill => process.signal(Signal::SIGKILL),
+            Action::Pause => {
+                process.signal_all(Signal::SIGSTOP);
+                part.set(State::Paused);
+            }
+            Action::Resume => {
+                process.signal_all(Signal::SIGCONT);
+                part.set(State::Ready);
+            }
+            Action::Restart | Action::Stop | Action::Start => {
+                anyhow::bail!("that is not done by a signal")
+            }
+        }
+        Ok(())
     }
 
     /// What whoever gives orders has to know.
@@ -94,7 +192,7 @@ impl Board {
     /// A part that is used and is not a process of ours.
     pub(crate) async fn not_ours(&self, name: &str, address: &str, what: &'static str) {
         let mut inner = self.inner.lock().await;
-        inner.part(name, address).state = State::NotOurs(what);
+        inner.part(name, address, true).state = State::NotOurs(what);
         terminal::part(name, format_args!("{what:<10} {address}"));
     }
 
@@ -102,14 +200,14 @@ impl Board {
     pub(crate) async fn announce(&self, parts: &[Part]) {
         let mut inner = self.inner.lock().await;
         for part in parts {
-            inner.part(&part.name, &part.address).set(State::Starting);
+            inner.of(part).set(State::Starting);
         }
     }
 
     /// A part has a process now. When this returns, a later command can find it.
     pub(crate) async fn started(&self, part: &Part, process: Identity) {
         let mut inner = self.inner.lock().await;
-        let status = inner.part(&part.name, &part.address);
+        let status = inner.of(part);
         status.set(State::Starting);
         status.process = Some(Record {
             name: part.name.clone(),
@@ -122,7 +220,7 @@ impl Board {
     /// A part works, `took` after it was started.
     pub(crate) async fn ready(&self, part: &Part, took: Duration) {
         let mut inner = self.inner.lock().await;
-        let status = inner.part(&part.name, &part.address);
+        let status = inner.of(part);
         status.set(State::Ready);
         let took = human(took);
         terminal::part(
@@ -134,7 +232,7 @@ impl Board {
     /// A part has died and will be started again after `wait`.
     pub(crate) async fn died(&self, part: &Part, how: &str, wait: Duration) {
         let mut inner = self.inner.lock().await;
-        let status = inner.part(&part.name, &part.address);
+        let status = inner.of(part);
         status.set(State::Restarting(how.to_owned()));
         status.restarts += 1;
         status.process = None;
@@ -149,13 +247,13 @@ impl Board {
     /// A part is asked to end.
     pub(crate) async fn stopping(&self, part: &Part) {
         let mut inner = self.inner.lock().await;
-        inner.part(&part.name, &part.address).set(State::Stopping);
+        inner.of(part).set(State::Stopping);
     }
 
     /// A part has ended and stays so.
     pub(crate) async fn stopped(&self, part: &Part, remark: &str) {
         let mut inner = self.inner.lock().await;
-        let status = inner.part(&part.name, &part.address);
+        let status = inner.of(part);
         status.set(State::Stopped);
         status.process = None;
         terminal::part(&part.name, format_args!("stopped{remark}"));
@@ -178,13 +276,20 @@ impl Board {
         inner.save();
     }
 
-    /// `stack.json`, once there is one.
-    pub(crate) async fn stack(&self) -> Option<String> {
+    /// The running system, once all parts have been ready.
+    pub(crate) async fn stack(&self) -> Option<Stack> {
         let inner = self.inner.lock().await;
-        inner
-            .stack
-            .as_ref()
-            .map(|stack| inner.with_pids(stack).to_json())
+        inner.stack.as_ref().map(|stack| inner.with_pids(stack))
+    }
+
+    /// Says which order is being carried out, or none.
+    pub(crate) async fn set_busy(&self, with: Option<Order>) {
+        self.inner.lock().await.busy = with;
+    }
+
+    /// Which order is being carried out.
+    pub(crate) async fn busy(&self) -> Option<Order> {
+        self.inner.lock().await.busy.clone()
     }
 
     /// The processes of all parts, by name.
@@ -253,6 +358,24 @@ fn page(inner: &MutexGuard<'_, Inner>) -> String {
 }
 
 impl Status {
+    fn view(&self) -> PartView {
+        let process = self.process.as_ref().map(|record| record.process);
+        PartView {
+            name: self.name.clone(),
+            kind: if self.is_server { "server" } else { "service" },
+            state: self.state.to_string(),
+            detail: match &self.state {
+                State::Restarting(how) => how.clone(),
+                _ => String::new(),
+            },
+            address: self.address.clone(),
+            pid: process.map(|process| process.pid),
+            restarts: self.restarts,
+            memory_bytes: process.and_then(Identity::resident_bytes),
+            actions: self.state.actions(),
+        }
+    }
+
     fn set(&mut self, state: State) {
         self.state = state;
         self.since = Instant::now();
@@ -261,12 +384,13 @@ impl Status {
 
 impl Inner {
     /// The status of a part; parts stay in the order in which they first appeared.
-    fn part(&mut self, name: &str, address: &str) -> &mut Status {
+    fn part(&mut self, name: &str, address: &str, is_server: bool) -> &mut Status {
         let place = self.parts.iter().position(|part| part.name == name);
         let place = place.unwrap_or_else(|| {
             self.parts.push(Status {
                 name: name.to_owned(),
                 address: address.to_owned(),
+                is_server,
                 state: State::Starting,
                 since: Instant::now(),
                 restarts: 0,
@@ -275,6 +399,10 @@ impl Inner {
             self.parts.len() - 1
         });
         self.parts.get_mut(place).expect("found or just pushed")
+    }
+
+    fn of(&mut self, part: &Part) -> &mut Status {
+        self.part(&part.name, &part.address, part.tier != Tier::Service)
     }
 
     fn with_pids(&self, stack: &Stack) -> Stack {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use crate::config::{RelayMode, Settings};
 use crate::home::Home;
-use crate::{bench, detach, down, orders, services, status, terminal, up};
+use crate::{audit, bench, detach, down, orders, services, status, terminal, trace, up};
 
 /// Runs the whole system on this machine: PostgreSQL, Kafka and every service
 #[derive(Debug, clap::Parser)]
@@ -40,6 +40,10 @@ enum Command {
     /// The command finds them in `TEST_DATABASE_URL`, `TEST_KAFKA_BROKERS` and `TEST_CONNECT_URL`. A variable that
     /// is set already is used as it is, and that server is not started.
     Services(services::Services),
+    /// Tells what became of every payment, by what each part says of it; exit code 1 if anything is wrong
+    Audit(Box<audit::Audit>),
+    /// Tells the life of one payment
+    Trace(Box<trace::TraceCommand>),
     /// Measures on a PostgreSQL and a Kafka of its own, beside peers that do the same work
     Bench(bench::Bench),
 }
@@ -72,6 +76,8 @@ pub async fn run(cli: Cli) -> ExitCode {
                 switched.map(|()| ExitCode::SUCCESS)
             }
             Command::Services(services) => services::run(&home, services).await,
+            Command::Audit(audit) => audit::run(&home, *audit).await,
+            Command::Trace(trace) => trace::run(&home, *trace).await,
             Command::Bench(bench) => bench::run(&home, bench).await,
         },
         Err(error) => Err(error),

@@ -180,8 +180,8 @@ Try:
   curl -s '{mock_provider}/payments?limit=5'
   # events that are not published yet: none, when all is well
   psql '{wallet_database_url}' -c 'select seq, type, aggregateid, created_at from outbox'
-  # all parts
-  curl -s {lab}/"
+  # all parts; and open {lab} in a browser
+  curl -s {lab}/status"
     )
 }
 
@@ -202,6 +202,7 @@ mod tests {
             wallet_database_url: "postgres://d/wallet".to_owned(),
             bill_payer_database_url: String::new(),
             kafka_brokers: String::new(),
+            topic_prefix: String::new(),
             connect_url: None,
             relay_mode: String::new(),
             pids: BTreeMap::new(),

@@ -7,6 +7,7 @@
 //! A [`part::Part`] says what to run, a [`supervisor::Supervisor`] owns the running parts, and
 //! [`board::Board`] shows what has become of them: on the terminal, over HTTP and in files under `.dev`.
 
+mod audit;
 mod bench;
 mod board;
 mod cli;
@@ -37,6 +38,7 @@ mod stop_signal;
 mod supervisor;
 mod system;
 mod terminal;
+mod trace;
 mod up;
 mod web;
 

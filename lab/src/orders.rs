@@ -1,10 +1,11 @@
 //! What the running system is told to do: orders come by HTTP and are carried out one at a time by the process that
 //! owns the parts.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::RelayMode;
@@ -20,11 +21,27 @@ pub(crate) const TOKEN_HEADER: &str = "x-lab-token";
 const WITHIN: Duration = Duration::from_secs(180);
 
 /// What to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Order {
     /// Stop the relays and start them in this mode.
     RelayMode(RelayMode),
+    /// Stop this part until it is told to start.
+    Stop(String),
+    /// Start this part, which was stopped.
+    Start(String),
+    /// Stop this part and start it.
+    Restart(String),
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RelayMode(mode) => write!(f, "switching the relays to {mode}"),
+            Self::Stop(name) => write!(f, "stopping {name}"),
+            Self::Start(name) => write!(f, "starting {name}"),
+            Self::Restart(name) => write!(f, "restarting {name}"),
+        }
+    }
 }
 
 /// An order, and where its outcome is awaited.
@@ -47,10 +64,10 @@ pub(crate) async fn switch_relays(home: &Home, mode: RelayMode) -> anyhow::Resul
         .context("processes.json does not say where the lab answers")?;
     let begun = Instant::now();
     let answer = http::client()
-        .post(format!("{lab}/orders"))
+        .put(format!("{lab}/api/relay-mode"))
         .timeout(WITHIN)
         .header(TOKEN_HEADER, register.token)
-        .json(&Order::RelayMode(mode))
+        .json(&json!({ "mode": mode }))
         .send()
         .await
         .context("asking the lab")?;

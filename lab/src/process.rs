@@ -65,10 +65,12 @@ impl Identity {
 
     /// Bytes of memory that were resident at the most, if it still runs: `VmHWM` of `/proc/<pid>/status`.
     pub(crate) fn resident_peak_bytes(self) -> Option<u64> {
+        self.memory_bytes("VmHWM:")
+    }
+
+    fn memory_bytes(self, which: &str) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(which))?;
         let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
         self.is_alive().then_some(kib * 1_024)
     }
@@ -78,6 +80,18 @@ impl Identity {
         if self.is_alive() {
             complain(kill(Pid::from_raw(self.pid), signal));
         }
+    }
+
+    /// Signals the process and all its descendants: those of PostgreSQL are in process groups of their own.
+    pub(crate) fn signal_all(self, signal: Signal) {
+        for process in descendants(self.pid).into_iter().chain([self]) {
+            process.signal(signal);
+        }
+    }
+
+    /// Bytes of memory that are resident now, if it still runs: `VmRSS` of `/proc/<pid>/status`.
+    pub(crate) fn resident_bytes(self) -> Option<u64> {
+        self.memory_bytes("VmRSS:")
     }
 
     /// Waits until the process has ended, for `time` at the most, and tells whether it has.

@@ -23,6 +23,8 @@ pub(crate) struct Stack {
     pub bill_payer_database_url: String,
     /// Bootstrap servers, host:port separated by commas.
     pub kafka_brokers: String,
+    /// What stands before the name of every topic and consumer group.
+    pub topic_prefix: String,
     /// Base URL of Kafka Connect, if it runs.
     pub connect_url: Option<String>,
     /// How the relays read the outbox.
@@ -54,6 +56,7 @@ mod tests {
             wallet_database_url: "postgres://postgres@127.0.0.1:15432/wallet".to_owned(),
             bill_payer_database_url: "postgres://postgres@127.0.0.1:15432/bill_payer".to_owned(),
             kafka_brokers: "127.0.0.1:9092".to_owned(),
+            topic_prefix: String::new(),
             connect_url: None,
             relay_mode: "poller".to_owned(),
             pids: BTreeMap::from([("lab".to_owned(), 1), ("wallet-api".to_owned(), 2)]),

@@ -36,7 +36,7 @@ pub(crate) async fn run(home: &Home) -> anyhow::Result<ExitCode> {
         .lab
         .context("processes.json does not say where the lab answers")?;
     let page = http::client()
-        .get(format!("{lab}/"))
+        .get(format!("{lab}/status"))
         .send()
         .await?
         .text()

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use chassis::Backoff;
 use futures_util::future::{join_all, try_join_all};
+use nix::sys::signal::Signal;
 use tokio::process::Child;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -33,12 +34,13 @@ pub(crate) struct Supervisor {
     board: Board,
     tasks: TaskTracker,
     running: Vec<Running>,
+    /// Stopped by an order, to be started again by another.
+    aside: Vec<Part>,
 }
 
 #[derive(Debug)]
 struct Running {
-    name: String,
-    tier: Tier,
+    part: Part,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -51,6 +53,7 @@ impl Supervisor {
             board,
             tasks: TaskTracker::new(),
             running: Vec::new(),
+            aside: Vec::new(),
         }
     }
 
@@ -62,22 +65,17 @@ impl Supervisor {
         self.board.announce(&parts).await;
         let mut first_lives = Vec::new();
         for part in parts {
+            self.aside.retain(|aside| aside.name != part.name);
             let (sender, first_life) = oneshot::channel();
             let stop = CancellationToken::new();
             let keeper = Keeper {
                 log: LogFile::new(self.home.log(&part.name)),
                 board: self.board.clone(),
                 stop: stop.clone(),
-                part,
+                part: part.clone(),
             };
-            let (name, tier) = (keeper.part.name.clone(), keeper.part.tier);
             let task = self.tasks.spawn(keeper.keep(sender));
-            self.running.push(Running {
-                name,
-                tier,
-                stop,
-                task,
-            });
+            self.running.push(Running { part, stop, task });
             first_lives.push(first_life);
         }
         try_join_all(first_lives.into_iter().map(async |first_life| {
@@ -91,14 +89,39 @@ impl Supervisor {
 
     /// Stops those of the parts `names` that run, all at once.
     pub(crate) async fn stop(&mut self, names: &[String]) {
-        self.stop_those(|running| names.contains(&running.name))
-            .await;
+        self.stop_those(|part| names.contains(&part.name)).await;
+    }
+
+    /// Stops a part until [`Self::start_again`].
+    ///
+    /// # Errors
+    /// It does not run.
+    pub(crate) async fn put_aside(&mut self, name: &str) -> anyhow::Result<()> {
+        let stopped = self.stop_those(|part| part.name == name).await;
+        anyhow::ensure!(!stopped.is_empty(), "{name} does not run");
+        self.aside.extend(stopped);
+        Ok(())
+    }
+
+    /// Starts a part that was put aside, and waits until it is ready.
+    ///
+    /// # Errors
+    /// It was not, or does not become ready: then it stays aside.
+    pub(crate) async fn start_again(&mut self, name: &str) -> anyhow::Result<()> {
+        let part = self.aside.iter().find(|part| part.name == name).cloned();
+        let part = part.with_context(|| format!("{name} is not stopped"))?;
+        let started = self.start(vec![part.clone()]).await;
+        if started.is_err() {
+            self.stop_those(|part| part.name == name).await;
+            self.aside.push(part);
+        }
+        started
     }
 
     /// Stops what uses the servers; PostgreSQL and Kafka stay.
     pub(crate) async fn stop_clients(&mut self) {
         for tier in [Tier::Service, Tier::Connect] {
-            self.stop_those(|running| running.tier == tier).await;
+            self.stop_those(|part| part.tier == tier).await;
         }
     }
 
@@ -106,21 +129,23 @@ impl Supervisor {
     /// tier may take.
     pub(crate) async fn stop_all(&mut self) {
         for tier in Tier::STOPPING {
-            self.stop_those(|running| running.tier == tier).await;
+            self.stop_those(|part| part.tier == tier).await;
         }
     }
 
-    async fn stop_those(&mut self, are_meant: impl Fn(&Running) -> bool) {
-        let stopping = self.running.extract_if(.., |running| are_meant(running));
-        join_all(stopping.map(Running::stop)).await;
+    async fn stop_those(&mut self, are_meant: impl Fn(&Part) -> bool) -> Vec<Part> {
+        let running = &mut self.running;
+        let stopping = running.extract_if(.., |running| are_meant(&running.part));
+        join_all(stopping.map(Running::stop)).await
     }
 }
 
 impl Running {
-    async fn stop(self) {
+    async fn stop(self) -> Part {
         self.stop.cancel();
         // Fails if the task panicked: its process is then found by the next `down`.
         drop(self.task.await);
+        self.part
     }
 }
 
@@ -226,6 +251,8 @@ impl Keeper {
     /// Asks the process to end, kills it if it does not, and waits for it.
     async fn end(&self, mut child: Child, process: Identity) -> Life {
         self.board.stopping(&self.part).await;
+        // A paused process would not hear it.
+        process.signal_all(Signal::SIGCONT);
         process.signal(self.part.tier.stop_signal());
         if tokio::time::timeout(self.part.tier.stop_within(), child.wait())
             .await
@@ -250,7 +277,6 @@ mod tests {
     use std::io::{Read as _, Write as _};
     use std::net::TcpListener;
 
-    use nix::sys::signal::Signal;
     use testkit::eventually;
 
     use super::*;

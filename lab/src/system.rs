@@ -17,7 +17,7 @@ use crate::stack::Stack;
 pub(crate) const PARTITIONS: i32 = 8;
 
 /// The topics, without their prefix.
-const TOPICS: [&str; 2] = ["wallet.events", "bill.events"];
+const TOPICS: [&str; 3] = ["wallet.events", "bill.events", "wallet.commands"];
 
 /// The programs that must be there.
 const PROGRAMS: [&str; 4] = ["mock-provider", "wallet-api", "bill-payer", "relay"];
@@ -79,6 +79,7 @@ pub(crate) async fn prepare(
         wallet_database_url,
         bill_payer_database_url,
         kafka_brokers: servers.kafka_brokers.clone(),
+        topic_prefix: settings.topic_prefix.clone(),
         connect_url: servers.connect_url.clone(),
         relay_mode: settings.relay_mode.to_string(),
         pids: std::collections::BTreeMap::new(),
@@ -111,13 +112,15 @@ pub(crate) fn services(
     let journal = home.provider_journal().display().to_string();
     let mut bill_payer = data(stack, bills);
     bill_payer.push(("PROVIDER_URL", stack.mock_provider.clone()));
+    let mut wallet_api = data(stack, wallet);
+    wallet_api.push(("LAB", "true".to_owned()));
     let mut parts = vec![
         service(
             "mock-provider",
             ports.mock_provider_port,
             vec![("PROVIDER_JOURNAL", journal)],
         ),
-        service("wallet-api", ports.wallet_api_port, data(stack, wallet)),
+        service("wallet-api", ports.wallet_api_port, wallet_api),
         service("bill-payer", ports.bill_payer_port, bill_payer),
     ];
     parts.extend(relays(programs, stack, settings));

@@ -101,7 +101,13 @@ impl Start<'_> {
         };
         let service = Service::start("lab", &log)?;
         let (orders, mut ordered) = orders::channel();
-        web::serve(&service, self.settings.ports.lab_port, self.board, orders).await?;
+        web::serve(
+            &service,
+            self.settings.ports.lab_port,
+            (self.home, self.board),
+            orders,
+        )
+        .await?;
 
         let homes = (self.home, self.home);
         let servers = Servers::start(supervisor, self.board, homes, self.sources).await?;
@@ -139,8 +145,18 @@ impl Start<'_> {
         supervisor: &mut Supervisor,
         stack: &mut Stack,
     ) -> anyhow::Result<Infallible> {
-        while let Some((Order::RelayMode(mode), answer)) = ordered.recv().await {
-            let outcome = self.switch_relays(mode, supervisor, stack).await;
+        while let Some((order, answer)) = ordered.recv().await {
+            self.board.set_busy(Some(order.clone())).await;
+            let outcome = match order {
+                Order::RelayMode(mode) => self.switch_relays(mode, supervisor, stack).await,
+                Order::Stop(name) => supervisor.put_aside(&name).await,
+                Order::Start(name) => supervisor.start_again(&name).await,
+                Order::Restart(name) => match supervisor.put_aside(&name).await {
+                    Ok(()) => supervisor.start_again(&name).await,
+                    Err(error) => Err(error),
+                },
+            };
+            self.board.set_busy(None).await;
             // Who gave the order may be gone.
             drop(answer.send(outcome));
         }

@@ -1,28 +1,49 @@
-//! What the lab itself answers: `GET /`, the parts and their state for people, `GET /stack`, and `POST /orders` to
-//! whoever knows the token.
+//! What the lab itself answers: the page, its live figures, the orders that people give on it, and for programs
+//! `GET /status` (the parts, as text) and `GET /stack` (`stack.json`).
+//!
+//! Promises: only this machine reaches it, under a name of this machine; whatever changes something needs the token that
+//! is in the page and in `processes.json`, so another page in the same browser can give no orders.
 
-use axum::Router;
+mod compare;
+mod flow;
+mod guard;
+mod lab;
+mod lag;
+mod live;
+mod logs;
+mod messages;
+mod money;
+mod page;
+mod parts;
+mod scrape;
+mod tables;
+mod traffic;
+
+use std::sync::Arc;
+
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
+use axum::{Json, Router, middleware};
 use chassis::config::HttpConfig;
 use chassis::health::Readiness;
-use chassis::http::JsonBody;
+use chassis::problem::StatusCode;
 use chassis::{Problem, Service};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
+use self::lab::Lab;
 use crate::board::Board;
-use crate::orders::{Order, Ordered, TOKEN_HEADER};
+use crate::home::Home;
+use crate::orders::Ordered;
 
-/// Serves the board on `port`, and takes orders; `/readyz` succeeds while every part works.
+/// Serves on `port`, and takes orders; `/readyz` succeeds while every part works.
 ///
 /// # Errors
 /// The port can't be listened on.
 pub(crate) async fn serve(
     service: &Service,
     port: u16,
-    board: &Board,
+    (home, board): (&Home, &Board),
     orders: mpsc::Sender<Ordered>,
 ) -> anyhow::Result<()> {
     let checked = board.clone();
@@ -30,83 +51,61 @@ pub(crate) async fn serve(
         let board = checked.clone();
         async move { board.check().await }
     });
-    let routes = Router::new()
-        .route("/", get(page))
-        .route("/stack", get(stack))
-        .with_state(board.clone())
-        .merge(Router::new().route("/orders", post(order)).with_state(App {
-            token: board.token().await,
-            orders,
-        }));
+    let lab = Arc::new(Lab::new(home.clone(), board.clone(), orders));
+    for (name, task) in [
+        ("flow", live::Task::Flow),
+        ("lag", live::Task::Lag),
+        ("money", live::Task::Money),
+        ("live", live::Task::Live),
+    ] {
+        service.spawn(name, live::keep(Arc::clone(&lab), task));
+    }
+    let guard = guard::Guard::new(port, board.token().await);
+    let routes = routes(lab).layer(middleware::from_fn_with_state(
+        Arc::new(guard),
+        guard::check,
+    ));
     let listen = format!("127.0.0.1:{port}");
     service
         .serve(&listen, &HttpConfig::default(), readiness, routes)
         .await
 }
 
-async fn page(State(board): State<Board>) -> String {
-    board.page().await
+fn routes(lab: Arc<Lab>) -> Router {
+    Router::new()
+        .route("/", get(page::show))
+        .route("/status", get(status))
+        .route("/stack", get(stack))
+        .route("/api/live", get(live::stream))
+        .route("/api/traffic", post(traffic::begin).delete(traffic::stop))
+        .route("/api/reset", post(money::reset))
+        .route("/api/relay-mode", put(parts::switch_relays))
+        .route("/api/behaviour", put(parts::behave))
+        .route("/api/parts/{name}", post(parts::act))
+        .route("/api/slot/drop", post(parts::drop_slot))
+        .route("/api/compare", post(compare::begin).delete(compare::stop))
+        .route("/api/tables", get(tables::list))
+        .route("/api/tables/{name}", get(tables::show))
+        .route("/api/trace/{payment_id}", get(money::trace))
+        .route("/api/logs", get(logs::list))
+        .route("/api/logs/{part}", get(logs::show))
+        .with_state(lab)
 }
 
-async fn stack(State(board): State<Board>) -> Response {
-    match board.stack().await {
-        Some(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
-        None => Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "starting",
-            "The system is starting",
-            "the addresses are known when all parts are ready",
-        )
-        .retry_after(1)
-        .into_response(),
-    }
+async fn status(State(lab): State<Arc<Lab>>) -> String {
+    lab.board.page().await
 }
 
-#[derive(Clone)]
-struct App {
-    token: String,
-    orders: mpsc::Sender<Ordered>,
+async fn stack(State(lab): State<Arc<Lab>>) -> Result<Response, Problem> {
+    lab.stack().await.map(|stack| Json(stack).into_response())
 }
 
-/// Answers when it is carried out.
-async fn order(
-    State(app): State<App>,
-    headers: HeaderMap,
-    JsonBody(order): JsonBody<Order>,
-) -> Result<StatusCode, Problem> {
-    let token = headers
-        .get(TOKEN_HEADER)
-        .map(axum::http::HeaderValue::as_bytes);
-    if token != Some(app.token.as_bytes()) {
-        return Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "token-required",
-            "Orders need the token",
-            format!("the header {TOKEN_HEADER} has to be the token in processes.json"),
-        ));
-    }
-    let (sender, outcome) = oneshot::channel();
-    app.orders.try_send((order, sender)).map_err(|_| {
-        Problem::new(
-            StatusCode::CONFLICT,
-            "busy",
-            "The lab is busy",
-            "it is starting, or carries out another order",
-        )
-    })?;
-    match outcome.await {
-        Ok(Ok(())) => Ok(StatusCode::NO_CONTENT),
-        outcome => {
-            let why = match outcome {
-                Ok(Err(error)) => format!("{error:#}"),
-                _ => "the lab is stopping".to_owned(),
-            };
-            Err(Problem::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "not-done",
-                "It could not be done",
-                why,
-            ))
-        }
-    }
+/// 503: what is asked for is away just now.
+fn away(why: &anyhow::Error) -> Problem {
+    Problem::unavailable(format!("{why:#}"))
+}
+
+/// 409: not now.
+fn conflict(detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::CONFLICT, "busy", "Not now", detail)
 }

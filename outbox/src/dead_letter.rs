@@ -1,8 +1,12 @@
-//! Messages that no retry can help: kept with their bytes, so that the partition can go on.
+//! Messages that no retry by itself can help: kept with their bytes, so that the partition can go on, until an
+//! operator has them taken after all, or discards them.
+//!
+//! One that has ended stays for its retention: without its row, a redelivery would bring it back. How a
+//! message is taken again is the service's; this is the table.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Integer};
+use diesel::sql_types::{BigInt, Double, Integer, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use crate::schema::dead_letters;
@@ -56,12 +60,35 @@ fn without_nul(text: &str) -> String {
 /// Bytes of a payload that [`list`] shows; the table has all of them.
 pub const LISTED_PAYLOAD_BYTES_MAX: i32 = 4_096;
 
-/// A dead letter as listed.
+/// What has become of a dead letter; the same words as in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// An operator decides.
+    Open,
+    /// A retry took it, as the consumer would have.
+    Taken,
+    /// Given up.
+    Discarded,
+}
+
+impl Status {
+    /// The word in the table.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Taken => "taken",
+            Self::Discarded => "discarded",
+        }
+    }
+}
+
+/// A dead letter as it is stored.
 #[derive(Debug, Clone, QueryableByName)]
 #[diesel(table_name = dead_letters)]
 #[expect(
     missing_docs,
-    reason = "the fields are those of NewDeadLetter, and the row's own"
+    reason = "the fields are those of NewDeadLetter and of the table"
 )]
 pub struct DeadLetter {
     pub id: i64,
@@ -71,10 +98,15 @@ pub struct DeadLetter {
     pub kafka_offset: i64,
     pub key: Option<Vec<u8>>,
     pub headers: serde_json::Value,
-    /// The first [`LISTED_PAYLOAD_BYTES_MAX`] bytes.
+    /// When it is one of many, only the first [`LISTED_PAYLOAD_BYTES_MAX`] bytes.
     pub payload: Option<Vec<u8>>,
+    #[diesel(sql_type = Nullable<Integer>)]
+    pub payload_bytes: Option<i32>,
     pub reason: String,
     pub created_at: DateTime<Utc>,
+    pub status: String,
+    pub retries: i32,
+    pub ended_at: Option<DateTime<Utc>>,
 }
 
 /// Records `letters`; one that is already there (a redelivery) is left as it is.
@@ -93,24 +125,155 @@ pub async fn record(conn: &mut AsyncPgConnection, letters: &[NewDeadLetter]) -> 
         .await
 }
 
-/// The newest dead letters, at most `limit`, older than the one with id `before`.
+/// The newest dead letters of a status whose reason begins with `reason`, at most `limit`, older than the one with
+/// id `before`.
 ///
 /// # Errors
 /// Whatever the database says.
 pub async fn list(
     conn: &mut AsyncPgConnection,
+    status: Status,
+    reason: &str,
     before: Option<i64>,
     limit: i64,
 ) -> QueryResult<Vec<DeadLetter>> {
     // A page of whole messages could be hundreds of megabytes.
     statement(
         "select id, consumer, topic, kafka_partition, kafka_offset, key, headers, \
-         substring(payload from 1 for $1) as payload, reason, created_at \
-         from dead_letters where id < $2 order by id desc limit $3",
+         substring(payload from 1 for $1) as payload, octet_length(payload) as payload_bytes, \
+         reason, created_at, status, retries, ended_at \
+         from dead_letters where status = $2 and starts_with(reason, $3) and id < $4 \
+         order by id desc limit $5",
     )
     .bind::<Integer, _>(LISTED_PAYLOAD_BYTES_MAX)
+    .bind::<Text, _>(status.as_str())
+    .bind::<Text, _>(without_nul(reason))
     .bind::<BigInt, _>(before.unwrap_or(i64::MAX))
     .bind::<BigInt, _>(limit)
     .load(conn)
+    .await
+}
+
+/// One dead letter, whole.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn find(conn: &mut AsyncPgConnection, id: i64) -> QueryResult<Option<DeadLetter>> {
+    statement(
+        "select id, consumer, topic, kafka_partition, kafka_offset, key, headers, payload, \
+         octet_length(payload) as payload_bytes, reason, created_at, status, retries, ended_at \
+         from dead_letters where id = $1",
+    )
+    .bind::<BigInt, _>(id)
+    .get_result(conn)
+    .await
+    .optional()
+}
+
+/// As [`find`], and nobody else changes it until the transaction ends.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn lock(conn: &mut AsyncPgConnection, id: i64) -> QueryResult<Option<DeadLetter>> {
+    statement("select from dead_letters where id = $1 for update")
+        .bind::<BigInt, _>(id)
+        .execute(conn)
+        .await?;
+    find(conn, id).await
+}
+
+/// The ids of open dead letters whose reason begins with `reason`, oldest first, behind `after`.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn open_ids(
+    conn: &mut AsyncPgConnection,
+    reason: &str,
+    after: i64,
+    limit: i64,
+) -> QueryResult<Vec<i64>> {
+    #[derive(QueryableByName)]
+    #[diesel(table_name = dead_letters)]
+    struct Id {
+        id: i64,
+    }
+    let ids: Vec<Id> = statement(
+        "select id from dead_letters where status = 'open' and starts_with(reason, $1) and id > $2 \
+         order by id limit $3",
+    )
+    .bind::<Text, _>(without_nul(reason))
+    .bind::<BigInt, _>(after)
+    .bind::<BigInt, _>(limit)
+    .load(conn)
+    .await?;
+    Ok(ids.into_iter().map(|row| row.id).collect())
+}
+
+/// A retry took it.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn take(conn: &mut AsyncPgConnection, id: i64) -> QueryResult<usize> {
+    statement(
+        "update dead_letters set status = 'taken', ended_at = now(), retries = retries + 1 \
+         where id = $1 and status = 'open'",
+    )
+    .bind::<BigInt, _>(id)
+    .execute(conn)
+    .await
+}
+
+/// It is given up.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn discard(conn: &mut AsyncPgConnection, id: i64) -> QueryResult<usize> {
+    statement(
+        "update dead_letters set status = 'discarded', ended_at = now() \
+         where id = $1 and status = 'open'",
+    )
+    .bind::<BigInt, _>(id)
+    .execute(conn)
+    .await
+}
+
+/// A retry did not take it either: it stays, with the new reason.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn refuse_again(
+    conn: &mut AsyncPgConnection,
+    id: i64,
+    reason: &str,
+) -> QueryResult<usize> {
+    statement("update dead_letters set reason = $1, retries = retries + 1 where id = $2 and status = 'open'")
+        .bind::<Text, _>(without_nul(reason))
+        .bind::<BigInt, _>(id)
+        .execute(conn)
+        .await
+}
+
+/// How many are open, and the age of the oldest in seconds, 0 if there is none.
+#[derive(Debug, Clone, Copy, QueryableByName)]
+pub struct OpenLetters {
+    /// How many.
+    #[diesel(sql_type = Double)]
+    pub letters: f64,
+    /// Seconds.
+    #[diesel(sql_type = Double)]
+    pub oldest_s: f64,
+}
+
+/// Counts those that are open.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn open(conn: &mut AsyncPgConnection) -> QueryResult<OpenLetters> {
+    statement(
+        "select count(*)::float8 as letters, \
+         coalesce(greatest(extract(epoch from now() - min(created_at)), 0), 0)::float8 as oldest_s \
+         from dead_letters where status = 'open'",
+    )
+    .get_result(conn)
     .await
 }

@@ -39,5 +39,19 @@ diesel::table! {
         payload -> Nullable<Binary>,
         reason -> Text,
         created_at -> Timestamptz,
+        status -> Text,
+        retries -> Integer,
+        ended_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    operator_actions (id) {
+        id -> BigInt,
+        at -> Timestamptz,
+        operator -> Text,
+        action -> Text,
+        subject -> Text,
+        note -> Nullable<Text>,
     }
 }

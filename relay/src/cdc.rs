@@ -35,7 +35,6 @@ mod waiting;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use diesel_async::RunQueryDsl as _;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -203,11 +202,8 @@ impl Cdc {
                 }
             }
         }
-        // The next relay need not wait for the server to notice that the connections have ended.
         self.stream = None;
-        let conn = self.table.connection();
-        let unlock = diesel::sql_query("select pg_advisory_unlock_all()").execute(conn);
-        answer("releasing the locks", unlock).await?;
+        session::release_locks(self.table.connection()).await?;
         Ok(())
     }
 

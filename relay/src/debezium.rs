@@ -27,7 +27,6 @@ use chassis::Backoff;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use outbox::schema::outbox as table;
 use outbox::statement;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -41,6 +40,7 @@ use crate::leftovers;
 use crate::mode_lock::Mode;
 use crate::parked;
 use crate::progress::{Progress, Run, Tries};
+use crate::rows;
 use crate::session::{self, SessionError, answer};
 use crate::slot::{self, Slot, SlotError};
 
@@ -148,6 +148,16 @@ struct Trouble {
     restart_at: Instant,
 }
 
+impl Trouble {
+    fn begin() -> Self {
+        Self {
+            reason: String::new(),
+            restarts: 0,
+            restart_at: Instant::now(),
+        }
+    }
+}
+
 impl Debezium {
     /// Connects, waits until no other mode is running and no other relay works, and registers the connector.
     /// May be dropped half-way.
@@ -212,9 +222,7 @@ impl Debezium {
             stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY))
                 .await;
         }
-        // The next relay need not wait for the server to notice that the connection has ended.
-        let unlock = diesel::sql_query("select pg_advisory_unlock_all()").execute(&mut self.conn);
-        answer("releasing the locks", unlock).await?;
+        session::release_locks(&mut self.conn).await?;
         Ok(())
     }
 
@@ -243,9 +251,7 @@ impl Debezium {
             self.seen = Some(seen);
             return Ok(run);
         }
-        let rows = table::table.filter(table::seq.eq_any(seen.rows));
-        let deleted = diesel::delete(rows).execute(&mut self.conn);
-        run.deleted = answer("deleting what was published", deleted).await?;
+        run.deleted = rows::delete(&mut self.conn, &seen.rows).await?;
         answer("tidying parked events", parked::tidy(&mut self.conn)).await?;
         run.published = run.deleted;
         self.trouble = None;
@@ -260,11 +266,7 @@ impl Debezium {
             #[diesel(sql_type = Text)]
             log_end: String,
         }
-        let rows = table::table
-            .order(table::seq)
-            .select(table::seq)
-            .limit(ROWS_MAX);
-        let rows = answer("looking at the outbox", rows.load(&mut self.conn)).await?;
+        let rows = rows::first(&mut self.conn, ROWS_MAX).await?;
         let end = statement("select pg_current_wal_insert_lsn()::text as log_end");
         let end: End = answer("asking for the log's end", end.get_result(&mut self.conn)).await?;
         Ok(Seen {
@@ -345,18 +347,11 @@ impl Debezium {
 
     /// Says so once.
     fn in_trouble(&mut self, reason: String) {
-        let restarts = match self.trouble.take() {
-            Some(trouble) if trouble.reason == reason => return self.trouble = Some(trouble),
-            other => other.map_or((0, Instant::now()), |trouble| {
-                (trouble.restarts, trouble.restart_at)
-            }),
-        };
-        error!(connector = self.connector.name, "{reason}");
-        self.trouble = Some(Trouble {
-            reason,
-            restarts: restarts.0,
-            restart_at: restarts.1,
-        });
+        let trouble = self.trouble.get_or_insert_with(Trouble::begin);
+        if trouble.reason != reason {
+            error!(connector = self.connector.name, "{reason}");
+            trouble.reason = reason;
+        }
     }
 
     /// Believes it when the connector has run for as long as it was left alone: one that fails at the same event

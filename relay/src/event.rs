@@ -52,12 +52,13 @@ impl Event {
         format!("{prefix}{}.events", self.aggregatetype)
     }
 
-    /// The message's headers, in order: CloudEvents 1.0 in binary mode, and the trace context. `id` is
-    /// the event's id as text.
+    /// The message's headers, in order: CloudEvents 1.0 in binary mode, the trace context, and the row's number,
+    /// which tells whoever reads the topic whether events of a key came in order. `id` and `seq` are those of the
+    /// event as text.
     ///
     /// Source: CloudEvents Kafka protocol binding 1.0.2, section 3.2.
     #[must_use]
-    pub fn headers<'a>(&'a self, id: &'a str) -> [(&'static str, &'a str); 6] {
+    pub fn headers<'a>(&'a self, id: &'a str, seq: &'a str) -> [(&'static str, &'a str); 7] {
         [
             ("ce_id", id),
             ("ce_type", &self.event_type),
@@ -65,6 +66,7 @@ impl Event {
             ("ce_specversion", &self.specversion),
             ("content-type", &self.contenttype),
             ("traceparent", &self.traceparent),
+            ("outbox_seq", seq),
         ]
     }
 

@@ -18,6 +18,7 @@ pub mod pending;
 pub mod poller;
 pub mod progress;
 pub mod publisher;
+mod rows;
 pub mod session;
 pub mod slot;
 

@@ -14,11 +14,8 @@ pub mod shards;
 
 use std::time::{Duration, Instant};
 
-use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Integer};
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use futures_util::TryStreamExt as _;
-use outbox::schema::outbox as table;
+use diesel_async::AsyncPgConnection;
 use outbox::statement;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -30,6 +27,7 @@ use crate::mode_lock::Mode;
 use crate::parked;
 use crate::progress::{Next, Progress, RETRY, Run, Tries};
 use crate::publisher::{self, Publisher, Sorted};
+use crate::rows;
 use crate::session::{self, SessionError, answer};
 
 /// The first wait when there is nothing to do; doubles up to the configured maximum.
@@ -147,10 +145,7 @@ impl Poller {
             };
             stop.run_until_cancelled(tokio::time::sleep(wait)).await;
         }
-        // The next relay need not wait for the server to notice that the connection has ended.
-        let unlock = diesel::sql_query("select pg_advisory_unlock_all()");
-        answer("releasing the shards", unlock.execute(&mut self.conn)).await?;
-        Ok(())
+        session::release_locks(&mut self.conn).await
     }
 
     /// Publishes the next events of the held shards, at most `rows_per_shard_max` each, and deletes
@@ -170,7 +165,8 @@ impl Poller {
         let events = self.read().await?;
         let outcomes = publisher.publish(&events, stop).await;
         let sorted = Sorted::new(&events, outcomes);
-        let deleted = self.delete(&sorted.published).await?;
+        let seqs: Vec<i64> = sorted.published.iter().map(|event| event.seq).collect();
+        let deleted = rows::delete(&mut self.conn, &seqs).await?;
         let parked = parked::park(&mut self.conn, &sorted.refused);
         let parked = answer("parking what is refused", parked).await?;
         let run = Run {
@@ -212,39 +208,16 @@ impl Poller {
         if self.shards.is_empty() {
             return Ok(Vec::new());
         }
-        let rows = statement(NEXT_OF_SHARDS)
+        let select = statement(NEXT_OF_SHARDS)
             .bind::<Array<Integer>, _>(self.shards.clone())
             .bind::<BigInt, _>(i64::from(self.config.rows_per_shard_max));
-        let conn = &mut self.conn;
-        let (mut events, full) = answer("reading the outbox", async {
-            let mut rows = rows.load_stream::<Event>(conn).await?;
-            let mut events = Vec::new();
-            let mut bytes = 0;
-            while let Some(event) = rows.try_next().await? {
-                bytes += event.bytes();
-                events.push(event);
-                if bytes > publisher::BYTES_MAX {
-                    return Ok((events, true));
-                }
-            }
-            Ok((events, false))
-        })
-        .await?;
-        if full {
+        let (mut events, cut_off) =
+            rows::read(&mut self.conn, select, publisher::BYTES_MAX).await?;
+        if cut_off {
             // The shards that were left out come sooner the next time.
             self.shards.rotate_left(1);
         }
         events.sort_unstable_by_key(|event| event.seq);
         Ok(events)
-    }
-
-    async fn delete(&mut self, published: &[&Event]) -> Result<usize, SessionError> {
-        if published.is_empty() {
-            return Ok(0);
-        }
-        let seqs = published.iter().map(|event| event.seq);
-        let rows = table::table.filter(table::seq.eq_any(seqs));
-        let deleted = diesel::delete(rows).execute(&mut self.conn);
-        answer("deleting what was published", deleted).await
     }
 }

@@ -159,7 +159,35 @@ impl Tries {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_failure_is_waited_out_a_stop_is_not_and_a_success_begins_anew() {
+        let (progress, stop, running) = (
+            Progress::default(),
+            CancellationToken::new(),
+            CancellationToken::new(),
+        );
+        stop.cancel();
+        let error = std::io::Error::other("it is away");
+        let mut tries = Tries::default();
+        for failures in 1..=3 {
+            let failed = tries.failed(&error, &progress, &stop).now_or_never();
+            assert!(failed.is_some(), "a stop waits for nothing");
+            assert_eq!(tries.failures, failures);
+        }
+        let held_up = progress.check().unwrap_err();
+        assert_eq!(held_up.to_string(), "it is away");
+
+        tries.succeeded();
+        progress.made();
+        assert_eq!(tries.failures, 0);
+        let waits = tries.failed(&error, &progress, &running);
+        assert!(waits.now_or_never().is_none(), "it waits");
+        assert!(progress.check().is_err(), "the same reason, anew");
+    }
 
     #[test]
     fn a_relay_pauses_when_kafka_takes_nothing_and_not_when_an_event_is_parked() {

@@ -5,10 +5,11 @@
 //! and what to do about a refused event.
 //!
 //! What keeps an event from overtaking a refused one: after an error that would leave a gap the producer
-//! sends nothing more (`enable.gapless.guarantee`), and the broker refuses what was on its way already,
-//! because its sequence number does not follow. But a broker takes the first request that it sees of a
-//! producer, whatever its number. So the first event of each key goes alone, and once it is
-//! acknowledged those behind it follow without waiting for one another.
+//! sends nothing more (`enable.gapless.guarantee`: without it, librdkafka numbers what it has left anew and
+//! sends it), and the broker refuses what was on its way already, because its sequence number does not
+//! follow. But a broker takes the first request that it sees of a producer, whatever its number. So the
+//! first event of each key goes alone, and once it is acknowledged those behind it follow without waiting
+//! for one another.
 
 mod failure;
 mod outcome;
@@ -182,7 +183,8 @@ impl Publisher {
     fn enqueue(&self, event: &Event) -> Result<DeliveryFuture, Report> {
         let mut id = uuid::Uuid::encode_buffer();
         let id = event.id.hyphenated().encode_lower(&mut id);
-        let headers = event.headers(id);
+        let seq = event.seq.to_string();
+        let headers = event.headers(id, &seq);
         let headers = headers.iter().fold(
             OwnedHeaders::new_with_capacity(headers.len()),
             |headers, (key, value)| {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use chassis::database;
 use diesel::prelude::*;
-use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
+use outbox::statement;
 use tracing::info;
 
 use crate::SERVICE;
@@ -111,6 +112,17 @@ pub(crate) async fn stand_by(
         progress.made();
         tokio::time::sleep(STANDBY_EVERY).await;
     }
+}
+
+/// Frees the mode's lock and all others of the connection: the next relay need not wait for the server to notice
+/// that the connection has ended.
+///
+/// # Errors
+/// Whatever the database says.
+pub(crate) async fn release_locks(conn: &mut AsyncPgConnection) -> Result<(), SessionError> {
+    let released = statement("select pg_advisory_unlock_all()").execute(conn);
+    answer("releasing the locks", released).await?;
+    Ok(())
 }
 
 /// Awaits the database, but not for ever.

@@ -99,21 +99,19 @@ pub(crate) async fn ensure(
     publication: &'static str,
     recreate: bool,
 ) -> Result<(Slot, bool), SlotError> {
-    let server = answer(
-        "asking for the server's settings",
-        server(conn, publication),
-    )
-    .await?;
+    let asking = "asking for the server's settings";
+    let server = answer(asking, server(conn, publication)).await?;
     if server.wal_level != "logical" {
         return Err(SlotError::WalLevel(server.wal_level));
     }
     if !server.may_replicate {
         return Err(SlotError::NotAllowed(server.user));
     }
+    let database = answer(asking, database(conn)).await?;
     let slot = Slot {
-        name: slot_name(publication, &server.database, server.oid),
+        name: slot_name(publication, &database.name, database.oid),
         publication,
-        database: server.database,
+        database: database.name,
         user: server.user,
     };
     let state = answer("looking at the slot", state(conn, &slot.name)).await?;
@@ -299,10 +297,6 @@ pub(crate) async fn state(
 #[derive(QueryableByName)]
 struct Server {
     #[diesel(sql_type = Text)]
-    database: String,
-    #[diesel(sql_type = BigInt)]
-    oid: i64,
-    #[diesel(sql_type = Text)]
     user: String,
     #[diesel(sql_type = Text)]
     wal_level: String,
@@ -314,9 +308,7 @@ struct Server {
 
 async fn server(conn: &mut AsyncPgConnection, publication: &str) -> diesel::QueryResult<Server> {
     statement(
-        "select current_database()::text as database, \
-             (select oid from pg_database where datname = current_database())::bigint as oid, \
-             current_user::text as user, current_setting('wal_level') as wal_level, \
+        "select current_user::text as user, current_setting('wal_level') as wal_level, \
              exists ( \
                  select from pg_roles where rolname = current_user and (rolsuper or rolreplication) \
              ) or exists ( \
@@ -341,8 +333,25 @@ pub(crate) async fn name_here(
     conn: &mut AsyncPgConnection,
     publication: &str,
 ) -> diesel::QueryResult<String> {
-    let server = server(conn, publication).await?;
-    Ok(slot_name(publication, &server.database, server.oid))
+    let database = database(conn).await?;
+    Ok(slot_name(publication, &database.name, database.oid))
+}
+
+/// This database.
+#[derive(QueryableByName)]
+struct Database {
+    #[diesel(sql_type = Text)]
+    name: String,
+    #[diesel(sql_type = BigInt)]
+    oid: i64,
+}
+
+async fn database(conn: &mut AsyncPgConnection) -> diesel::QueryResult<Database> {
+    statement(
+        "select datname::text as name, oid::bigint from pg_database where datname = current_database()",
+    )
+    .get_result(conn)
+    .await
 }
 
 #[cfg(test)]

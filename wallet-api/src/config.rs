@@ -1,6 +1,12 @@
 //! The service's settings.
 
+use std::time::Duration;
+
 use chassis::config::{DatabaseConfig, HttpConfig, KafkaConfig, LogConfig};
+use chassis::housekeeping::HousekeepingConfig;
+
+use crate::lab::Lab;
+use crate::patterns::Pattern;
 
 /// Everything that can be set; `wallet-api --help` lists it.
 #[derive(Debug, Clone, clap::Args)]
@@ -23,6 +29,59 @@ pub struct Config {
     /// The group commit
     #[command(flatten)]
     pub writer: WriterConfig,
+    /// Keeping and deleting
+    #[command(flatten)]
+    pub housekeeping: HousekeepingConfig,
+    /// The pattern
+    #[command(flatten)]
+    pub pattern: PatternConfig,
+}
+
+/// How debit and event are written.
+#[derive(Debug, Clone, clap::Args)]
+pub struct PatternConfig {
+    /// How a payment is written: its debit, and the event that has the bill paid
+    #[arg(long, env, value_enum, default_value_t = Pattern::Outbox)]
+    pub pay_pattern: Pattern,
+    /// Milliseconds a request waits for Kafka's acknowledgement, in the patterns that publish in the
+    /// request. Too low: a broker's restart is an error for the clients. Too high: they wait for an
+    /// answer that does not come, and a stop of the process waits with them.
+    #[arg(long, env, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(100..=8_000))]
+    pub publish_timeout_ms: u64,
+    /// Lets itself be experimented with: allows PAY_PATTERN=dual-write, which loses payments, and the
+    /// request headers `x-pay-pattern: outbox|listen-to-yourself|dual-write` and `x-lab-crash: between`,
+    /// which ends the request as if the process had died between its two writes. Never in production
+    #[arg(long, env)]
+    pub lab: bool,
+}
+
+/// Refused: dual-write without the lab.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "PAY_PATTERN=dual-write loses the events of debited payments whenever a process dies between its \
+     two writes. It is there to be watched doing so, and runs in the lab only: LAB=true allows it. \
+     PAY_PATTERN=outbox does the same without losing anything"
+)]
+pub struct DualWriteRefused;
+
+impl PatternConfig {
+    /// Whether the lab is on.
+    ///
+    /// # Errors
+    /// The pattern is dual-write and the lab is off.
+    pub const fn lab(&self) -> Result<Lab, DualWriteRefused> {
+        match (self.lab, self.pay_pattern) {
+            (true, _) => Ok(Lab::On),
+            (false, Pattern::DualWrite) => Err(DualWriteRefused),
+            (false, Pattern::Outbox | Pattern::ListenToYourself) => Ok(Lab::Off),
+        }
+    }
+
+    /// How long a request waits for Kafka.
+    #[must_use]
+    pub const fn publish_timeout(&self) -> Duration {
+        Duration::from_millis(self.publish_timeout_ms)
+    }
 }
 
 /// Settings of the group commit.

@@ -18,8 +18,9 @@ use tracing::{error, info, warn};
 
 use crate::config::WriterConfig;
 use crate::domain::{Decline, PayBill};
+use crate::patterns::{Pattern, count_request};
 pub use crate::payments::{Accepted, Replayed};
-use crate::payments::{BatchError, Try, write_batch};
+use crate::payments::{BatchError, Publishing, Try, write_batch};
 
 /// Tries of a batch whose failure may pass. Together with [`RETRY`]: about two seconds.
 const TRIES_MAX: u32 = 8;
@@ -45,6 +46,36 @@ pub enum PayError {
     /// The database refuses to write this payment, for a reason that is a defect.
     #[error("the payment can't be written")]
     Unwritable,
+}
+
+impl PayError {
+    /// As in the metrics.
+    pub(crate) const fn label(&self) -> &'static str {
+        match self {
+            Self::Declined(_) => "declined",
+            Self::QueueFull | Self::Unavailable => "unavailable",
+            Self::Unwritable => "unwritable",
+        }
+    }
+}
+
+impl Accepted {
+    /// As in the metrics.
+    pub(crate) const fn label(&self) -> &'static str {
+        match self.replayed {
+            Replayed::No => "accepted",
+            Replayed::Yes => "replayed",
+        }
+    }
+}
+
+impl From<BatchError> for PayError {
+    fn from(error: BatchError) -> Self {
+        match error.failure() {
+            Failure::Retry => Self::Unavailable,
+            Failure::Reject => Self::Unwritable,
+        }
+    }
 }
 
 struct Queued {
@@ -186,7 +217,7 @@ impl PaymentWriter {
         attempt: Try,
     ) -> Result<Vec<Result<Accepted, Decline>>, WriteError> {
         let mut conn = self.pool.get().await?;
-        Ok(write_batch(&mut conn, batch, attempt).await?)
+        Ok(write_batch(&mut conn, batch, attempt, Publishing::ByRelay).await?)
     }
 }
 
@@ -199,7 +230,7 @@ enum WriteError {
 }
 
 impl BatchError {
-    fn failure(&self) -> Failure {
+    pub(crate) fn failure(&self) -> Failure {
         match self {
             Self::Database(error) | Self::Append(AppendError::Database(error)) => classify(error),
             Self::Append(AppendError::OutsideTransaction) | Self::Currency(_) | Self::Json(_) => {
@@ -211,16 +242,10 @@ impl BatchError {
 
 fn count(request: &PayBill, outcome: &Result<Accepted, PayError>) {
     let label = match outcome {
-        Ok(Accepted {
-            replayed: Replayed::No,
-            ..
-        }) => "accepted",
-        Ok(_) => "replayed",
-        Err(PayError::Declined(_)) => "declined",
-        Err(PayError::QueueFull | PayError::Unavailable) => "unavailable",
-        Err(PayError::Unwritable) => "unwritable",
+        Ok(accepted) => accepted.label(),
+        Err(error) => error.label(),
     };
-    metrics::counter!("payment_requests_total", "outcome" => label).increment(1);
+    count_request(Pattern::Outbox, label);
     info!(
         payment_id = %request.payment_id,
         wallet_id = %request.wallet_id,

@@ -1,6 +1,8 @@
 //! The HTTP API: what a request must look like, and what it is answered.
 
-use std::str::FromStr;
+mod pay_bill;
+
+use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
@@ -8,16 +10,21 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use chassis::Problem;
 use chassis::database::Pool;
 use chassis::http::{JsonBody, Page, PageQuery, Path, Query};
-use chassis::{Problem, Traceparent};
 use events::{Amount, Currency};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::domain::{AccountNumber, Decline, IdempotencyKey, KeySource, PayBill, Provider};
-use crate::group_commit::{Accepted, PayError, PaymentQueue, Replayed};
+use self::pay_bill::pay_bill;
+use crate::dead_letters::Letters;
+use crate::domain::{Decline, IdempotencyKey, KeySource};
+use crate::group_commit::Replayed;
+use crate::lab::Lab;
+use crate::patterns::{Pattern, Patterns};
 use crate::reads::{self, PaymentView, TransferView, WalletView};
+use crate::settlement::Settlement;
 use crate::wallets::{self, WalletError};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -29,7 +36,11 @@ pub struct App {
     /// For everything but payments.
     pub pool: Pool,
     /// For payments.
-    pub payments: PaymentQueue,
+    pub payments: Arc<Patterns>,
+    /// How payments are written, unless the lab asks for another pattern.
+    pub pattern: Pattern,
+    /// Whether it may.
+    pub lab: Lab,
 }
 
 /// The routes of the API.
@@ -43,7 +54,10 @@ pub fn routes(app: App) -> Router {
         .route("/wallets/{id}/transfers", get(list_transfers))
         .route("/payments/{id}", get(show_payment))
         .with_state(app.clone())
-        .merge(chassis::dead_letters::routes(app.pool))
+        .merge(chassis::dead_letters::routes(
+            app.pool.clone(),
+            Letters::new(Settlement::new(app.pool)),
+        ))
 }
 
 #[derive(Debug, Deserialize)]
@@ -58,28 +72,6 @@ struct CreateWallet {
 #[serde(deny_unknown_fields)]
 struct TopUpRequest {
     amount: Amount,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PayBillRequest {
-    amount: Amount,
-    currency: Option<Currency>,
-    #[serde(deserialize_with = "parsed")]
-    account_number: AccountNumber,
-    #[serde(default, deserialize_with = "parsed")]
-    provider: Provider,
-}
-
-/// A value read from a JSON string.
-fn parsed<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: FromStr<Err: std::fmt::Display>,
-{
-    String::deserialize(deserializer)?
-        .parse()
-        .map_err(serde::de::Error::custom)
 }
 
 #[derive(Debug, Serialize)]
@@ -154,54 +146,6 @@ async fn top_up(
         (answer, top_up.replayed)
     });
     Ok(key.echo(answer))
-}
-
-async fn pay_bill(
-    State(app): State<App>,
-    Path(wallet_id): Path<Uuid>,
-    trace: Traceparent,
-    key: RequestKey,
-    JsonBody(request): JsonBody<PayBillRequest>,
-) -> Response {
-    let request = PayBill {
-        payment_id: Uuid::now_v7(),
-        wallet_id,
-        key: key.key.clone(),
-        key_source: key.source,
-        amount: request.amount,
-        currency: request.currency,
-        provider: request.provider,
-        account_number: request.account_number,
-        traceparent: trace.to_string(),
-    };
-    let answer = app.payments.pay(request.clone()).await;
-    let answer = answer.map_err(Problem::from).map(|accepted| {
-        let replayed = accepted.replayed;
-        let view = accepted_view(&request, accepted);
-        let location = [(header::LOCATION, format!("/payments/{}", view.id))];
-        let answer = (StatusCode::ACCEPTED, location, Json(view)).into_response();
-        (answer, replayed)
-    });
-    key.echo(answer)
-}
-
-/// The payment as it was when it was accepted. A repeated request has the same fingerprint, so what it
-/// asks for is what the first one asked for.
-fn accepted_view(request: &PayBill, accepted: Accepted) -> PaymentView {
-    let currency = accepted.money.currency();
-    PaymentView {
-        id: accepted.payment_id,
-        wallet_id: request.wallet_id,
-        amount: currency.format(accepted.money.value()),
-        currency: currency.code().to_owned(),
-        provider: request.provider.as_str().to_owned(),
-        account_number: request.account_number.as_str().to_owned(),
-        status: "pending".to_owned(),
-        receipt: None,
-        reason: None,
-        created_at: accepted.created_at,
-        updated_at: accepted.created_at,
-    }
 }
 
 async fn list_payments(
@@ -280,25 +224,6 @@ impl RequestKey {
             }
         }
         response
-    }
-}
-
-impl From<PayError> for Problem {
-    fn from(error: PayError) -> Self {
-        match error {
-            PayError::Declined(decline) => decline.into(),
-            PayError::QueueFull => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "queue-full",
-                "Too many payments at once",
-                "nothing was written; try again with the same Idempotency-Key",
-            )
-            .retry_after(1),
-            PayError::Unavailable => Self::unavailable(
-                "the database does not answer; try again with the same Idempotency-Key",
-            ),
-            PayError::Unwritable => Self::internal(&error),
-        }
     }
 }
 

@@ -2,14 +2,18 @@
 //!
 //! Promises: a debit, its ledger entry and its outbox event commit together or not at all; a wallet is
 //! never negative; the same idempotency key and body gives the same answer; a result of the bill's
-//! provider settles or refunds a payment once. Leaves to others: publishing the events (the relay) and
-//! paying the provider (bill-payer).
+//! provider settles or refunds a payment once. Other patterns than the outbox promise less, and say so
+//! ([`patterns`]). Leaves to others: publishing the outbox's events (the relay) and paying the provider
+//! (bill-payer).
 
 pub mod config;
+pub mod dead_letters;
 pub mod domain;
 pub mod group_commit;
 pub mod http;
+pub mod lab;
 mod ledger;
+pub mod patterns;
 mod payments;
 mod reads;
 mod schema;

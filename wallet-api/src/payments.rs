@@ -72,32 +72,50 @@ pub(crate) enum Try {
     Again,
 }
 
-/// Decides and writes a batch; answers for each request, in order.
+/// Who publishes the events of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Publishing {
+    /// The relay: step 7 hands them to the outbox.
+    ByRelay,
+    /// The caller, by itself: step 7 is left out.
+    ByCaller,
+}
+
+/// Decides and writes a batch in a transaction; answers for each request, in order.
 pub(crate) async fn write_batch(
     conn: &mut AsyncPgConnection,
     batch: &[PayBill],
     attempt: Try,
+    publishing: Publishing,
 ) -> Result<Vec<Result<Accepted, Decline>>, BatchError> {
-    conn.transaction(async |conn| {
-        let (mut wallets, now) = lock_wallets(conn, batch).await?;
-        let stored = find_by_key(conn, batch, attempt).await?;
-        let mut known = stored
-            .values()
-            .map(|payment| (payment.key(), payment.known()))
-            .collect();
-        let decisions = domain::decide(batch, &mut wallets, &mut known);
-        write_accepted(conn, batch, &decisions).await?;
-        let mut accepted = stored
-            .into_values()
-            .map(|payment| Ok((payment.id, payment.accepted()?)))
-            .collect::<Result<HashMap<_, _>, BatchError>>()?;
-        Ok(batch
-            .iter()
-            .zip(decisions)
-            .map(|(request, decision)| answer(request, decision, now, &mut accepted))
-            .collect())
-    })
-    .await
+    conn.transaction(async |conn| pay_batch(conn, batch, attempt, publishing).await)
+        .await
+}
+
+/// Steps 1 to 7, in the caller's transaction.
+pub(crate) async fn pay_batch(
+    conn: &mut AsyncPgConnection,
+    batch: &[PayBill],
+    attempt: Try,
+    publishing: Publishing,
+) -> Result<Vec<Result<Accepted, Decline>>, BatchError> {
+    let (mut wallets, now) = lock_wallets(conn, batch).await?;
+    let stored = find_by_key(conn, batch, attempt).await?;
+    let mut known = stored
+        .values()
+        .map(|payment| (payment.key(), payment.known()))
+        .collect();
+    let decisions = domain::decide(batch, &mut wallets, &mut known);
+    write_accepted(conn, batch, &decisions, publishing).await?;
+    let mut accepted = stored
+        .into_values()
+        .map(|payment| Ok((payment.id, payment.accepted()?)))
+        .collect::<Result<HashMap<_, _>, BatchError>>()?;
+    Ok(batch
+        .iter()
+        .zip(decisions)
+        .map(|(request, decision)| answer(request, decision, now, &mut accepted))
+        .collect())
 }
 
 fn answer(
@@ -243,6 +261,7 @@ async fn write_accepted(
     conn: &mut AsyncPgConnection,
     batch: &[PayBill],
     decisions: &[Decision],
+    publishing: Publishing,
 ) -> Result<(), BatchError> {
     let mut payments = PaymentColumns::default();
     let mut transfers = Transfers::default();
@@ -260,9 +279,11 @@ async fn write_accepted(
             Some(request.payment_id),
         );
         *debits.entry(request.wallet_id).or_default() -= money.value();
-        events.push(requested_event(request, *money)?);
+        if publishing == Publishing::ByRelay {
+            events.push(requested_event(Uuid::now_v7(), request, *money)?);
+        }
     }
-    if events.is_empty() {
+    if debits.is_empty() {
         return Ok(());
     }
     payments.insert(conn).await?;
@@ -272,7 +293,12 @@ async fn write_accepted(
     Ok(())
 }
 
-fn requested_event(request: &PayBill, money: Money) -> Result<NewEvent, serde_json::Error> {
+/// The event that says that `request` was paid for, with the id `id`.
+pub(crate) fn requested_event(
+    id: Uuid,
+    request: &PayBill,
+    money: Money,
+) -> Result<NewEvent, serde_json::Error> {
     let payload = BillPaymentRequested {
         payment_id: request.payment_id,
         wallet_id: request.wallet_id,
@@ -281,7 +307,7 @@ fn requested_event(request: &PayBill, money: Money) -> Result<NewEvent, serde_js
         account_number: request.account_number.as_str().to_owned(),
     };
     Ok(NewEvent {
-        id: Uuid::now_v7(),
+        id,
         aggregate_type: WALLET_AGGREGATE,
         aggregate_id: request.wallet_id.to_string(),
         event_type: BillPaymentRequested::TYPE,

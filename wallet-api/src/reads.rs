@@ -1,5 +1,6 @@
 //! What can be looked at: wallets, payments and transfers, a page at a time, newest first.
 
+use axum::http::StatusCode;
 use chassis::Problem;
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
@@ -29,16 +30,16 @@ pub(crate) struct WalletView {
 pub(crate) struct PaymentView {
     pub(crate) id: Uuid,
     pub(crate) wallet_id: Uuid,
-    /// At the currency's scale.
+    /// At the currency's scale; of a declined payment with all decimals that were asked for.
     pub(crate) amount: String,
     pub(crate) currency: String,
     pub(crate) provider: String,
     pub(crate) account_number: String,
-    /// `pending`, `paid` or `refunded`.
+    /// `pending`, `paid`, `refunded` or `declined`.
     pub(crate) status: String,
     /// The provider's, once paid.
     pub(crate) receipt: Option<String>,
-    /// Why it was refunded.
+    /// Why it was refunded or declined.
     pub(crate) reason: Option<String>,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) updated_at: DateTime<Utc>,
@@ -59,11 +60,15 @@ pub(crate) struct TransferView {
     pub(crate) created_at: DateTime<Utc>,
 }
 
-/// A sum as text, at the scale of a stored currency.
+/// A sum as text, at the scale of a stored currency or, if that can't express it, at its own.
 fn at_scale(value: Decimal, currency: &str) -> Result<String, Problem> {
     let currency: Currency = currency
         .parse()
         .map_err(|error| Problem::internal(&error))?;
+    let exact = value.normalize();
+    if exact.scale() > currency.scale() {
+        return Ok(exact.to_string());
+    }
     Ok(currency.format(value))
 }
 
@@ -183,8 +188,19 @@ pub(crate) async fn payment(
         .first(conn)
         .await
         .optional()?
-        .ok_or_else(|| Problem::not_found("payment", id))?
+        .ok_or_else(|| no_payment(id))?
         .try_into()
+}
+
+fn no_payment(id: Uuid) -> Problem {
+    Problem::new(
+        StatusCode::NOT_FOUND,
+        "not-found",
+        "Not found",
+        format!(
+            "there is no payment {id}; one that was answered \"accepted\" may not be there yet: ask again"
+        ),
+    )
 }
 
 /// Payments of a wallet, made before `before`.

@@ -28,7 +28,7 @@ diesel::table! {
         provider -> Text,
         account_number -> Text,
         status -> Text,
-        idempotency_key -> Text,
+        idempotency_key -> Nullable<Text>,
         fingerprint -> Binary,
         receipt -> Nullable<Text>,
         reason -> Nullable<Text>,

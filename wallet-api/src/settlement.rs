@@ -14,7 +14,7 @@ use std::collections::HashMap;
 
 use chassis::consumer::{HandleError, Handler, Record};
 use chassis::database::Pool;
-use chassis::dead_letters::dead_letter;
+use chassis::dead_letters::{Retake, RetakeError, dead_letter};
 use chassis::trace::trace_id;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Nullable, Numeric, Text, Uuid as SqlUuid};
@@ -31,6 +31,7 @@ use crate::ledger::{self, Kind, Transfers};
 use crate::{SERVICE, schema};
 
 /// Takes `bill.events`.
+#[derive(Clone)]
 pub struct Settlement {
     pool: Pool,
 }
@@ -81,6 +82,33 @@ impl Handler for Settlement {
         )
         .await?;
         count("dead_letter", 1);
+        Ok(())
+    }
+}
+
+/// One message of a dead letter. The inbox may know its event: it was heard, and moved nothing. So here the
+/// payment alone decides, which moves once, whoever says so.
+impl Retake for Settlement {
+    async fn retake(
+        &self,
+        conn: &mut AsyncPgConnection,
+        _: &str,
+        record: &Record,
+    ) -> Result<(), RetakeError> {
+        let read = read(record).map_err(RetakeError::Refused)?;
+        let (event_id, event) = read.ok_or_else(|| {
+            RetakeError::Refused("this version does not know the event's type".to_owned())
+        })?;
+        let received = Received {
+            record,
+            event_id,
+            event,
+        };
+        let _: Vec<Seen> = inbox::take(conn, SERVICE, &[event_id]).await?;
+        let settled = apply(conn, vec![&received], Vec::new(), Settled::default()).await?;
+        if settled.dead_letters > 0 {
+            return Err(RetakeError::Refused(misfit(&received.event)));
+        }
         Ok(())
     }
 }
@@ -143,7 +171,7 @@ fn count(outcome: &'static str, results: u64) {
 async fn settle(
     conn: &mut AsyncPgConnection,
     received: &[Received<'_>],
-    mut letters: Vec<NewDeadLetter>,
+    letters: Vec<NewDeadLetter>,
 ) -> QueryResult<Settled> {
     let ids: Vec<Uuid> = received.iter().map(|result| result.event_id).collect();
     let seen = inbox::take(conn, SERVICE, &ids).await?;
@@ -155,6 +183,16 @@ async fn settle(
             Seen::Again => settled.again += 1,
         }
     }
+    apply(conn, first, letters, settled).await
+}
+
+/// Steps 2 to 6, of results that are not known to have moved anything.
+async fn apply(
+    conn: &mut AsyncPgConnection,
+    first: Vec<&Received<'_>>,
+    mut letters: Vec<NewDeadLetter>,
+    mut settled: Settled,
+) -> QueryResult<Settled> {
     // One result a payment and statement; a second one meets a payment that has moved already.
     let mut results: HashMap<Uuid, &Received<'_>> = HashMap::new();
     for result in &first {

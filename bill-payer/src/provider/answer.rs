@@ -3,6 +3,9 @@
 //! Promises: an answer is final only if it can't be read in any other way; what is not understood says
 //! nothing about the money. [`kind`] is the one place that knows all statuses.
 
+use std::time::Duration;
+
+use chrono::DateTime;
 use events::{BillPaymentRequested, Money};
 use serde::Deserialize;
 use uuid::Uuid;
@@ -20,6 +23,8 @@ const WORDS_CHARS_MAX: usize = 500;
 pub(super) struct Reply {
     pub(super) status: u16,
     pub(super) body: Vec<u8>,
+    /// When the provider wants to be asked again.
+    pub(super) retry_after: Option<Duration>,
 }
 
 /// What came back of a call.
@@ -55,7 +60,11 @@ const fn kind(status: u16) -> Kind {
 
 /// What the provider said to a payment.
 pub(super) fn to_payment(request: &BillPaymentRequested, heard: Heard) -> ProviderAnswer {
-    let Reply { status, body } = match heard {
+    let Reply {
+        status,
+        body,
+        retry_after,
+    } = match heard {
         Heard::Reply(reply) => reply,
         Heard::Nothing(why) => return ProviderAnswer::Unknown(why),
     };
@@ -68,20 +77,30 @@ pub(super) fn to_payment(request: &BillPaymentRequested, heard: Heard) -> Provid
             Some(reason) => ProviderAnswer::Declined { reason },
             None => ProviderAnswer::Unknown(refused(status, &body)),
         },
-        Kind::Unavailable => ProviderAnswer::Unknown(Why::Unavailable(status)),
+        Kind::Unavailable => ProviderAnswer::Unknown(Why::Unavailable {
+            status,
+            retry_after,
+        }),
         Kind::Refused => ProviderAnswer::Unknown(refused(status, &body)),
     }
 }
 
 /// What the provider said to a cancellation.
 pub(super) fn to_cancellation(payment_id: Uuid, heard: Heard) -> CancelAnswer {
-    let Reply { status, body } = match heard {
+    let Reply {
+        status,
+        body,
+        retry_after,
+    } = match heard {
         Heard::Reply(reply) => reply,
         Heard::Nothing(why) => return CancelAnswer::Unknown(why),
     };
     match kind(status) {
         Kind::Done => cancelled(payment_id, &body).unwrap_or_else(CancelAnswer::Unknown),
-        Kind::Unavailable => CancelAnswer::Unknown(Why::Unavailable(status)),
+        Kind::Unavailable => CancelAnswer::Unknown(Why::Unavailable {
+            status,
+            retry_after,
+        }),
         Kind::Decision | Kind::Refused => CancelAnswer::Unknown(refused(status, &body)),
     }
 }
@@ -217,6 +236,19 @@ pub(super) fn words(text: &str) -> String {
     kept
 }
 
+/// How long a `Retry-After` asks to wait: seconds, or a date (RFC 9110, section 10.2.3), compared with the
+/// `Date` of the same answer, so that no two clocks meet. None if it is neither, or has passed.
+pub(super) fn retry_after(text: &str, date: Option<&str>) -> Option<Duration> {
+    let text = text.trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More than fits is more than anybody waits.
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+    }
+    let until = DateTime::parse_from_rfc2822(text).ok()?;
+    let now = DateTime::parse_from_rfc2822(date?).ok()?;
+    (until - now).to_std().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,14 +265,22 @@ mod tests {
         }
     }
 
+    fn reply(status: u16, body: Vec<u8>) -> Reply {
+        Reply {
+            status,
+            body,
+            retry_after: None,
+        }
+    }
+
     fn pay(status: u16, body: &str) -> ProviderAnswer {
         let body = body.replace("PAYMENT", &PAYMENT.to_string()).into_bytes();
-        to_payment(&request(), Heard::Reply(Reply { status, body }))
+        to_payment(&request(), Heard::Reply(reply(status, body)))
     }
 
     fn cancel(status: u16, body: &str) -> CancelAnswer {
         let body = body.replace("PAYMENT", &PAYMENT.to_string()).into_bytes();
-        to_cancellation(PAYMENT, Heard::Reply(Reply { status, body }))
+        to_cancellation(PAYMENT, Heard::Reply(reply(status, body)))
     }
 
     const ACCEPTED: &str = r#"{"reference":"PAYMENT","status":"accepted","receipt":"R-1","amount":"100.00","currency":"INR","new":1}"#;
@@ -369,6 +409,44 @@ mod tests {
         }
         let other = body("cancelled", "null").replace("PAYMENT", &Uuid::nil().to_string());
         assert!(matches!(cancel(200, &other), CancelAnswer::Unknown(_)));
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = Some("Fri, 02 Jan 2026 03:04:05 GMT");
+        for (text, seconds) in [
+            ("0", Some(0)),
+            (" 120 ", Some(120)),
+            ("99999999999999999999999", Some(u64::MAX)),
+            ("Fri, 02 Jan 2026 03:05:05 GMT", Some(60)),
+            ("Fri, 02 Jan 2026 03:04:04 GMT", None),
+            ("-1", None),
+            ("+1", None),
+            ("1.5", None),
+            ("", None),
+            ("soon", None),
+        ] {
+            let expected = seconds.map(Duration::from_secs);
+            assert_eq!(retry_after(text, now), expected, "{text:?}");
+        }
+        let later = "Fri, 02 Jan 2026 03:05:05 GMT";
+        assert_eq!(retry_after(later, None), None);
+        assert_eq!(retry_after(later, Some("today")), None);
+    }
+
+    #[test]
+    fn only_a_provider_that_cannot_serve_now_says_when_to_come_back() {
+        let asked = Some(Duration::from_secs(7));
+        for status in [429, 500, 503] {
+            let mut reply = reply(status, Vec::new());
+            reply.retry_after = asked;
+            let answer = to_cancellation(PAYMENT, Heard::Reply(reply));
+            let why = Why::Unavailable {
+                status,
+                retry_after: asked,
+            };
+            assert_eq!(answer, CancelAnswer::Unknown(why));
+        }
     }
 
     #[test]

@@ -73,7 +73,8 @@ async fn a_bill_is_parked_when_the_provider_cannot_be_asked() {
     let why = bill["last_error"].as_str().unwrap();
     assert!(why.starts_with("the provider can't be reached"), "{why}");
     assert_eq!(payer.events().await.len(), 0);
-    assert_eq!(payer.get("/bills?status=parked").await.1["items"][0], bill);
+    let parked = payer.get("/bills?status=parked").await.1;
+    assert_eq!(parked["items"][0]["payment_id"], bill["payment_id"]);
 }
 
 #[tokio::test]
@@ -85,7 +86,7 @@ async fn tries_used_up_by_crashes_lead_to_the_cancellation_too() {
     // Two processes claim the bill and die.
     for _ in 0..2 {
         let mut conn = payer.pool.get().await.unwrap();
-        let claimed = store::claim(&mut conn, 10, Duration::from_secs(60)).await;
+        let claimed = store::claim(&mut conn, None, 10, Duration::from_secs(60)).await;
         assert_eq!(claimed.unwrap().remove(0).call, Call::Pay);
         payer.let_time_pass().await;
     }

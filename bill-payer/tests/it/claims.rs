@@ -36,7 +36,7 @@ fn retry() -> Next {
 
 async fn claim(payer: &BillPayer) -> Vec<ClaimedBill> {
     let mut conn = payer.pool.get().await.unwrap();
-    store::claim(&mut conn, 10, LEASE).await.unwrap()
+    store::claim(&mut conn, None, 10, LEASE).await.unwrap()
 }
 
 async fn recorded(payer: &BillPayer, bills: &[(&ClaimedBill, Next)]) -> Recorded {
@@ -46,6 +46,7 @@ async fn recorded(payer: &BillPayer, bills: &[(&ClaimedBill, Next)]) -> Recorded
             bill: (*bill).clone(),
             next: next.clone(),
             wait: Duration::from_secs(30),
+            called: None,
         })
         .collect();
     let mut conn = payer.pool.get().await.unwrap();
@@ -57,11 +58,17 @@ async fn a_claimed_bill_is_nobody_elses_until_its_lease_ends() {
     let payer = BillPayer::start().await;
     let payment = payer.take("WIFI-1").await;
     let first = claim(&payer).await.remove(0);
-    assert_eq!((first.request.payment_id, first.attempts), (payment, 1));
+    assert_eq!(
+        (first.request.payment_id, first.tries.attempts),
+        (payment, 1)
+    );
     assert!(claim(&payer).await.is_empty());
     payer.let_time_pass().await;
     let second = claim(&payer).await.remove(0);
-    assert_eq!((second.request.payment_id, second.attempts), (payment, 2));
+    assert_eq!(
+        (second.request.payment_id, second.tries.attempts),
+        (payment, 2)
+    );
     assert_ne!(first.claim, second.claim);
 }
 
@@ -84,7 +91,7 @@ async fn the_bills_that_wait_longest_are_claimed_first() {
     let second = payer.take("WIFI-2").await;
     let mut conn = payer.pool.get().await.unwrap();
     for expected in [first, second] {
-        let claimed = store::claim(&mut conn, 1, LEASE).await.unwrap();
+        let claimed = store::claim(&mut conn, None, 1, LEASE).await.unwrap();
         assert_eq!(claimed[0].request.payment_id, expected);
     }
 }

@@ -37,6 +37,21 @@ fn a_lease_must_outlast_a_call() {
 }
 
 #[test]
+fn the_breaker_opens_before_a_lone_bill_has_used_its_attempts_up() {
+    let attempts = ["--pay-attempts-max", "5"];
+    let checked = |failures| {
+        let failures = ["--breaker-failures-max", failures];
+        config(&[&attempts[..], &failures].concat()).check()
+    };
+    assert_eq!(checked("4"), Ok(()));
+    let slow = ConfigError::BreakerTooSlow {
+        failures_max: 5,
+        attempts_max: 5,
+    };
+    assert_eq!(checked("5"), Err(slow));
+}
+
+#[test]
 fn the_provider_has_a_plain_http_url() {
     let made = |url| Provider::new(&config(&["--provider-url", url]).provider, 1);
     assert!(made("http://provider.test:80/api/").is_ok());

@@ -1,15 +1,30 @@
 //! Decisions by value, and against a model of the provider.
 
+use std::time::Duration;
+
+use bill_payer::breaker::Health;
 use bill_payer::domain::{
-    Answer, Call, CancelAnswer, Claim, Next, Policy, ProviderAnswer, Status, Verdict, Why, decide,
-    judge,
+    Answer, Call, CancelAnswer, Claim, Next, Policy, ProviderAnswer, Reach, Status, Tries, Verdict,
+    Why, decide, judge,
 };
 use proptest::prelude::*;
 
+const DEADLINE: Duration = Duration::from_secs(60);
+
 const POLICY: Policy = Policy {
     pay_attempts_max: 3,
+    pay_deadline: DEADLINE,
     cancel_attempts_max: 2,
+    cancel_deadline: DEADLINE,
 };
+
+/// Call number `attempts` of a bill whose deadline is far.
+const fn tries(attempts: u32) -> Tries {
+    Tries {
+        attempts,
+        failing_for: Duration::ZERO,
+    }
+}
 
 fn receipt() -> String {
     "R-1".to_owned()
@@ -21,7 +36,10 @@ fn every_why() -> [Why; 8] {
         Why::Unreachable(text()),
         Why::Timeout,
         Why::Broken(text()),
-        Why::Unavailable(503),
+        Why::Unavailable {
+            status: 503,
+            retry_after: None,
+        },
         Why::Refused {
             status: 409,
             detail: text(),
@@ -32,7 +50,7 @@ fn every_why() -> [Why; 8] {
     ]
 }
 
-fn every_next() -> [Next; 5] {
+fn every_next() -> [Next; 6] {
     let why = || Why::Timeout;
     [
         Next::Paid { receipt: receipt() },
@@ -40,6 +58,10 @@ fn every_next() -> [Next; 5] {
             reason: "declined".to_owned(),
         },
         Next::Retry {
+            failures: 1,
+            why: why(),
+        },
+        Next::Wait {
             failures: 1,
             why: why(),
         },
@@ -58,16 +80,22 @@ fn the_providers_word_is_final_at_any_attempt() {
         let already_paid = Answer::ToCancel(CancelAnswer::AlreadyPaid { receipt: receipt() });
         let cancelled = Answer::ToCancel(CancelAnswer::Cancelled);
         let paid = Next::Paid { receipt: receipt() };
-        assert_eq!(decide(attempts, accepted, POLICY), paid);
-        assert_eq!(decide(attempts, already_paid, POLICY), paid);
         assert_eq!(
-            decide(attempts, declined, POLICY),
+            decide(tries(attempts), accepted, Reach::There, POLICY),
+            paid
+        );
+        assert_eq!(
+            decide(tries(attempts), already_paid, Reach::There, POLICY),
+            paid
+        );
+        assert_eq!(
+            decide(tries(attempts), declined, Reach::There, POLICY),
             Next::Failed {
                 reason: "no such account".to_owned()
             }
         );
         assert!(matches!(
-            decide(attempts, cancelled, POLICY),
+            decide(tries(attempts), cancelled, Reach::There, POLICY),
             Next::Failed { .. }
         ));
     }
@@ -78,11 +106,11 @@ fn unknown_is_tried_again_then_cancelled_then_parked_whatever_the_reason() {
     for why in every_why() {
         let pay = |attempts| {
             let answer = Answer::ToPay(ProviderAnswer::Unknown(why.clone()));
-            decide(attempts, answer, POLICY)
+            decide(tries(attempts), answer, Reach::There, POLICY)
         };
         let cancel = |attempts| {
             let answer = Answer::ToCancel(CancelAnswer::Unknown(why.clone()));
-            decide(attempts, answer, POLICY)
+            decide(tries(attempts), answer, Reach::There, POLICY)
         };
         let retry = |failures| Next::Retry {
             failures,
@@ -97,6 +125,50 @@ fn unknown_is_tried_again_then_cancelled_then_parked_whatever_the_reason() {
         for used_up in [2, 3, u32::MAX] {
             assert_eq!(cancel(used_up), Next::Parked { why: why.clone() });
         }
+    }
+}
+
+#[test]
+fn in_an_outage_what_fails_is_the_providers_failure_and_not_the_bills() {
+    for why in every_why() {
+        let away = why.health() == Health::Down;
+        let unknown = || ProviderAnswer::Unknown(why.clone());
+        let cancel_unknown = || CancelAnswer::Unknown(why.clone());
+        for attempts in [1, 3, u32::MAX] {
+            let over = Tries {
+                attempts,
+                failing_for: DEADLINE * 1_000,
+            };
+            let pay = decide(over, Answer::ToPay(unknown()), Reach::Away, POLICY);
+            assert_eq!(matches!(pay, Next::Wait { .. }), away, "{pay:?}");
+            let cancel = Answer::ToCancel(cancel_unknown());
+            let cancel = decide(tries(attempts), cancel, Reach::Away, POLICY);
+            assert_eq!(matches!(cancel, Next::Wait { .. }), away, "{cancel:?}");
+            // An operator is to hear of a bill that hangs half-cancelled, however long the outage is.
+            let cancel = Answer::ToCancel(cancel_unknown());
+            let cancel = decide(over, cancel, Reach::Away, POLICY);
+            assert!(matches!(cancel, Next::Parked { .. }), "{cancel:?}");
+        }
+    }
+}
+
+#[test]
+fn a_deadline_ends_the_tries_whatever_attempts_are_left() {
+    for (failing_for, over) in [
+        (DEADLINE.saturating_sub(Duration::from_millis(1)), false),
+        (DEADLINE, true),
+        (Duration::MAX, true),
+    ] {
+        let first = Tries {
+            attempts: 1,
+            failing_for,
+        };
+        let pay = Answer::ToPay(ProviderAnswer::Unknown(Why::Timeout));
+        let pay = decide(first, pay, Reach::There, POLICY);
+        assert_eq!(matches!(pay, Next::BeginCancelling { .. }), over, "{pay:?}");
+        let cancel = Answer::ToCancel(CancelAnswer::Unknown(Why::Timeout));
+        let cancel = decide(first, cancel, Reach::There, POLICY);
+        assert_eq!(matches!(cancel, Next::Parked { .. }), over, "{cancel:?}");
     }
 }
 
@@ -124,12 +196,21 @@ fn what_may_be_recorded_depends_on_the_bill_as_it_is_by_now() {
             Claim::Lost => Stale,
         };
         for (current, expected) in [
-            // in the order of every_next: paid, failed, retry, begin cancelling, parked
-            (Status::Paying, [Record, Record, guess, guess, guess]),
-            (Status::Cancelling, [Record, Record, guess, guess, guess]),
-            (Status::Parked, [Record, Record, guess, guess, guess]),
-            (Status::Paid, [Stale, Contradiction, Stale, Stale, Stale]),
-            (Status::Failed, [Contradiction, Stale, Stale, Stale, Stale]),
+            // in the order of every_next: paid, failed, retry, wait, begin cancelling, parked
+            (Status::Paying, [Record, Record, guess, guess, guess, guess]),
+            (
+                Status::Cancelling,
+                [Record, Record, guess, guess, guess, guess],
+            ),
+            (Status::Parked, [Record, Record, guess, guess, guess, guess]),
+            (
+                Status::Paid,
+                [Stale, Contradiction, Stale, Stale, Stale, Stale],
+            ),
+            (
+                Status::Failed,
+                [Contradiction, Stale, Stale, Stale, Stale, Stale],
+            ),
         ] {
             let verdicts = every_next().map(|next| judge(current, claim, &next));
             assert_eq!(verdicts, expected, "{current} {claim:?}");
@@ -244,7 +325,7 @@ proptest! {
     #[test]
     fn a_bill_ends_as_the_provider_says_or_with_an_operator(
         policy in (1..5u32, 1..5u32).prop_map(|(pay_attempts_max, cancel_attempts_max)| {
-            Policy { pay_attempts_max, cancel_attempts_max }
+            Policy { pay_attempts_max, cancel_attempts_max, ..POLICY }
         }),
         calls in proptest::collection::vec((weather(), any::<bool>()), 12),
     ) {
@@ -262,7 +343,7 @@ proptest! {
                     answer
                 }
             };
-            let next = decide(bill.attempts, answer, policy);
+            let next = decide(tries(bill.attempts), answer, Reach::There, policy);
             prop_assert_eq!(bill.record(Claim::Held, &next), Verdict::Record);
         }
         match bill.status {
@@ -290,7 +371,7 @@ proptest! {
                 let newest = waiting.iter().map(|(lease, ..)| *lease).max();
                 let (lease, attempts, answer) = waiting.swap_remove(which.index(waiting.len()));
                 let claim = if Some(lease) == newest { Claim::Held } else { Claim::Lost };
-                let verdict = bill.record(claim, &decide(attempts, answer, POLICY));
+                let verdict = bill.record(claim, &decide(tries(attempts), answer, Reach::There, POLICY));
                 prop_assert_ne!(verdict, Verdict::Contradiction);
             }
             match bill.status {

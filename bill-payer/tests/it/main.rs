@@ -6,11 +6,18 @@
     reason = "tests: a panic is the test's failure"
 )]
 
+mod attempts;
+mod breaker;
 mod cancelling;
 mod claims;
+mod commands;
 mod config;
+mod dead_letters;
 mod domain;
+mod housekeeping;
 mod intake;
+mod outage;
+mod parked;
 mod paying;
 mod process;
 mod provider;

@@ -24,7 +24,7 @@ async fn an_accepted_bill_is_paid_and_says_so_in_one_event() {
     assert_eq!(bill["receipt"], receipt);
     insta::assert_json_snapshot!(
         "paid_bill",
-        blank(bill, &["receipt", "created_at", "updated_at"])
+        blank(bill, &["calls", "receipt", "created_at", "updated_at"])
     );
     let events = payer.events().await;
     assert_eq!(events.len(), 1);
@@ -50,7 +50,10 @@ async fn a_declined_bill_has_failed_and_says_why_in_one_event() {
     executor.stop().await;
     let (status, _, calls) = payer.at_provider(request.payment_id).await.unwrap();
     assert_eq!((status.as_str(), calls), ("declined", 1));
-    insta::assert_json_snapshot!("failed_bill", blank(bill, &["created_at", "updated_at"]));
+    insta::assert_json_snapshot!(
+        "failed_bill",
+        blank(bill, &["calls", "created_at", "updated_at"])
+    );
     insta::assert_json_snapshot!("failed_event", event_json(&payer, &[]).await);
 }
 

@@ -8,7 +8,7 @@ use events::BillPaymentRequested;
 use mock_provider::Behaviour;
 use serde_json::{Value, json};
 use testkit::{
-    Process, TestDatabase, TopicReader, eventually, kafka_brokers, produce, unique_prefix,
+    Process, Proxy, TestDatabase, TopicReader, eventually, kafka_brokers, produce, unique_prefix,
 };
 
 use crate::support::{
@@ -222,6 +222,85 @@ async fn sigterm_does_not_wait_for_hung_calls_and_their_bills_come_back_at_once(
     terminate(process).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_with_a_kill_in_it_leaves_all_bills_paying_and_all_are_paid_after_it() {
+    let around = Surroundings::make().await;
+    let provider = around.provider.url();
+    let proxy = Proxy::to(provider.trim_start_matches("http://")).await;
+    proxy.refuse();
+    let url = format!("http://{}", proxy.address());
+    // A bill's attempts are used up within a tenth of a second.
+    let settings = [
+        ("PROVIDER_URL", url.as_str()),
+        ("PAY_ATTEMPTS_MAX", "6"),
+        ("RETRY_FIRST_MS", "10"),
+        ("RETRY_MAX_MS", "20"),
+        ("BREAKER_FIRST_MS", "10"),
+        ("BREAKER_MAX_MS", "50"),
+        // Bills of the one that was killed come back soon.
+        ("PROVIDER_CALL_TIMEOUT_MS", "200"),
+        ("CLAIM_LEASE_MS", "2200"),
+    ];
+    let process = around.start_with(&settings);
+    for _ in 0..20 {
+        around.publish(&request("WIFI-1")).await;
+    }
+    let probed = async |probes: u64| {
+        eventually("the provider is away, and probed", async || {
+            let (_, metrics) = around.get("/metrics").await?;
+            let away = metrics.contains("provider_away{call=\"pay\"} 1");
+            match number(
+                &metrics,
+                "provider_calls_total{call=\"pay\",outcome=\"broken\"}",
+            ) {
+                calls if away && calls >= probes => Ok(()),
+                calls => Err(format!("{calls} calls")),
+            }
+        })
+        .await;
+    };
+    counts(&around.database, "paying", 20).await;
+    probed(60).await;
+    process.kill_9();
+    let process = around.start_with(&settings);
+    probed(60).await;
+    counts(&around.database, "paying", 20).await;
+    proxy.restore();
+    counts(&around.database, "paid", 20).await;
+    let seen = provider_get(&provider, "/payments?limit=1").await.unwrap();
+    assert_eq!(seen["accepted"], 20);
+    let events = events(&mut around.database.connect().await).await;
+    assert_eq!(events.len(), 20);
+    assert!(events.iter().all(|event| event.event_type == "BillPaid"));
+    terminate(process).await;
+}
+
+/// A counter's value; 0 if it is not there yet.
+fn number(metrics: &str, name: &str) -> u64 {
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+    line.map_or(0, |value| value.trim().parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_retention_that_is_too_short_is_told_at_the_start() {
+    let around = Surroundings::make().await;
+    for (hours, short) in [("1", "1"), ("1000000", "0")] {
+        let process = around.start_with(&[("RETENTION_H", hours)]);
+        let topic = format!("{}wallet.events", around.prefix);
+        let told = format!("retention_too_short{{topic=\"{topic}\"}} {short}");
+        eventually("the retention is compared", async || {
+            let (_, metrics) = around.get("/metrics").await?;
+            if metrics.contains(&told) {
+                Ok(())
+            } else {
+                Err(format!("no {told} in {metrics}"))
+            }
+        })
+        .await;
+        terminate(process).await;
+    }
+}
+
 #[tokio::test]
 async fn health_and_metrics_tell_what_the_process_does() {
     let around = Surroundings::make().await;
@@ -243,6 +322,9 @@ async fn health_and_metrics_tell_what_the_process_does() {
             "provider_call_duration_seconds_count{call=\"pay\"} 1",
             "provider_calls_in_flight 0",
             "bills{status=\"parked\"} 0",
+            "provider_away{call=\"pay\"} 0",
+            "provider_away{call=\"cancel\"} 0",
+            "dead_letters_open 0",
             "bills_oldest_age_seconds{status=\"paying\"} 0",
         ];
         match told.into_iter().find(|line| !metrics.contains(line)) {

@@ -1,6 +1,8 @@
 //! The client on the wire: whatever the other end does, a call ends with an answer in time.
 
-use bill_payer::domain::{Call, CancelAnswer, ProviderAnswer, Why};
+use std::time::Duration;
+
+use bill_payer::domain::{Call, CancelAnswer, ProviderAnswer, Tries, Why};
 use bill_payer::store::ClaimedBill;
 use chassis::Traceparent;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -14,20 +16,23 @@ fn bill() -> ClaimedBill {
         request: request("WIFI-1"),
         traceparent: Traceparent::start(),
         call: Call::Pay,
-        attempts: 1,
+        tries: Tries {
+            attempts: 1,
+            failing_for: Duration::ZERO,
+        },
         claim: Uuid::nil(),
     }
 }
 
 /// What the other end does once it has the request.
-enum Fault {
+pub(crate) enum Fault {
     Say(Vec<u8>),
     SayAndHang(Vec<u8>),
     Reset,
 }
 
 /// A server that does so with each connection.
-async fn faulty(fault: Fault) -> String {
+pub(crate) async fn faulty(fault: Fault) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     #[expect(clippy::disallowed_methods, reason = "ends with the test's runtime")]
@@ -60,7 +65,8 @@ async fn why(fault: Fault) -> Why {
     why
 }
 
-fn response(head: &str, body: &str) -> Vec<u8> {
+/// An answer, in bytes.
+pub(crate) fn response(head: &str, body: &str) -> Vec<u8> {
     format!("HTTP/1.1 {head}\r\n\r\n{body}").into_bytes()
 }
 
@@ -99,6 +105,16 @@ async fn a_redirect_is_not_followed() {
         why(Fault::Say(elsewhere)).await,
         Why::Refused { status: 307, .. }
     ));
+}
+
+#[tokio::test]
+async fn a_provider_that_cannot_serve_says_when_to_come_back() {
+    let busy = response("503 Busy\r\nretry-after: 7\r\ncontent-length: 0", "");
+    let asked = Why::Unavailable {
+        status: 503,
+        retry_after: Some(Duration::from_secs(7)),
+    };
+    assert_eq!(why(Fault::Say(busy)).await, asked);
 }
 
 #[tokio::test]

@@ -34,9 +34,15 @@ pub(crate) fn quick() -> ExecutorConfig {
         calls_in_flight_max: 16,
         claim_lease_ms: 60_000,
         pay_attempts_max: 1_000,
+        pay_deadline_ms: 600_000,
         cancel_attempts_max: 1_000,
+        cancel_deadline_ms: 600_000,
         retry_first_ms: 10,
         retry_max_ms: 50,
+        retry_after_max_ms: 60_000,
+        breaker_failures_max: 5,
+        breaker_first_ms: 10,
+        breaker_max_ms: 50,
     }
 }
 
@@ -147,8 +153,10 @@ impl BillPayer {
             database_pool_size: 8,
         };
         let pool = chassis::database::pool(&config, "bill-payer-test").expect("the pool is made");
+        let new_bills = Arc::<Notify>::default();
+        let intake = Intake::new(pool.clone(), Arc::clone(&new_bills));
         let router = chassis::http::app(
-            bill_payer::http::routes(pool.clone()),
+            bill_payer::http::routes(pool.clone(), intake),
             Router::new(),
             &HttpConfig::default(),
         );
@@ -156,7 +164,7 @@ impl BillPayer {
             database,
             pool,
             provider: provider().await,
-            new_bills: Arc::new(Notify::new()),
+            new_bills,
             router,
         }
     }
@@ -195,10 +203,39 @@ impl BillPayer {
 
     pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {
         let request = Request::get(path).body(Body::empty()).unwrap();
+        self.answer(request).await
+    }
+
+    /// An order of an operator; of nobody, if the name is empty.
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        operator: &str,
+        order: Value,
+    ) -> (StatusCode, Value) {
+        let mut request = Request::post(path);
+        if !operator.is_empty() {
+            request = request.header("x-operator", operator);
+        }
+        let empty = order == json!({});
+        let request = if empty {
+            request.body(Body::empty())
+        } else {
+            let request = request.header("content-type", "application/json");
+            request.body(Body::from(order.to_string()))
+        };
+        self.answer(request.unwrap()).await
+    }
+
+    async fn answer(&self, request: Request<Body>) -> (StatusCode, Value) {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status();
         let body = axum::body::to_bytes(response.into_body(), 1 << 20).await;
-        let body = serde_json::from_slice(&body.expect("the body is whole"));
+        let body = body.expect("the body is whole");
+        if body.is_empty() {
+            return (status, Value::Null);
+        }
+        let body = serde_json::from_slice(&body);
         (status, body.expect("the body is JSON"))
     }
 
@@ -265,13 +302,18 @@ pub(crate) async fn at_provider(url: &str, payment_id: Uuid) -> Option<(String, 
     ))
 }
 
-/// What the provider answers to a GET; none if there is nothing.
-pub(crate) async fn provider_get(url: &str, path: &str) -> Option<Value> {
+/// A client that gives up in time.
+pub(crate) fn http() -> reqwest::Client {
     let client = reqwest::Client::builder()
         .no_proxy()
         .timeout(testkit::DEADLINE)
         .build();
-    let answer = client.unwrap().get(format!("{url}{path}")).send().await;
+    client.expect("a client is made")
+}
+
+/// What the provider answers to a GET; none if there is nothing.
+pub(crate) async fn provider_get(url: &str, path: &str) -> Option<Value> {
+    let answer = http().get(format!("{url}{path}")).send().await;
     let answer = answer.expect("the provider answers");
     if answer.status() == StatusCode::NOT_FOUND {
         return None;

@@ -49,7 +49,7 @@ impl<'a> Stage<'a> {
         })
     }
 
-    /// Makes both topics and the database that is to be copied; returns the database's URL.
+    /// Makes the topics and the database that is to be copied; returns the database's URL.
     ///
     /// # Errors
     /// A server refuses.

@@ -5,11 +5,17 @@
     reason = "tests: a panic is the failure"
 )]
 
+mod audit;
 mod bench;
 mod crashes;
+mod damage;
 mod dead_letter;
+mod faults;
 mod order;
+mod page;
 mod payments;
 mod readme;
+mod running;
 mod system;
+mod trace;
 mod up;

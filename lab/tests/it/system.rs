@@ -13,6 +13,8 @@ pub(crate) const PARTITIONS: i32 = 4;
 pub(crate) struct System {
     /// Running processes, by name; taken out to be killed. First, so that they end before their databases do.
     processes: Vec<(&'static str, Process)>,
+    /// Environment of the test's own: for processes whose names begin so, the variable and its value.
+    settings: Vec<(&'static str, &'static str, String)>,
     pub(crate) wallet_database: TestDatabase,
     pub(crate) bill_payer_database: TestDatabase,
     pub(crate) prefix: String,
@@ -27,12 +29,20 @@ impl System {
     /// Everything runs and is ready: the provider, both services, two relays of the wallet database and
     /// one of bill-payer's.
     pub(crate) async fn start() -> Self {
+        Self::start_with(Vec::new()).await
+    }
+
+    /// The same, with more environment: for processes whose names begin so, the variable and its value.
+    pub(crate) async fn start_with(settings: Vec<(&'static str, &'static str, String)>) -> Self {
         let prefix = unique_prefix();
         let wallet_events =
             TopicReader::create(&format!("{prefix}{}", events::WALLET_TOPIC), PARTITIONS).await;
-        TopicReader::create(&format!("{prefix}{}", events::BILL_TOPIC), PARTITIONS).await;
+        for topic in [events::BILL_TOPIC, events::COMMAND_TOPIC] {
+            TopicReader::create(&format!("{prefix}{topic}"), PARTITIONS).await;
+        }
         let mut system = Self {
             processes: Vec::new(),
+            settings,
             wallet_database: TestDatabase::create(
                 "wallet",
                 vec![outbox::MIGRATIONS, wallet_api::MIGRATIONS],
@@ -105,6 +115,9 @@ impl System {
                 "relay"
             }
         };
+        let settings = self.settings.iter();
+        let settings = settings.filter(|(of, ..)| name.starts_with(of));
+        environment.extend(settings.map(|(_, variable, value)| (*variable, value.as_str())));
         let process = Process::start(binary, &environment);
         self.processes.push((name, process));
     }
@@ -116,6 +129,19 @@ impl System {
             .processes
             .swap_remove(position.expect("the process runs"));
         process.kill_9();
+    }
+
+    /// Replaces the environment of the test's own, for processes that are started from now on.
+    pub(crate) fn set(&mut self, settings: Vec<(&'static str, &'static str, String)>) {
+        self.settings = settings;
+    }
+
+    /// Tells the provider how to behave.
+    pub(crate) async fn behave(&self, behaviour: &Value) {
+        let url = format!("http://{}/behaviour", self.provider);
+        let answer = self.client.put(url).json(behaviour).send().await;
+        let answer = answer.expect("the provider answers");
+        assert!(answer.status().is_success(), "{answer:?}");
     }
 
     async fn ready(&self, address: &str) {

@@ -5,4 +5,6 @@ drop table wallets;
 drop table accounts;
 drop function transfers_are_append_only;
 drop function transfer_accounts_share_a_currency;
+drop function accounts_never_change;
+drop function wallet_keeps_its_currency;
 drop function payment_moves_forward_only;

@@ -58,6 +58,7 @@ create table transfers (
     amount numeric(24, 4) not null,
     payment_id uuid references payments (id),
     created_at timestamptz not null default now(),
+    lsn pg_lsn not null default pg_current_wal_insert_lsn(),
     constraint transfer_amount_is_positive check (amount > 0),
     constraint transfer_has_two_accounts check (debit_account <> credit_account),
     constraint transfer_kind_is_known check (kind in ('top_up', 'payment', 'settlement', 'refund')),
@@ -65,6 +66,8 @@ create table transfers (
 );
 comment on table transfers is
     'Append-only double entry. top_up: funding to wallet. payment: wallet to clearing. settlement: clearing to provider. refund: clearing to wallet.';
+comment on column transfers.lsn is
+    'Where the log stood when the row was inserted: its transaction lies around there. For people who trace a payment; nothing depends on it.';
 create unique index payment_is_debited_once on transfers (payment_id) where kind = 'payment';
 create unique index payment_is_settled_or_refunded_once on transfers (payment_id)
     where kind in ('settlement', 'refund');
@@ -107,6 +110,22 @@ begin
 end $$;
 create trigger transfer_accounts_share_a_currency after insert on transfers
     referencing new table as posted for each statement execute function transfer_accounts_share_a_currency();
+
+-- Nor do they come to have two currencies afterwards. The wallets' trigger is for updates that name the column: a
+-- payment's does not, and does not pay for it.
+create function accounts_never_change() returns trigger language plpgsql as $$
+begin
+    raise exception 'accounts never change' using errcode = 'restrict_violation';
+end $$;
+create trigger accounts_never_change before update or delete or truncate on accounts
+    for each statement execute function accounts_never_change();
+
+create function wallet_keeps_its_currency() returns trigger language plpgsql as $$
+begin
+    raise exception 'a wallet keeps its currency' using errcode = 'restrict_violation';
+end $$;
+create trigger wallet_keeps_its_currency before update of currency on wallets
+    for each statement execute function wallet_keeps_its_currency();
 
 create function payment_moves_forward_only() returns trigger language plpgsql as $$
 begin

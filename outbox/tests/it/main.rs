@@ -5,7 +5,7 @@ use diesel::sql_types::{Array, BigInt, Text};
 use diesel_async::{
     AsyncConnection as _, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _,
 };
-use outbox::dead_letter::{self, NewDeadLetter};
+use outbox::dead_letter::{self, NewDeadLetter, Status};
 use outbox::inbox::{self, Seen};
 use outbox::schema::outbox as table;
 use outbox::{AppendError, NewEvent, append, statement};
@@ -155,7 +155,7 @@ async fn a_dead_letter_is_kept_once_whatever_it_holds() {
         let recorded = dead_letter::record(&mut conn, std::slice::from_ref(&letter)).await;
         assert_eq!(recorded, Ok(expected));
     }
-    let kept = dead_letter::list(&mut conn, None, 10)
+    let kept = dead_letter::list(&mut conn, Status::Open, "", None, 10)
         .await
         .expect("the list");
     assert_eq!(kept.len(), 1);
@@ -167,7 +167,7 @@ async fn a_dead_letter_is_kept_once_whatever_it_holds() {
     large.payload = Some(vec![b'x'; 1_000_000]);
     let recorded = dead_letter::record(&mut conn, &[large]).await;
     assert_eq!(recorded, Ok(1));
-    let listed = dead_letter::list(&mut conn, None, 1)
+    let listed = dead_letter::list(&mut conn, Status::Open, "", None, 1)
         .await
         .expect("the list");
     let shown = listed
@@ -175,7 +175,7 @@ async fn a_dead_letter_is_kept_once_whatever_it_holds() {
         .first()
         .and_then(|letter| letter.payload.as_ref());
     assert_eq!(shown.map(Vec::len), Some(4_096));
-    let older = dead_letter::list(&mut conn, Some(kept.id), 10).await;
+    let older = dead_letter::list(&mut conn, Status::Open, "", Some(kept.id), 10).await;
     assert!(older.expect("the list").is_empty());
 }
 

@@ -8,8 +8,6 @@ use diesel::prelude::*;
 use diesel::result::Error::DeserializationError;
 use diesel::sql_types::{Array, BigInt, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use futures_util::TryStreamExt as _;
-use outbox::schema::outbox as table;
 use outbox::statement;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +19,7 @@ use crate::event::Event;
 use crate::parked;
 use crate::progress::Run;
 use crate::publisher::{Publisher, Sorted};
+use crate::rows;
 use crate::session::{SessionError, answer};
 
 /// The first wait for a transaction that the stream has brought and SQL does not see yet; doubles up to
@@ -179,7 +178,7 @@ impl Table {
     /// The first rows, but for those of keys that are parked or left alone, and whether there may be more.
     async fn read(&mut self, now: Instant) -> Result<(Vec<Event>, bool), SessionError> {
         let rows_max = i64::try_from(ROWS_MAX).unwrap_or(i64::MAX);
-        let rows = statement(
+        let select = statement(
             "select seq, id, aggregatetype, aggregateid, type, source, specversion, contenttype, \
                  traceparent, payload::text as payload \
              from outbox where aggregateid <> all ($1) and aggregateid not in ( \
@@ -188,22 +187,9 @@ impl Table {
         )
         .bind::<Array<Text>, _>(self.waiting.left_alone(now))
         .bind::<BigInt, _>(rows_max);
-        let conn = &mut self.conn;
-        answer("reading the outbox", async {
-            let mut rows = rows.load_stream::<Event>(conn).await?;
-            let mut events = Vec::new();
-            let mut bytes = 0;
-            while let Some(event) = rows.try_next().await? {
-                bytes += event.bytes();
-                events.push(event);
-                if bytes > BYTES_MAX {
-                    return Ok((events, true));
-                }
-            }
-            let full = events.len() >= ROWS_MAX;
-            Ok((events, full))
-        })
-        .await
+        let (events, cut_off) = rows::read(&mut self.conn, select, BYTES_MAX).await?;
+        let there_may_be_more = cut_off || events.len() >= ROWS_MAX;
+        Ok((events, there_may_be_more))
     }
 
     /// Deletes what was published. If that is less than `received`, the rows are looked for again until
@@ -216,11 +202,11 @@ impl Table {
         transactions: &[Transaction],
         stop: &CancellationToken,
     ) -> Result<usize, SessionError> {
-        let mut deleted = self.delete_once(published).await?;
+        let mut deleted = rows::delete(&mut self.conn, published).await?;
         let mut wait = VISIBLE_WAIT_FIRST;
         while deleted < received && !transactions.is_empty() && !stop.is_cancelled() {
             let seen = answer("taking a snapshot", covered(&mut self.conn)).await?;
-            deleted += self.delete_once(published).await?;
+            deleted += rows::delete(&mut self.conn, published).await?;
             let mut transactions = transactions.iter();
             if transactions.all(|transaction| seen.snapshot.sees(transaction.xid)) {
                 break;
@@ -229,15 +215,6 @@ impl Table {
             wait = (wait * 2).min(VISIBLE_WAIT_MAX);
         }
         Ok(deleted)
-    }
-
-    async fn delete_once(&mut self, published: &[i64]) -> Result<usize, SessionError> {
-        if published.is_empty() {
-            return Ok(0);
-        }
-        let rows = table::table.filter(table::seq.eq_any(published.iter().copied()));
-        let deleted = diesel::delete(rows).execute(&mut self.conn);
-        answer("deleting what was published", deleted).await
     }
 }
 

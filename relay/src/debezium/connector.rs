@@ -157,7 +157,7 @@ fn router(topic_prefix: &str) -> Settings {
             "transforms.outbox.table.fields.additional.placement",
             "id:header:ce_id,type:header:ce_type,source:header:ce_source,\
              specversion:header:ce_specversion,contenttype:header:content-type,\
-             traceparent:header:traceparent",
+             traceparent:header:traceparent,seq:header:outbox_seq",
         ),
         // The router writes the id into a header of its own too.
         (

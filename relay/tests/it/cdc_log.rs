@@ -5,10 +5,11 @@ use std::process::Stdio;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use testkit::{DEADLINE, kafka_brokers};
-use tokio::process::Command;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
 
-use crate::cdc::streams;
-use crate::cdc_slot::terminate_stream;
+use crate::slot::{streams, terminate_stream};
 use crate::stage::{Stage, id};
 
 impl Stage {
@@ -35,23 +36,55 @@ impl Stage {
 async fn a_stream_that_is_lost_is_one_line_in_the_log() {
     let stage = Stage::set().await;
     let relay = stage.command(&[]).spawn().unwrap();
-    let pid = Pid::from_raw(relay.id().unwrap().try_into().unwrap());
     streams(&stage).await;
     assert!(terminate_stream(&mut stage.database.connect().await).await);
     let committed = stage.commit(&["a"]).await;
     assert_eq!(id(&stage.topic.next().await), committed[0]);
     streams(&stage).await;
 
+    let trouble = trouble(relay).await;
+    assert_eq!(trouble.len(), 1, "{trouble:?}");
+    assert!(
+        trouble[0].contains("relaying is held up: the replication stream of slot"),
+        "{trouble:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_one_line_in_the_log_however_often_it_is_tried() {
+    let stage = Stage::set().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let url = format!("postgres://postgres@{address}/none");
+    let relay = stage.command(&[("DATABASE_URL", &url)]).spawn().unwrap();
+    // The gauges and the first few tries, which come quickly.
+    for _ in 0..8 {
+        let tried = tokio::time::timeout(DEADLINE, listener.accept()).await;
+        let (mut connection, _) = tried.expect("the relay tries").unwrap();
+        // Hangs up when it has said who it is.
+        connection.read_u8().await.unwrap();
+        connection.shutdown().await.unwrap();
+        tokio::io::copy(&mut connection, &mut tokio::io::sink())
+            .await
+            .unwrap();
+    }
+
+    let trouble = trouble(relay).await;
+    assert_eq!(trouble.len(), 1, "{trouble:?}");
+    assert!(
+        trouble[0].contains("relaying is held up: connecting to the database"),
+        "{trouble:?}"
+    );
+}
+
+/// Ends the relay; answers the lines of its log that tell of trouble.
+async fn trouble(relay: Child) -> Vec<String> {
+    let pid = Pid::from_raw(relay.id().unwrap().try_into().unwrap());
     kill(pid, Signal::SIGTERM).unwrap();
     let ended = tokio::time::timeout(DEADLINE, relay.wait_with_output()).await;
     let log = String::from_utf8(ended.unwrap().unwrap().stdout).unwrap();
-    let trouble: Vec<_> = log
-        .lines()
+    log.lines()
         .filter(|line| line.contains("WARN") || line.contains("ERROR"))
-        .collect();
-    assert_eq!(trouble.len(), 1, "{log}");
-    assert!(
-        trouble[0].contains("relaying is held up: the replication stream of slot"),
-        "{log}"
-    );
+        .map(str::to_owned)
+        .collect()
 }

@@ -2,7 +2,7 @@
 
 use diesel_async::SimpleAsyncConnection as _;
 
-use crate::cdc::streams;
+use crate::slot::streams;
 use crate::stage::Stage;
 
 const ROWS: usize = 100_000;

@@ -2,8 +2,8 @@
 
 use testkit::Proxy;
 
-use crate::cdc::streams;
 use crate::order::Load;
+use crate::slot::streams;
 use crate::stage::{Relay, Stage, id};
 
 /// What only a replication stream says when it connects.

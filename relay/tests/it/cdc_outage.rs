@@ -6,7 +6,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use testkit::{PostgresServer, Stop, eventually};
 
-use crate::cdc::{is_streaming, streams};
+use crate::slot::{is_streaming, streams};
 use crate::stage::{Stage, id};
 
 #[tokio::test(flavor = "multi_thread")]

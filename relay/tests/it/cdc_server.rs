@@ -1,11 +1,10 @@
 //! Mode cdc on a PostgreSQL of its own: not set up for it, stopped under load, and one that has thrown the
 //! log away.
 
-use diesel_async::SimpleAsyncConnection as _;
 use testkit::{PostgresServer, Stop, TopicReader, eventually, unique_prefix};
 
-use crate::cdc::streams;
 use crate::order::Load;
+use crate::slot::streams;
 use crate::stage::{Stage, id};
 
 impl Stage {
@@ -83,15 +82,7 @@ async fn a_slot_lost_under_a_relay_that_is_held_up_is_made_anew_and_nothing_is_m
     let stage = Stage::on(&server).await;
     let relay = stage.cdc();
     streams(&stage).await;
-    let mut conn = stage.database.connect().await;
-    conn.batch_execute(
-        "create function wait() returns trigger language plpgsql as \
-             $$ begin perform pg_advisory_xact_lock_shared(42); return null; end $$; \
-         create trigger wait before delete on outbox execute function wait(); \
-         select pg_advisory_lock(42)",
-    )
-    .await
-    .unwrap();
+    let wait = stage.deletes_wait().await;
     let mut committed = stage.commit(&["a"]).await;
     assert_eq!(id(&stage.topic.next().await), committed[0]);
     stage.database.somebody_waits().await;
@@ -101,7 +92,7 @@ async fn a_slot_lost_under_a_relay_that_is_held_up_is_made_anew_and_nothing_is_m
         .measures("relay_slot_wal_status{status=\"lost\"} 1")
         .await;
 
-    drop(conn);
+    drop(wait);
     let published: Vec<_> = stage.topic.take(2).await.iter().map(id).collect();
     assert_eq!(published, committed);
     stage.pending_is(&[]).await;

@@ -2,29 +2,50 @@
 
 use diesel::sql_types::Bool;
 use diesel_async::{AsyncConnection as _, RunQueryDsl as _, SimpleAsyncConnection as _};
-use relay::cdc::{Cdc, ROWS_MAX};
+use relay::cdc::{Cdc, CdcError, ROWS_MAX};
+use relay::config::Config;
 use relay::progress::{Progress, Run};
 use relay::publisher::Publisher;
 use tokio_util::sync::CancellationToken;
 
 use crate::refused::large;
+use crate::slot::{is_confirmed_to_the_end_of_the_log, is_streaming};
 use crate::stage::{Stage, append_all, key as key_of};
 
 const ROWS: usize = 100_000;
 
+/// A relay in the test's own process, that does a step when the test says so.
+struct Stepped {
+    cdc: Cdc,
+    publisher: Publisher,
+    stop: CancellationToken,
+}
+
+impl Stepped {
+    /// Sweeps an empty outbox until the stream is open.
+    async fn streaming(stage: &Stage, config: &Config) -> Self {
+        let mut relay = Self {
+            cdc: Cdc::start(config, &Progress::default(), false)
+                .await
+                .unwrap(),
+            publisher: Publisher::new(&config.kafka, &config.publisher).unwrap(),
+            stop: CancellationToken::new(),
+        };
+        while !is_streaming(stage).await {
+            assert_eq!(relay.run_once().await.unwrap().read, 0);
+        }
+        relay
+    }
+
+    async fn run_once(&mut self) -> Result<Run, CdcError> {
+        self.cdc.run_once(&mut self.publisher, &self.stop).await
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_transaction_goes_in_bounded_batches_and_is_confirmed_at_its_end() {
     let stage = Stage::set().await;
-    let config = stage.config();
-    let stop = CancellationToken::new();
-    let mut publisher = Publisher::new(&config.kafka, &config.publisher).unwrap();
-    let mut cdc = Cdc::start(&config, &Progress::default(), false)
-        .await
-        .unwrap();
-    // Sweeps that find nothing, until the stream is open.
-    while !crate::cdc::is_streaming(&stage).await {
-        assert_eq!(cdc.run_once(&mut publisher, &stop).await.unwrap().read, 0);
-    }
+    let mut relay = Stepped::streaming(&stage, &stage.config()).await;
 
     let mut conn = stage.database.connect().await;
     conn.begin_test_transaction().await.unwrap();
@@ -46,16 +67,16 @@ async fn a_large_transaction_goes_in_bounded_batches_and_is_confirmed_at_its_end
         .await
         .unwrap();
         assert!(!confirmed, "after {published} of {ROWS} rows");
-        let run = cdc.run_once(&mut publisher, &stop).await.unwrap();
+        let run = relay.run_once().await.unwrap();
         assert!(run.read <= ROWS_MAX, "{run:?}");
         assert_eq!((run.published, run.deleted), (run.read, run.read));
         published += run.published;
     }
     assert_eq!(published, ROWS);
-    let confirmed = crate::cdc_slot::is_confirmed_to_the_end_of_the_log(&mut conn);
+    let confirmed = is_confirmed_to_the_end_of_the_log(&mut conn);
     tokio::select! {
         () = confirmed => {}
-        () = async { while let Ok(Run { .. }) = cdc.run_once(&mut publisher, &stop).await {} } => panic!("it ended"),
+        () = async { while let Ok(Run { .. }) = relay.run_once().await {} } => panic!("it ended"),
     }
 }
 
@@ -64,23 +85,16 @@ async fn an_event_behind_one_that_was_parked_just_now_is_left_to_the_table() {
     let stage = Stage::set().await;
     let mut config = stage.config();
     config.publisher.message_bytes_max = 2_000;
-    let stop = CancellationToken::new();
-    let mut publisher = Publisher::new(&config.kafka, &config.publisher).unwrap();
-    let mut cdc = Cdc::start(&config, &Progress::default(), false)
-        .await
-        .unwrap();
-    while !crate::cdc::is_streaming(&stage).await {
-        assert_eq!(cdc.run_once(&mut publisher, &stop).await.unwrap().read, 0);
-    }
+    let mut relay = Stepped::streaming(&stage, &config).await;
     // Often, because the relay looks at what is parked now and then, and would learn it there.
     let mut conn = stage.database.connect().await;
     for number in 0..20 {
         let key = number.to_string();
         append_all(&mut conn, vec![large(&key, 3_000)]).await;
-        while cdc.run_once(&mut publisher, &stop).await.unwrap().parked == 0 {}
+        while relay.run_once().await.unwrap().parked == 0 {}
         stage.commit(&[&key]).await;
         stage.commit(&["other"]).await;
-        while cdc.run_once(&mut publisher, &stop).await.unwrap().published == 0 {}
+        while relay.run_once().await.unwrap().published == 0 {}
         assert_eq!(key_of(&stage.topic.next().await), "other");
     }
     assert_eq!(stage.pending().await.len(), 40);

@@ -6,8 +6,7 @@ use serde_json::json;
 use testkit::{PostgresServer, eventually};
 use tokio::task::JoinHandle;
 
-use crate::cdc::streams;
-use crate::cdc_slot::is_confirmed_to_the_end_of_the_log;
+use crate::slot::{is_confirmed_to_the_end_of_the_log, streams};
 use crate::stage::{Stage, append_all, event, id};
 
 /// A server on which a session's commits are not seen, if it says so, until somebody cancels its waiting.

@@ -3,7 +3,7 @@
 use diesel_async::SimpleAsyncConnection as _;
 use testkit::{DEADLINE, PostgresServer, Stop};
 
-use crate::cdc::streams;
+use crate::slot::streams;
 use crate::stage::{Stage, id};
 
 #[tokio::test]

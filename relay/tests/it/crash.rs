@@ -1,10 +1,7 @@
 //! Crashes and lost connections: published again, never lost.
 
-use diesel::prelude::*;
-use diesel::sql_types::{Bool, Integer};
-use diesel_async::{AsyncConnection as _, RunQueryDsl};
-use outbox::schema::outbox::dsl;
-use testkit::{TestDatabase, eventually};
+use diesel::sql_types::Bool;
+use diesel_async::{AsyncConnection as _, RunQueryDsl as _};
 
 use crate::stage::{Stage, id};
 
@@ -12,23 +9,13 @@ use crate::stage::{Stage, id};
 async fn a_crash_after_publish_repeats_the_event_with_the_same_id() {
     let stage = Stage::set().await;
     let committed = stage.commit(&["a"]).await;
-    let mut conn = stage.database.connect().await;
-    // The row can be read but not deleted: the relay stands between publish and delete.
-    conn.begin_test_transaction().await.unwrap();
-    let locked: Vec<i64> = dsl::outbox
-        .select(dsl::seq)
-        .for_update()
-        .load(&mut conn)
-        .await
-        .unwrap();
-    assert_eq!(locked.len(), 1);
-
+    let wait = stage.deletes_wait().await;
     let relay = stage.relay(&[]);
     assert_eq!(id(&stage.topic.next().await), committed[0]);
     relay.process.kill_9();
-    // Its delete would go through as soon as the row is free.
-    sessions_are_gone(&stage.database).await;
-    drop(conn);
+    // Its delete would go through as soon as it need not wait.
+    stage.sessions_are_gone().await;
+    drop(wait);
     assert_eq!(stage.pending().await, ["a"]);
 
     let _relay = stage.relay(&[]);
@@ -86,24 +73,4 @@ async fn an_event_that_commits_late_is_not_skipped() {
         .unwrap();
     assert_eq!(id(&stage.topic.next().await), late_id);
     stage.pending_is(&[]).await;
-}
-
-/// Waits until no relay has a session in the database.
-async fn sessions_are_gone(database: &TestDatabase) {
-    let mut conn = database.connect().await;
-    eventually("the dead relay's sessions have ended", async || {
-        let sessions: Vec<i32> = diesel::select(diesel::dsl::sql::<Integer>(
-            "pid from pg_stat_activity \
-             where application_name = 'relay' and datname = current_database()",
-        ))
-        .load(&mut conn)
-        .await
-        .unwrap();
-        if sessions.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{sessions:?}"))
-        }
-    })
-    .await;
 }

@@ -1,16 +1,12 @@
 //! Mode debezium: a real Kafka Connect, whose connector the relay registers, watches and cleans up behind.
 
-use std::collections::HashSet;
-
 use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
 use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::{DEADLINE, TopicReader, connect_url, eventually, free_address};
-use uuid::Uuid;
 
-use crate::cdc::{slots, streams};
-use crate::cdc_slot::{is_confirmed_to_the_end_of_the_log, terminate_stream};
 use crate::order::Load;
+use crate::slot::{drop_slot, slots, terminate_stream};
 use crate::stage::{Relay, Stage, append_all, client, event, id, keys};
 
 /// A stage for mode debezium. Its connector is deleted at the end: Connect would keep it for ever.
@@ -31,10 +27,7 @@ impl Connected {
 
     /// A relay whose connector streams: the snapshot is through.
     async fn streaming(&self) -> Relay {
-        let relay = self.relay();
-        relay.is_ready().await;
-        streams(&self.stage).await;
-        relay
+        self.stage.streaming("debezium").await
     }
 
     pub(crate) fn connector(&self) -> String {
@@ -80,19 +73,7 @@ impl Drop for Connected {
 #[tokio::test]
 async fn rows_that_are_there_and_rows_that_come_are_published_and_deleted() {
     let connected = Connected::set().await;
-    let stage = &connected.stage;
-    let mut committed = stage.commit(&["a", "a", "b"]).await;
-    let relay = connected.relay();
-    let mut records = stage.topic.take(3).await;
-    stage.pending_is(&[]).await;
-    relay.is_ready().await;
-    for _ in 0..20 {
-        committed.extend(stage.commit(&["a", "b"]).await);
-    }
-    stage.pending_is(&[]).await;
-    records.extend(stage.topic.take(40).await);
-    let published: HashSet<Uuid> = records.iter().map(id).collect();
-    assert_eq!(published, committed.into_iter().collect());
+    crate::publishing::what_is_there_and_what_comes(&connected.stage, "debezium").await;
 }
 
 #[tokio::test]
@@ -125,14 +106,7 @@ async fn a_slot_that_was_made_anew_does_not_count_as_published() {
     let stopped = connected.ask(Method::PUT, "/stop").await;
     assert!(stopped.0 < 300, "{stopped:?}");
     let mut conn = stage.database.connect().await;
-    eventually("the connector has let go of its slot", async || {
-        let dropped = conn.batch_execute(
-            "select pg_drop_replication_slot(slot_name) from pg_replication_slots \
-             where database = current_database()",
-        );
-        dropped.await.map_err(|error| error.to_string())
-    })
-    .await;
+    drop_slot(&mut conn).await;
     let committed = stage.commit(&["a"]).await;
     looks_twice(stage).await;
     // As Debezium itself would: confirmed up to where it begins.
@@ -153,22 +127,7 @@ async fn a_slot_that_was_made_anew_does_not_count_as_published() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_that_is_dropped_under_load_is_made_anew_and_nothing_is_lost() {
     let connected = Connected::set().await;
-    let stage = &connected.stage;
-    let _relay = connected.streaming().await;
-    let load = Load::begin(stage).await;
-    let seen = stage.topic.take(300).await;
-    let mut conn = stage.database.connect().await;
-    eventually("the slot is dropped", async || {
-        terminate_stream(&mut conn).await;
-        let dropped = conn.batch_execute(
-            "select pg_drop_replication_slot(slot_name) from pg_replication_slots \
-             where database = current_database()",
-        );
-        dropped.await.map_err(|error| error.to_string())
-    })
-    .await;
-    load.comes_in_order(stage, seen, 2_000).await;
-    streams(stage).await;
+    crate::slot::a_slot_that_is_dropped_under_load_is_made_anew(&connected.stage, "debezium").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -224,6 +183,7 @@ async fn a_connector_that_has_failed_is_started_again() {
     relay
         .is_not_ready("progress", "the connector has failed: ")
         .await;
+    relay.counts("relay_connector_restarts_total").await;
     let committed = stage.commit(&["a"]).await;
     assert_eq!(id(&stage.topic.next().await), committed[0]);
     stage.pending_is(&[]).await;
@@ -273,15 +233,7 @@ async fn an_event_that_kafka_refuses_stops_the_connector_and_the_relay_says_what
 #[tokio::test]
 async fn an_idle_outbox_holds_no_log_while_other_tables_are_written() {
     let connected = Connected::set().await;
-    let stage = &connected.stage;
-    let _relay = connected.streaming().await;
-    let mut conn = stage.database.connect().await;
-    conn.batch_execute(
-        "create table other as select number, repeat('x', 1000) from generate_series(1, 10000) as number",
-    )
-    .await
-    .unwrap();
-    is_confirmed_to_the_end_of_the_log(&mut conn).await;
+    crate::slot::an_idle_outbox_holds_no_log(&connected.stage, "debezium").await;
 }
 
 #[tokio::test]

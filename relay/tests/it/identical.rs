@@ -19,6 +19,7 @@ async fn every_mode_publishes_the_same_bytes() {
     ce_specversion: 1.0
     content-type: application/json
     traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+    outbox_seq: 2
 
     {"a": [1000.0, null, true], "b": "ß \"1\" \\ \n 😀", "amount": "100.00"}
     "#);
@@ -52,7 +53,7 @@ async fn published(mode: &str, when: When) -> Vec<String> {
     if when == When::After {
         relay.is_ready().await;
         if mode != "poller" {
-            crate::cdc::streams(stage).await;
+            crate::slot::streams(stage).await;
         }
         append_all(&mut conn, events()).await;
     }

@@ -28,6 +28,7 @@ mod plans;
 mod publishing;
 mod refused;
 mod sharing;
+mod slot;
 mod stage;
 mod stop;
 mod switching;

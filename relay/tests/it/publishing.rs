@@ -1,5 +1,6 @@
 //! What is published: topic, key, headers and bytes.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use chassis::consumer::Record;
@@ -16,6 +17,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::slot::streams;
 use crate::stage::{Stage, append_all, event, id, key};
 
 #[tokio::test]
@@ -46,6 +48,7 @@ async fn a_message_is_the_row_byte_for_byte() {
     ce_specversion: 1.0
     content-type: application/json
     traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+    outbox_seq: 1
 
     {"a": [1000.0, null], "b": "ß \"1\"", "z": {}, "amount": 1.1}
     "#);
@@ -70,6 +73,7 @@ async fn header_names_are_those_of_the_contract() {
         header::SPECVERSION,
         header::CONTENT_TYPE,
         header::TRACEPARENT,
+        header::OUTBOX_SEQ,
     ];
     assert_eq!(names, contract);
 }
@@ -87,9 +91,11 @@ async fn events_of_a_key_are_published_once_each_and_in_order() {
         .collect();
     let committed = stage.commit(&interleaved).await;
 
-    let _relay = stage.relay(&[("ROWS_PER_SHARD_MAX", "7")]);
+    let relay = stage.relay(&[("ROWS_PER_SHARD_MAX", "7")]);
     let records = stage.topic.take(committed.len()).await;
     stage.pending_is(&[]).await;
+    relay.measures("relay_published_total 1200").await;
+    relay.measures("relay_deleted_total 1200").await;
 
     for name in &names {
         let published: Vec<Uuid> = records
@@ -152,6 +158,25 @@ async fn a_key_goes_to_the_partition_that_every_kafka_client_chooses() {
         let partition = (hash & i32::MAX) % 8;
         assert_eq!(stage.topic.next().await.partition, partition, "{key}");
     }
+}
+
+/// Rows that are there before the relay is, and rows that come when it streams.
+pub(crate) async fn what_is_there_and_what_comes(stage: &Stage, mode: &str) {
+    let mut committed = stage.commit(&["a", "a", "b"]).await;
+    let relay = stage.relay(&[("RELAY_MODE", mode)]);
+    let mut records = stage.topic.take(3).await;
+    stage.pending_is(&[]).await;
+    relay.is_ready().await;
+    streams(stage).await;
+    for _ in 0..20 {
+        committed.extend(stage.commit(&["a", "b"]).await);
+    }
+    stage.pending_is(&[]).await;
+    records.extend(stage.topic.take(40).await);
+    let published: HashSet<Uuid> = records.iter().map(id).collect();
+    assert_eq!(published, committed.into_iter().collect());
+    relay.measures("relay_published_total 43").await;
+    relay.measures("relay_deleted_total 43").await;
 }
 
 /// All that a consumer sees of a message, but for its place in the topic.

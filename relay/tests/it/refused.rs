@@ -141,6 +141,43 @@ async fn an_event_that_was_refused_in_the_company_of_another_of_its_key_does_not
     );
 }
 
+#[tokio::test]
+async fn an_event_in_the_request_behind_one_that_the_broker_refuses_is_not_sent_after_it() {
+    let stage = set_with_messages_up_to("100000").await;
+    let mut config = stage.config();
+    // The second event fills a request; those behind it are in the next one, which the broker would take.
+    config.publisher.message_bytes_max = 500_000;
+    let mut publisher = Publisher::new(&config.kafka, &config.publisher).unwrap();
+    let events = vec![
+        event("a", json!({})),
+        large("a", 480_000),
+        large("a", 60_000),
+        large("a", 60_000),
+        event("a", json!({ "last": true })),
+    ];
+    let events = appended(&stage, events).await;
+    let (last, events) = events.split_last().unwrap();
+    let stop = CancellationToken::new();
+    let outcomes = publisher.publish(events, &stop).await;
+    assert!(
+        matches!(
+            outcomes[..],
+            [
+                Outcome::Published,
+                Outcome::Refused(_),
+                Outcome::Pending,
+                Outcome::Pending
+            ]
+        ),
+        "{outcomes:?}"
+    );
+    // Whatever was sent before is before it.
+    let last_outcome = publisher.publish(std::slice::from_ref(last), &stop).await;
+    assert_eq!(last_outcome, [Outcome::Published]);
+    let records = stage.topic.take(2).await;
+    assert_eq!(of_key(&records, "a"), [events[0].id, last.id]);
+}
+
 /// Appends `events`; answers them as a relay reads them.
 async fn appended(stage: &Stage, events: Vec<NewEvent>) -> Vec<Event> {
     let mut conn = stage.database.connect().await;

@@ -12,10 +12,12 @@ use crate::stage::{Stage, keys};
 #[tokio::test]
 async fn relays_share_fairly_and_a_killed_one_is_replaced() {
     let stage = Stage::set().await;
-    let _first = stage.relay(&[]);
+    let first = stage.relay(&[]);
     shares_are(&stage, &[64]).await;
+    first.measures("relay_shards_held 64").await;
     let _second = stage.relay(&[]);
     shares_are(&stage, &[32, 32]).await;
+    first.measures("relay_shards_held 32").await;
     let third = stage.relay(&[]);
     shares_are(&stage, &[21, 21, 22]).await;
     third.process.kill_9();

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use chassis::consumer::Record;
 use diesel::prelude::*;
-use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
+use diesel_async::{
+    AsyncConnection as _, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _,
+};
 use outbox::schema::outbox::dsl;
 use outbox::{NewEvent, append};
 use relay::config::Config;
@@ -111,6 +113,36 @@ impl Stage {
         })
         .await;
     }
+
+    /// Makes every delete from the outbox wait until the connection is dropped: the relay stands between publish and
+    /// delete.
+    pub(crate) async fn deletes_wait(&self) -> AsyncPgConnection {
+        let mut conn = self.database.connect().await;
+        conn.batch_execute(
+            "create function wait() returns trigger language plpgsql as \
+                 $$ begin perform pg_advisory_xact_lock_shared(42); return null; end $$; \
+             create trigger wait before delete on outbox execute function wait(); \
+             select pg_advisory_lock(42)",
+        )
+        .await
+        .unwrap();
+        conn
+    }
+
+    /// Waits until no relay has a session in the database.
+    pub(crate) async fn sessions_are_gone(&self) {
+        let sessions = "select count(*) from pg_stat_activity \
+             where application_name = 'relay' and datname = current_database()";
+        eventually("the dead relay's sessions have ended", async || match self
+            .database
+            .count(sessions)
+            .await
+        {
+            0 => Ok(()),
+            sessions => Err(sessions.to_string()),
+        })
+        .await;
+    }
 }
 
 /// A relay process.
@@ -171,6 +203,21 @@ impl Relay {
                 Ok(())
             } else {
                 Err(metrics)
+            }
+        })
+        .await;
+    }
+
+    /// Waits until the counter `name` of `/metrics` is above zero.
+    pub(crate) async fn counts(&self, name: &str) {
+        eventually(&format!("/metrics counts {name}"), async || {
+            let metrics = self.get("metrics").await?.1;
+            let count = metrics
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+            match count {
+                Some(1_u64..) => Ok(()),
+                _ => Err(metrics),
             }
         })
         .await;

@@ -2,32 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use diesel::prelude::*;
-use diesel_async::{AsyncConnection as _, RunQueryDsl};
-use outbox::schema::outbox::dsl;
-
 use crate::stage::{Stage, id};
 
-// The transaction's connection closes while this thread waits for the process.
+// The connection that makes deletes wait closes while this thread waits for the process.
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_between_publish_and_delete_loses_and_repeats_nothing() {
     let stage = Stage::set().await;
     let committed = stage.commit(&["a"; 200]).await;
-    let mut conn = stage.database.connect().await;
-    conn.begin_test_transaction().await.unwrap();
-    let locked: Vec<i64> = dsl::outbox
-        .select(dsl::seq)
-        .for_update()
-        .load(&mut conn)
-        .await
-        .unwrap();
-    assert_eq!(locked.len(), 200);
-
+    let wait = stage.deletes_wait().await;
     let relay = stage.relay(&[("ROWS_PER_SHARD_MAX", "10")]);
     let mut published = stage.topic.take(10).await;
     relay.process.terminate();
     relay.is_stopping().await;
-    drop(conn);
+    drop(wait);
     assert!(relay.process.wait().success());
     assert_eq!(stage.pending().await.len(), 190);
 

@@ -4,9 +4,9 @@ use diesel::sql_types::BigInt;
 use diesel_async::RunQueryDsl as _;
 use testkit::eventually;
 
-use crate::cdc::slots;
 use crate::debezium::Connected;
 use crate::order::Load;
+use crate::slot::slots;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn switching_modes_under_load_loses_nothing_and_leaves_nothing() {
@@ -46,7 +46,7 @@ async fn the_poller_removes_what_killed_relays_of_other_modes_left() {
     let stage = &connected.stage;
     for mode in ["cdc", "debezium"] {
         let relay = stage.relay(&[("RELAY_MODE", mode)]);
-        crate::cdc::streams(stage).await;
+        crate::slot::streams(stage).await;
         relay.process.kill_9();
         let _poller = stage.relay(&[]);
         nothing_is_left(&connected).await;

@@ -6,10 +6,14 @@
 )]
 
 mod bad_input;
+mod dead_letters;
 mod domain;
 mod group_commit;
 mod idempotency;
+mod lab;
 mod ledger_rules;
+mod listen_to_yourself;
+mod patterns;
 mod pay_bill;
 mod process;
 mod reads;

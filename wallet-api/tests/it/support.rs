@@ -1,26 +1,36 @@
 //! A wallet-api of a test's own: its real routes and writers, on a database of its own.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
-use chassis::config::{DatabaseConfig, HttpConfig};
+use chassis::config::{DatabaseConfig, HttpConfig, KafkaConfig};
 use chassis::database::Pool;
 use chassis::http::app;
 use diesel::QueryableByName;
 use diesel::sql_types::Text;
 use diesel_async::RunQueryDsl;
 use serde_json::{Value, json};
-use testkit::TestDatabase;
+use testkit::{TestDatabase, kafka_brokers, unique_prefix};
 use tower::ServiceExt as _;
 use wallet_api::config::WriterConfig;
 use wallet_api::group_commit::{PaymentWriter, group_commit};
 use wallet_api::http::{App, routes};
+use wallet_api::lab::Lab;
+use wallet_api::patterns::{Patience, Pattern, Patterns, Publisher};
 
 pub(crate) struct WalletApi {
     pub(crate) database: TestDatabase,
     pub(crate) pool: Pool,
     pub(crate) router: Router,
+    /// With topics of its own, which are the test's to create.
+    pub(crate) kafka: KafkaConfig,
 }
+
+/// How long a request waits for Kafka. Only a test of an outage waits that long.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -60,7 +70,12 @@ impl Answer {
 
 impl WalletApi {
     pub(crate) async fn start() -> Self {
-        let (api, writers) = Self::with_writers(&WriterConfig::default()).await;
+        Self::with_pattern(Pattern::Outbox, Lab::Off).await
+    }
+
+    pub(crate) async fn with_pattern(pattern: Pattern, lab: Lab) -> Self {
+        let config = WriterConfig::default();
+        let (api, writers) = Self::with(&config, pattern, lab).await;
         for writer in writers {
             #[expect(clippy::disallowed_methods, reason = "ends with the test's runtime")]
             tokio::spawn(writer.run());
@@ -70,6 +85,10 @@ impl WalletApi {
 
     /// The writers are the test's to run.
     pub(crate) async fn with_writers(config: &WriterConfig) -> (Self, Vec<PaymentWriter>) {
+        Self::with(config, Pattern::Outbox, Lab::Off).await
+    }
+
+    async fn with(config: &WriterConfig, pattern: Pattern, lab: Lab) -> (Self, Vec<PaymentWriter>) {
         let database =
             TestDatabase::create("wallet", vec![outbox::MIGRATIONS, wallet_api::MIGRATIONS]).await;
         let pool = chassis::database::pool(
@@ -80,19 +99,23 @@ impl WalletApi {
             "wallet-api-test",
         )
         .expect("the pool is made");
-        let (payments, writers) = group_commit(config, &pool);
-        let router = app(
-            routes(App {
-                pool: pool.clone(),
-                payments,
-            }),
-            Router::new(),
-            &HttpConfig::default(),
-        );
+        let kafka = KafkaConfig {
+            kafka_brokers: kafka_brokers(),
+            topic_prefix: unique_prefix(),
+        };
+        let (queue, writers) = group_commit(config, &pool);
+        let publisher = Publisher::new(&kafka, Patience::Within(PUBLISH_TIMEOUT));
+        let routes = routes(App {
+            pool: pool.clone(),
+            payments: Arc::new(Patterns::new(queue, pool.clone(), publisher)),
+            pattern,
+            lab,
+        });
         let api = Self {
             database,
             pool,
-            router,
+            router: app(routes, Router::new(), &HttpConfig::default()),
+            kafka,
         };
         (api, writers)
     }
@@ -150,6 +173,28 @@ impl WalletApi {
         let path = format!("/wallets/{wallet}/pay-bill");
         let body = json!({ "amount": amount, "account_number": "WIFI-1" });
         self.post(&path, key, &body).await
+    }
+
+    /// A payment of 1, with these headers.
+    pub(crate) async fn pay_with(
+        &self,
+        wallet: &str,
+        key: Option<&str>,
+        headers: &[(&str, &str)],
+    ) -> Answer {
+        let mut request = Request::post(format!("/wallets/{wallet}/pay-bill"))
+            .header("content-type", "application/json");
+        let key = key.map(|key| ("idempotency-key", key));
+        for (name, value) in headers.iter().copied().chain(key) {
+            request = request.header(name, value);
+        }
+        let body = json!({ "amount": "1", "account_number": "WIFI-1" }).to_string();
+        self.send(
+            request
+                .body(Body::from(body))
+                .expect("the request is valid"),
+        )
+        .await
     }
 
     pub(crate) async fn balance(&self, wallet: &str) -> String {

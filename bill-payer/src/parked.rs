@@ -1,0 +1,185 @@
+//! Parked bills: the provider could not be asked, so an operator decides when it can be.
+//!
+//! Promises: a retry puts the bill back to paying or to cancelling under its old key, and nothing else: the
+//! provider's word decides, as before. Paid or refunded by hand it is not: that would be a guess. Whoever
+//! heard the provider's final word meanwhile has ended the bill; it is not parked then.
+
+use chassis::Problem;
+use chassis::problem::StatusCode;
+use diesel::prelude::*;
+use diesel::sql_types::{BigInt, Text, Uuid as SqlUuid};
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
+use outbox::operator_action::{self, Action, By};
+use outbox::statement;
+use serde::{Deserialize, Serialize};
+use tracing::info;
+use uuid::Uuid;
+
+use crate::domain::Status;
+use crate::schema::bills;
+
+/// Bills that one request retries at the most.
+pub const RETRIED_AT_ONCE_MAX: i64 = 500;
+
+/// What the provider is to be asked again. Both are safe: it takes the money once for a key, and not at all for
+/// one that it was told to refuse.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Ask {
+    /// To refuse the payment from now on, or to say that it has the money: where the bill was.
+    #[default]
+    Cancel,
+    /// To take the money: the customer still wants the bill paid.
+    Pay,
+}
+
+impl Ask {
+    const fn status(self) -> Status {
+        match self {
+            Self::Cancel => Status::Cancelling,
+            Self::Pay => Status::Paying,
+        }
+    }
+}
+
+/// Why nothing was done.
+#[derive(Debug, thiserror::Error)]
+pub enum RetryError {
+    /// No such bill.
+    #[error("there is no bill {0}")]
+    Unknown(Uuid),
+    /// It goes its way, or has ended.
+    #[error("bill {payment_id} is {status}, not parked")]
+    NotParked {
+        /// Its payment.
+        payment_id: Uuid,
+        /// What it is.
+        status: String,
+    },
+    /// The database can't be reached or refuses.
+    #[error("changing a parked bill")]
+    Database(#[from] diesel::result::Error),
+}
+
+/// Has the provider asked again for one.
+///
+/// # Errors
+/// [`RetryError`]; nothing was done then, and nothing is on record.
+pub async fn retry(
+    conn: &mut AsyncPgConnection,
+    payment_id: Uuid,
+    ask: Ask,
+    by: By<'_>,
+) -> Result<(), RetryError> {
+    conn.transaction(async |conn| {
+        let status: Option<String> = bills::table
+            .find(payment_id)
+            .select(bills::status)
+            .for_no_key_update()
+            .first(conn)
+            .await
+            .optional()?;
+        match status {
+            None => return Err(RetryError::Unknown(payment_id)),
+            Some(status) if status != Status::Parked.as_str() => {
+                return Err(RetryError::NotParked { payment_id, status });
+            }
+            Some(_) => {}
+        }
+        unpark(conn, vec![payment_id], ask).await?;
+        operator_action::record(conn, by, Action::Retry, &[subject(payment_id)]).await?;
+        Ok(())
+    })
+    .await?;
+    info!(%payment_id, operator = by.operator, ?ask, "parked bill retried");
+    Ok(())
+}
+
+/// What came of a retry of many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct RetriedMany {
+    /// Bills that are being asked for again.
+    pub retried: usize,
+    /// Whether there may be more of them: say it again.
+    pub more: bool,
+}
+
+/// Has the provider asked again for all parked bills whose last error begins with `reason`, at most
+/// [`RETRIED_AT_ONCE_MAX`].
+///
+/// # Errors
+/// Whatever the database says; nothing was done then.
+pub async fn retry_many(
+    conn: &mut AsyncPgConnection,
+    reason: &str,
+    ask: Ask,
+    by: By<'_>,
+) -> QueryResult<RetriedMany> {
+    let retried = conn
+        .transaction(async |conn| {
+            let payments = of_a_reason(conn, reason).await?;
+            let subjects: Vec<String> = payments.iter().copied().map(subject).collect();
+            unpark(conn, payments, ask).await?;
+            operator_action::record(conn, by, Action::Retry, &subjects).await?;
+            QueryResult::Ok(subjects.len())
+        })
+        .await?;
+    info!(
+        retried,
+        operator = by.operator,
+        ?ask,
+        reason,
+        "parked bills retried"
+    );
+    let more = i64::try_from(retried).is_ok_and(|retried| retried >= RETRIED_AT_ONCE_MAX);
+    Ok(RetriedMany { retried, more })
+}
+
+async fn of_a_reason(conn: &mut AsyncPgConnection, reason: &str) -> QueryResult<Vec<Uuid>> {
+    #[derive(QueryableByName)]
+    #[diesel(table_name = bills)]
+    struct Parked {
+        payment_id: Uuid,
+    }
+    let parked: Vec<Parked> = statement(
+        "select payment_id from bills where status = 'parked' and starts_with(last_error, $1) \
+         order by payment_id limit $2 for no key update",
+    )
+    .bind::<Text, _>(reason)
+    .bind::<BigInt, _>(RETRIED_AT_ONCE_MAX)
+    .load(conn)
+    .await?;
+    Ok(parked.into_iter().map(|row| row.payment_id).collect())
+}
+
+/// Puts bills back, due now, with all their attempts. A late answer to a call of before counts if it is final.
+async fn unpark(conn: &mut AsyncPgConnection, payments: Vec<Uuid>, ask: Ask) -> QueryResult<usize> {
+    statement(
+        "update bills set status = $1, attempts = 0, failing_since = null, \
+         next_attempt_at = now(), updated_at = now() \
+         where payment_id = any($2) and status = 'parked'",
+    )
+    .bind::<Text, _>(ask.status().as_str())
+    .bind::<diesel::sql_types::Array<SqlUuid>, _>(payments)
+    .execute(conn)
+    .await
+}
+
+fn subject(payment_id: Uuid) -> String {
+    format!("bill/{payment_id}")
+}
+
+impl From<RetryError> for Problem {
+    fn from(error: RetryError) -> Self {
+        match error {
+            RetryError::Unknown(payment_id) => Self::not_found("bill", payment_id),
+            RetryError::NotParked { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "bill-not-parked",
+                "The bill is not parked",
+                error.to_string(),
+            ),
+            RetryError::Database(error) => error.into(),
+        }
+    }
+}

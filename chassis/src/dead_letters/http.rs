@@ -1,0 +1,245 @@
+//! Dead letters over HTTP.
+
+use std::num::NonZeroU16;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use outbox::dead_letter::{self, DeadLetter, Status};
+use serde::{Deserialize, Serialize};
+
+use super::{ActionError, Retake, Retried, RetriedMany, discard, retry, retry_many};
+use crate::Problem;
+use crate::database::Pool;
+use crate::http::{Page, PageQuery, Path, Query};
+use crate::operator::{self, ByError, Note, Order, by};
+
+#[derive(Clone)]
+struct Letters<R> {
+    pool: Pool,
+    retake: R,
+}
+
+/// `/dead-letters`, to look and to act, and `/operator-actions`.
+pub fn routes<R: Retake>(pool: Pool, retake: R) -> Router {
+    let letters = Letters {
+        pool: pool.clone(),
+        retake,
+    };
+    Router::new()
+        .route("/dead-letters", get(list::<R>))
+        .route("/dead-letters/retry", post(retry_of_a_reason::<R>))
+        .route("/dead-letters/{id}", get(show::<R>))
+        .route("/dead-letters/{id}/retry", post(retry_one::<R>))
+        .route("/dead-letters/{id}/discard", post(discard_one::<R>))
+        .with_state(letters)
+        .merge(operator::routes(pool))
+}
+
+/// `?status=open&reason=no pending&limit=50&before=<cursor>`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LettersQuery {
+    #[serde(default)]
+    status: StatusQuery,
+    #[serde(default)]
+    reason: String,
+    limit: Option<NonZeroU16>,
+    before: Option<i64>,
+}
+
+/// A status, as it is asked for.
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum StatusQuery {
+    #[default]
+    Open,
+    Taken,
+    Discarded,
+}
+
+impl From<StatusQuery> for Status {
+    fn from(status: StatusQuery) -> Self {
+        match status {
+            StatusQuery::Open => Self::Open,
+            StatusQuery::Taken => Self::Taken,
+            StatusQuery::Discarded => Self::Discarded,
+        }
+    }
+}
+
+async fn list<R: Retake>(
+    State(letters): State<Letters<R>>,
+    Query(query): Query<LettersQuery>,
+) -> Result<Json<Page<DeadLetterView, i64>>, Problem> {
+    let page = PageQuery::new(query.limit, query.before);
+    let mut conn = letters.pool.get().await?;
+    let found = dead_letter::list(
+        &mut conn,
+        query.status.into(),
+        &query.reason,
+        page.before,
+        page.limit(),
+    );
+    let views = found.await?.into_iter().map(DeadLetterView::from).collect();
+    Ok(Json(page.page(views, |letter| letter.id)))
+}
+
+async fn show<R: Retake>(
+    State(letters): State<Letters<R>>,
+    Path(id): Path<i64>,
+) -> Result<Json<WholeLetterView>, Problem> {
+    let mut conn = letters.pool.get().await?;
+    let letter = dead_letter::find(&mut conn, id).await?;
+    let letter = letter.ok_or(ActionError::Unknown(id))?;
+    Ok(Json(letter.into()))
+}
+
+async fn retry_one<R: Retake>(
+    State(letters): State<Letters<R>>,
+    Path(id): Path<i64>,
+    order: Order<Note>,
+) -> Result<Json<Retried>, Problem> {
+    let by = by(&order.operator, order.body.note.as_deref())?;
+    let mut conn = letters.pool.get().await?;
+    Ok(Json(retry(&mut conn, &letters.retake, id, by).await?))
+}
+
+/// Which are to be retried.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfAReason {
+    /// How their reason begins.
+    #[serde(default)]
+    reason: String,
+    /// `next_after` of the answer before.
+    #[serde(default)]
+    after: i64,
+    note: Option<String>,
+}
+
+async fn retry_of_a_reason<R: Retake>(
+    State(letters): State<Letters<R>>,
+    order: Order<OfAReason>,
+) -> Result<Json<RetriedMany>, Problem> {
+    let OfAReason {
+        reason,
+        after,
+        note,
+    } = order.body;
+    let by = by(&order.operator, note.as_deref())?;
+    if reason.trim().is_empty() {
+        return Err(Problem::invalid("say how the reason begins").in_field("reason"));
+    }
+    let mut conn = letters.pool.get().await?;
+    let retried = retry_many(&mut conn, &letters.retake, &reason, after, by).await?;
+    Ok(Json(retried))
+}
+
+async fn discard_one<R: Retake>(
+    State(letters): State<Letters<R>>,
+    Path(id): Path<i64>,
+    order: Order<Note>,
+) -> Result<StatusCode, Problem> {
+    // Nobody gives a message about money up without saying why.
+    let note = order.body.note.as_deref().ok_or(ByError::Note)?;
+    let by = by(&order.operator, Some(note))?;
+    let mut conn = letters.pool.get().await?;
+    discard(&mut conn, id, by).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+impl From<ActionError> for Problem {
+    fn from(error: ActionError) -> Self {
+        match error {
+            ActionError::Unknown(id) => Self::not_found("dead letter", id),
+            ActionError::Ended { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "dead-letter-ended",
+                "The dead letter is not open",
+                error.to_string(),
+            ),
+            ActionError::Database(error) => error.into(),
+        }
+    }
+}
+
+/// A dead letter, as the API lists it: bytes as text, lossily, and of a long payload the beginning.
+#[derive(Debug, Serialize)]
+pub(super) struct DeadLetterView {
+    pub(super) id: i64,
+    /// `open`, `taken` or `discarded`.
+    pub(super) status: String,
+    pub(super) consumer: String,
+    pub(super) topic: String,
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+    /// The header `ce_id`.
+    pub(super) event_id: Option<String>,
+    /// The header `ce_type`.
+    pub(super) event_type: Option<String>,
+    pub(super) key: Option<String>,
+    pub(super) headers: serde_json::Value,
+    pub(super) payload: Option<String>,
+    pub(super) payload_bytes: Option<i32>,
+    pub(super) reason: String,
+    /// How often an operator had it tried again.
+    pub(super) retries: i32,
+    pub(super) created_at: String,
+    pub(super) ended_at: Option<String>,
+}
+
+/// A whole dead letter, with its bytes, in hexadecimal digits too.
+#[derive(Debug, Serialize)]
+pub(super) struct WholeLetterView {
+    #[serde(flatten)]
+    pub(super) letter: DeadLetterView,
+    pub(super) key_hex: Option<String>,
+    pub(super) payload_hex: Option<String>,
+}
+
+impl From<DeadLetter> for WholeLetterView {
+    fn from(letter: DeadLetter) -> Self {
+        Self {
+            key_hex: letter.key.as_deref().map(hex),
+            payload_hex: letter.payload.as_deref().map(hex),
+            letter: letter.into(),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl From<DeadLetter> for DeadLetterView {
+    fn from(letter: DeadLetter) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let header = |name: &str| {
+            let headers = letter.headers.as_array()?;
+            let header = headers
+                .iter()
+                .find(|it| it.get(0).is_some_and(|it| it == name))?;
+            header.get(1)?.as_str().map(str::to_owned)
+        };
+        Self {
+            id: letter.id,
+            event_id: header("ce_id"),
+            event_type: header("ce_type"),
+            status: letter.status,
+            consumer: letter.consumer,
+            topic: letter.topic,
+            partition: letter.kafka_partition,
+            offset: letter.kafka_offset,
+            key: letter.key.map(text),
+            headers: letter.headers,
+            payload: letter.payload.map(text),
+            payload_bytes: letter.payload_bytes,
+            reason: letter.reason,
+            retries: letter.retries,
+            created_at: letter.created_at.to_rfc3339(),
+            ended_at: letter.ended_at.map(|at| at.to_rfc3339()),
+        }
+    }
+}

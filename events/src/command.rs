@@ -1,0 +1,33 @@
+//! The command that the pattern listen-to-yourself publishes to its own consumer.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::{Amount, Currency};
+
+/// Topic of commands to wallet-api, keyed by wallet id.
+pub const COMMAND_TOPIC: &str = "wallet.commands";
+
+/// A bill is to be paid out of a wallet, if the wallet allows it. Checked for its form, not decided yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PayBill {
+    /// The payment that comes of it, accepted or declined.
+    pub payment_id: Uuid,
+    /// The wallet to be debited.
+    pub wallet_id: Uuid,
+    /// The client's name for the request.
+    pub idempotency_key: String,
+    /// How much, in the wallet's currency.
+    pub amount: Amount,
+    /// The wallet's currency, where the client wants to be sure of it.
+    pub currency: Option<Currency>,
+    /// Which provider, such as `wifi`.
+    pub provider: String,
+    /// The customer's account number at the provider.
+    pub account_number: String,
+}
+
+impl PayBill {
+    /// The `ce_type` header.
+    pub const TYPE: &'static str = "PayBill";
+}

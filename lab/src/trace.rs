@@ -1,0 +1,156 @@
+//! `lab trace PAYMENT_ID`: the life of one payment, by what each part says of it.
+//!
+//! The steps are in the order in which a payment takes them. Each part has its own clock; the provider tells no times.
+//! Of Kafka only what was published since the payment was made is read, and, if it has ended, until soon afterwards.
+
+mod life;
+mod messages;
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::audit::{SourceFlags, Sources};
+use crate::home::Home;
+use crate::terminal;
+
+/// What to trace.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TraceCommand {
+    /// The payment's id
+    payment_id: Uuid,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    sources: SourceFlags,
+}
+
+/// The life of a payment.
+#[derive(Debug, Serialize)]
+pub(crate) struct Trace {
+    /// The payment.
+    pub payment_id: Uuid,
+    /// `pending`, `paid`, `refunded` or `declined`; none if it is only a command yet.
+    pub status: Option<String>,
+    /// What has happened.
+    pub steps: Vec<Step>,
+}
+
+/// Something that happened to a payment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Step {
+    /// Unix milliseconds, if somebody has noted it.
+    pub at: Option<i64>,
+    /// Who tells.
+    #[serde(rename = "where")]
+    pub place: &'static str,
+    /// What happened.
+    pub what: String,
+    /// An object.
+    pub detail: Value,
+}
+
+/// Traces, and prints what it finds; failure if nobody knows the payment.
+///
+/// # Errors
+/// Something can't be read.
+pub(crate) async fn run(home: &Home, command: TraceCommand) -> anyhow::Result<ExitCode> {
+    let sources = command.sources.sources(home)?;
+    let id = command.payment_id;
+    let Some(trace) = trace(&sources, id).await? else {
+        anyhow::bail!("nobody knows a payment {id}");
+    };
+    if command.json {
+        terminal::line(serde_json::to_string_pretty(&trace)?);
+    } else {
+        terminal::line(trace.text().trim_end());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The life of the payment; none if nobody knows it.
+///
+/// # Errors
+/// Something can't be read: the error says what, and what to do.
+pub(crate) async fn trace(sources: &Sources, payment_id: Uuid) -> anyhow::Result<Option<Trace>> {
+    let (status, steps) = life::of(sources, payment_id).await?;
+    Ok((!steps.is_empty()).then_some(Trace {
+        payment_id,
+        status,
+        steps,
+    }))
+}
+
+impl Trace {
+    /// For the terminal: a line for each step, with the milliseconds since the first.
+    fn text(&self) -> String {
+        let status = self
+            .status
+            .as_deref()
+            .unwrap_or("a command, not decided yet");
+        let mut text = format!("Payment {}: {status}\n", self.payment_id);
+        let begun = self.steps.iter().find_map(|step| step.at);
+        for step in &self.steps {
+            let after = match (step.at, begun) {
+                (Some(at), Some(begun)) => format!("{} ms", at - begun),
+                _ => String::new(),
+            };
+            text.push_str(&format!("{after:>10}  {:<20} {}", step.place, step.what));
+            let detail = step.detail.as_object().into_iter().flatten();
+            for (name, value) in detail {
+                match value {
+                    Value::Null => {}
+                    Value::String(value) => text.push_str(&format!("  {name}={value}")),
+                    value => text.push_str(&format!("  {name}={value}")),
+                }
+            }
+            text.push('\n');
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_step_is_a_line_with_its_time_since_the_first() {
+        let step = |at, place, what: &str, detail| Step {
+            at,
+            place,
+            what: what.to_owned(),
+            detail,
+        };
+        let trace = Trace {
+            payment_id: Uuid::nil(),
+            status: Some("paid".to_owned()),
+            steps: vec![
+                step(
+                    Some(1_000),
+                    "wallet database",
+                    "accepted",
+                    json!({ "amount": "1.00" }),
+                ),
+                step(
+                    None,
+                    "provider",
+                    "accepted",
+                    json!({ "calls": 2, "receipt": null }),
+                ),
+                step(Some(1_042), "wallet database", "paid", json!({})),
+            ],
+        };
+        insta::assert_snapshot!(trace.text(), @r"
+        Payment 00000000-0000-0000-0000-000000000000: paid
+              0 ms  wallet database      accepted  amount=1.00
+                    provider             accepted  calls=2
+             42 ms  wallet database      paid
+        ");
+    }
+}

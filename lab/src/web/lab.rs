@@ -1,0 +1,196 @@
+//! What the page's routes and tasks share.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chassis::Problem;
+use chassis::database::Pool;
+use tokio::sync::{OnceCell, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::compare::Comparison;
+use super::flow::{Flow, Statistics};
+use super::lag::Lag;
+use super::money::{Money, Since};
+use super::parts::Behaviour;
+use super::traffic::Run;
+use super::{away, conflict};
+use crate::board::Board;
+use crate::home::Home;
+use crate::orders::{Order, Ordered};
+use crate::stack::Stack;
+
+/// Connections to each database: for the figures, and for whoever looks inside.
+const CONNECTIONS: u32 = 4;
+
+/// The lab as the page sees it.
+pub(super) struct Lab {
+    pub(super) home: Home,
+    pub(super) board: Board,
+    pub(super) tasks: TaskTracker,
+    orders: mpsc::Sender<Ordered>,
+    databases: OnceCell<Databases>,
+    shown: Mutex<Shown>,
+    /// The last snapshot, as JSON; whoever listens gets each.
+    pub(super) live: watch::Sender<Arc<str>>,
+}
+
+/// Both databases.
+pub(super) struct Databases {
+    pub(super) wallet: Pool,
+    pub(super) bills: Pool,
+}
+
+/// What was found out last, each by its own task.
+#[derive(Default)]
+pub(super) struct Shown {
+    pub(super) flow: Flow,
+    pub(super) lag: Lag,
+    pub(super) statistics: Statistics,
+    pub(super) behaviour: Option<Behaviour>,
+    pub(super) run: Option<Run>,
+    pub(super) money: Option<Money>,
+    /// What [`Self::money`] is about.
+    pub(super) since: Since,
+    pub(super) comparison: Option<Comparison>,
+    work: Option<CancellationToken>,
+}
+
+impl Shown {
+    /// Whether no traffic goes on.
+    ///
+    /// # Errors
+    /// It does, 409.
+    pub(super) fn is_idle(&self) -> Result<(), Problem> {
+        if self.work.is_some() {
+            return Err(conflict(
+                "traffic is being sent or audited: stop it, or wait until it has ended",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Traffic that goes on; ended by being dropped.
+pub(super) struct Work {
+    lab: Arc<Lab>,
+    token: CancellationToken,
+}
+
+impl Work {
+    /// Cancelled when it is to stop.
+    pub(super) const fn token(&self) -> &CancellationToken {
+        &self.token
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.lab.shown().work = None;
+    }
+}
+
+impl Lab {
+    /// Nothing is known yet.
+    pub(super) fn new(home: Home, board: Board, orders: mpsc::Sender<Ordered>) -> Self {
+        Self {
+            home,
+            board,
+            tasks: TaskTracker::new(),
+            orders,
+            databases: OnceCell::new(),
+            shown: Mutex::default(),
+            live: watch::Sender::new(Arc::from("{}")),
+        }
+    }
+
+    /// Begins a run of traffic or a comparison: one at a time.
+    ///
+    /// # Errors
+    /// One goes on, 409.
+    pub(super) fn begin_work(self: &Arc<Self>) -> Result<Work, Problem> {
+        let mut shown = self.shown();
+        shown.is_idle()?;
+        let token = shown.work.insert(CancellationToken::new()).clone();
+        drop(shown);
+        Ok(Work {
+            lab: Arc::clone(self),
+            token,
+        })
+    }
+
+    /// Stops it, if there is any; it ends a little later.
+    pub(super) fn stop_work(&self) {
+        if let Some(work) = &self.shown().work {
+            work.cancel();
+        }
+    }
+
+    /// Whether there is any.
+    pub(super) fn is_at_work(&self) -> bool {
+        self.shown().work.is_some()
+    }
+
+    /// What is shown. Never held across an await.
+    pub(super) fn shown(&self) -> MutexGuard<'_, Shown> {
+        // Each change of it is one assignment: a panic elsewhere leaves nothing half done.
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The running system.
+    ///
+    /// # Errors
+    /// It is starting, 503.
+    pub(super) async fn stack(&self) -> Result<Stack, Problem> {
+        self.board.stack().await.ok_or_else(|| {
+            Problem::unavailable(
+                "the system is starting; its addresses are known when all is ready",
+            )
+        })
+    }
+
+    /// Both databases.
+    ///
+    /// # Errors
+    /// The system is starting, or a URL makes no pool.
+    pub(super) async fn databases(&self) -> Result<&Databases, Problem> {
+        let stack = self.stack().await?;
+        let open = async || {
+            let pool = |url: &str| {
+                let config = chassis::config::DatabaseConfig {
+                    database_url: url.to_owned(),
+                    database_pool_size: CONNECTIONS,
+                };
+                chassis::database::pool(&config, "lab")
+            };
+            anyhow::Ok(Databases {
+                wallet: pool(&stack.wallet_database_url)?,
+                bills: pool(&stack.bill_payer_database_url)?,
+            })
+        };
+        let databases = self.databases.get_or_try_init(open).await;
+        databases.map_err(|error| away(&error))
+    }
+
+    /// Has an order carried out.
+    ///
+    /// # Errors
+    /// Another is being carried out (409), or it fails (500).
+    pub(super) async fn order(&self, order: Order) -> Result<(), Problem> {
+        let (sender, outcome) = oneshot::channel();
+        self.orders.try_send((order, sender)).map_err(|_| {
+            conflict("the lab is starting, or carries out another order: try again in a moment")
+        })?;
+        let why = match outcome.await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => format!("{error:#}"),
+            Err(_) => "the lab is stopping".to_owned(),
+        };
+        Err(Problem::new(
+            chassis::problem::StatusCode::INTERNAL_SERVER_ERROR,
+            "not-done",
+            "It could not be done",
+            why,
+        ))
+    }
+}

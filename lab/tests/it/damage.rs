@@ -1,0 +1,371 @@
+//! Damage of each kind is planted, and `lab audit` sees it and names the payment.
+
+use diesel::sql_types::Text;
+use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
+use serde_json::{Value, json};
+use testkit::{TestDatabase, eventually, produce};
+use uuid::Uuid;
+
+use crate::audit::{audit, findings, time_of};
+use crate::system::System;
+
+/// Everything that is nowhere is lost at once.
+const NO_PATIENCE: [&str; 2] = ["--lost-after-ms", "0"];
+
+async fn execute(database: &TestDatabase, sql: &str) {
+    let mut conn = database.connect().await;
+    let done = conn.batch_execute(sql).await;
+    assert!(done.is_ok(), "{sql}: {done:?}");
+}
+
+/// A payment that has ended, one way or the other.
+async fn ended(system: &System, wallet: &str, account: &str) -> String {
+    let (status, payment) = system.pay(wallet, None, account).await;
+    assert_eq!(status, 202, "{payment}");
+    let id = payment["id"].as_str().unwrap().to_owned();
+    system.ended(&id).await;
+    id
+}
+
+/// Waits until a row is there.
+async fn is_there(database: &TestDatabase, rows: &str) {
+    eventually(rows, async || {
+        let count = format!("select count(*) from {rows}");
+        match database.count(&count).await {
+            0 => Err("there is none".to_owned()),
+            _ => Ok(()),
+        }
+    })
+    .await;
+}
+
+/// The provider takes money under this key.
+async fn take_at_provider(system: &System, key: &str, amount: &str) {
+    let bill = json!({
+        "amount": amount, "currency": "INR", "provider": "wifi", "account_number": "WIFI-1",
+    });
+    let (status, answer) = system
+        .post(&system.provider, "/payments", Some(key), &bill)
+        .await;
+    assert_eq!(status, 201, "{answer}");
+}
+
+/// Waits until the audit finds `kind` and names `example`.
+async fn found(system: &System, kind: &str, example: &str, arguments: &[&str]) -> Value {
+    eventually(&format!("{kind} is found"), async || {
+        let report = audit(system, arguments).await;
+        let found = findings(&report);
+        let names = |examples: &[String]| examples.iter().any(|it| it == example);
+        if found
+            .iter()
+            .any(|(it, examples)| it == kind && names(examples))
+        {
+            Ok(report)
+        } else {
+            Err(format!("{example}: {report}"))
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_is_lost_anywhere_on_its_way_is_found() {
+    let mut system = System::start().await;
+    let wallet = system.wallet("100").await;
+    let (wallets, bills) = (&system.wallet_database, &system.bill_payer_database);
+
+    // Between the database and Kafka: as dual-write loses them.
+    let mut lost = Vec::new();
+    execute(
+        wallets,
+        "create function lose() returns trigger language plpgsql as 'begin return null; end'; \
+         create trigger lose before insert on outbox for each row execute function lose()",
+    )
+    .await;
+    lost.push(system.accepted(&wallet).await);
+    execute(wallets, "drop trigger lose on outbox").await;
+    let patient = audit(&system, &["--lost-after-ms", "600000"]).await;
+    assert_eq!(findings(&patient), []);
+    let places = json!([{ "where": "not published yet", "count": 1 }]);
+    assert_eq!(patient["in_flight_where"], places, "{patient}");
+    found(&system, "lost", &lost[0], &NO_PATIENCE).await;
+
+    // Between Kafka and the bill.
+    execute(
+        bills,
+        "create function lose() returns trigger language plpgsql as 'begin return null; end'; \
+         create trigger lose before insert on bills for each row execute function lose()",
+    )
+    .await;
+    lost.push(system.accepted(&wallet).await);
+    found(&system, "lost", &lost[1], &NO_PATIENCE).await;
+    execute(bills, "drop trigger lose on bills").await;
+
+    // Between the bill and Kafka.
+    execute(
+        bills,
+        "create trigger lose before insert on outbox for each row execute function lose()",
+    )
+    .await;
+    lost.push(system.accepted(&wallet).await);
+    found(&system, "lost", &lost[2], &NO_PATIENCE).await;
+    execute(bills, "drop trigger lose on outbox").await;
+
+    // Between Kafka and the settlement: the result is thought to have been taken.
+    system.kill_9("relay-bill");
+    lost.push(system.accepted(&wallet).await);
+    let result = format!("outbox where payload->>'payment_id' = '{}'", lost[3]);
+    is_there(&system.bill_payer_database, &result).await;
+    let mut conn = system.bill_payer_database.connect().await;
+    let event = diesel::dsl::sql::<Text>(&format!("id::text from {result}"));
+    let event: String = diesel::select(event).get_result(&mut conn).await.unwrap();
+    execute(
+        &system.wallet_database,
+        &format!("insert into inbox (consumer, event_id) values ('wallet-api', '{event}')"),
+    )
+    .await;
+    system.start_process("relay-bill");
+    let report = found(&system, "lost", &lost[3], &NO_PATIENCE).await;
+    lost.sort_unstable();
+    assert_eq!(findings(&report), [("lost".to_owned(), lost)]);
+    assert_eq!(report["accepted"], 4);
+    assert_eq!(report["in_flight"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_provider_has_and_the_wallet_has_not_is_found() {
+    let system = System::start().await;
+    system
+        .behave(&json!({ "declined_accounts": ["WIFI-CLOSED"] }))
+        .await;
+    let wallet = system.wallet("100").await;
+
+    let twice = ended(&system, &wallet, "WIFI-1").await;
+    take_at_provider(&system, &twice.to_uppercase(), "1.00").await;
+    found(&system, "paid_twice", &twice, &[]).await;
+
+    let refunded = ended(&system, &wallet, "WIFI-CLOSED").await;
+    take_at_provider(&system, &format!("{refunded}-2"), "1.00").await;
+    found(&system, "refunded_though_paid", &refunded, &[]).await;
+
+    let stranger = Uuid::now_v7().to_string();
+    take_at_provider(&system, &stranger, "1.00").await;
+    found(&system, "at_provider_not_here", &stranger, &[]).await;
+
+    let differs = ended(&system, &wallet, "WIFI-1").await;
+    execute(
+        &system.wallet_database,
+        &format!(
+            "alter table payments disable trigger user; \
+             update payments set receipt = 'receipt-of-nobody' where id = '{differs}'; \
+             alter table payments enable trigger user"
+        ),
+    )
+    .await;
+    found(&system, "differs_at_provider", &differs, &[]).await;
+
+    // Settled on nobody's word: the provider never hears of it.
+    execute(
+        &system.bill_payer_database,
+        "alter table bills add constraint nothing_is_taken_in check (false) not valid",
+    )
+    .await;
+    let unpaid = system.accepted(&wallet).await;
+    execute(
+        &system.wallet_database,
+        &format!(
+            "update payments set status = 'paid', receipt = 'receipt-x' where id = '{unpaid}'; \
+             insert into transfers (id, kind, debit_account, credit_account, amount, payment_id) \
+             select gen_random_uuid(), 'settlement', clearing.id, provider.id, 1, '{unpaid}' \
+             from accounts clearing, accounts provider \
+             where clearing.kind = 'clearing' and provider.kind = 'provider' \
+                 and clearing.currency = 'INR' and provider.currency = 'INR'"
+        ),
+    )
+    .await;
+    let report = found(&system, "paid_not_at_provider", &unpaid, &[]).await;
+    let expected = [
+        ("paid_twice", twice),
+        ("refunded_though_paid", refunded),
+        ("paid_not_at_provider", unpaid),
+        ("at_provider_not_here", stranger),
+        ("differs_at_provider", differs),
+    ];
+    let expected = expected.map(|(kind, id)| (kind.to_owned(), vec![id]));
+    assert_eq!(findings(&report), expected);
+
+    // A scope that begins with them has all of them; a later one has none.
+    let since = time_of(&expected[0].1[0]);
+    let report = audit(&system, &["--since", &since]).await;
+    assert_eq!(findings(&report), expected, "since {since}: {report}");
+    let report = audit(&system, &["--since", "2999-01-01T00:00:00Z"]).await;
+    assert_eq!(findings(&report), [], "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_does_not_add_up_is_found() {
+    let system = System::start().await;
+    let wallet = system.wallet("100").await;
+    let settled = ended(&system, &wallet, "WIFI-1").await;
+    let ledger = &system.wallet_database;
+
+    execute(
+        ledger,
+        &format!("update wallets set balance = balance + 1 where id = '{wallet}'"),
+    )
+    .await;
+    let report = found(&system, "balance_differs", &wallet, &[]).await;
+    assert_eq!(findings(&report).len(), 1, "{report}");
+    execute(
+        ledger,
+        &format!("update wallets set balance = balance - 1 where id = '{wallet}'"),
+    )
+    .await;
+    assert_eq!(findings(&audit(&system, &[]).await), []);
+
+    // Twice out of clearing.
+    let again = "insert into transfers (id, kind, debit_account, credit_account, amount, payment_id) \
+         select gen_random_uuid(), kind, debit_account, credit_account, amount, payment_id \
+         from transfers where kind = 'settlement'";
+    execute(
+        ledger,
+        &format!("drop index payment_is_settled_or_refunded_once; {again}"),
+    )
+    .await;
+    found(&system, "paid_twice", &settled, &[]).await;
+    found(&system, "unbalanced", "clearing INR", &[]).await;
+    let remove = |which: &str| {
+        format!(
+            "alter table transfers disable trigger user; delete from transfers where {which}; \
+             alter table transfers enable trigger user"
+        )
+    };
+    let newest = "id = (select id from transfers where kind = 'settlement' order by created_at desc limit 1)";
+    execute(ledger, &remove(newest)).await;
+    assert_eq!(findings(&audit(&system, &[]).await), []);
+
+    // Paid, and never settled; also in a scope without any payment.
+    execute(ledger, &remove("kind = 'settlement'")).await;
+    let report = found(&system, "unbalanced", &settled, &[]).await;
+    let expected = vec![settled, "clearing INR".to_owned()];
+    assert_eq!(findings(&report), [("unbalanced".to_owned(), expected)]);
+    found(
+        &system,
+        "unbalanced",
+        "clearing INR",
+        &["--since", "2999-01-01T00:00:00Z"],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_are_out_of_order_are_found() {
+    let system = System::start().await;
+    let wallet = system.wallet("100").await;
+    let payments = [
+        ended(&system, &wallet, "WIFI-1").await,
+        ended(&system, &wallet, "WIFI-1").await,
+    ];
+    let topic = format!("{}{}", system.prefix, events::WALLET_TOPIC);
+    let publish = async |payment: &str, id: &str, seq: &str| {
+        let body = json!({
+            "payment_id": payment, "wallet_id": wallet, "amount": "1.00", "currency": "INR",
+            "provider": "wifi", "account_number": "WIFI-1",
+        });
+        let headers = [
+            ("ce_id", id),
+            ("ce_type", "BillPaymentRequested"),
+            ("outbox_seq", seq),
+        ];
+        produce(&topic, &wallet, &headers, body.to_string().as_bytes()).await;
+    };
+    let ids = [(); 3].map(|()| Uuid::now_v7().to_string());
+    publish(&payments[0], &ids[0], "1000001").await;
+    publish(&payments[1], &ids[1], "1000002").await;
+    // Again, as after a crash.
+    publish(&payments[0], &ids[0], "1000001").await;
+    assert_eq!(findings(&audit(&system, &[]).await), []);
+    publish(&payments[0], &ids[2], "1000000").await;
+    let report = found(&system, "out_of_order", &payments[0], &[]).await;
+    assert_eq!(
+        findings(&report),
+        [("out_of_order".to_owned(), vec![payments[0].clone()])]
+    );
+}
+
+/// In flight is not lost, wherever that is; it is stuck when it takes too long.
+#[tokio::test(flavor = "multi_thread")]
+async fn payments_on_their_way_are_found_where_they_are() {
+    let mut system = System::start().await;
+    let wallet = system.wallet("100").await;
+    let is_at = async |system: &System, place: &str| {
+        eventually(place, async || {
+            let report = audit(system, &NO_PATIENCE).await;
+            assert_eq!(findings(&report), [], "{report}");
+            if report["in_flight_where"] == json!([{ "where": place, "count": 1 }]) {
+                Ok(())
+            } else {
+                Err(report.to_string())
+            }
+        })
+        .await;
+    };
+    for relay in ["relay-wallet-1", "relay-wallet-2"] {
+        system.kill_9(relay);
+    }
+    let payment = system.accepted(&wallet).await;
+    is_at(&system, "outbox").await;
+    let (wallets, bills) = (&system.wallet_database, &system.bill_payer_database);
+    let park = "insert into parked_events (aggregateid, seq, reason) select aggregateid, seq, 'no' from outbox";
+    execute(wallets, park).await;
+    is_at(&system, "parked").await;
+    execute(wallets, "delete from parked_events").await;
+
+    // What can't be taken in is put aside.
+    let refuse = "alter table bills add constraint refused check (false) not valid";
+    execute(bills, refuse).await;
+    system.start_process("relay-wallet-1");
+    is_at(&system, "dead letter").await;
+    execute(
+        &system.bill_payer_database,
+        "alter table bills drop constraint refused",
+    )
+    .await;
+
+    system.kill_9("bill-payer");
+    system.behave(&json!({ "server_error_share": 1.0 })).await;
+    let second = system.accepted(&wallet).await;
+    let places = async |system: &System, places: Value| {
+        eventually(&places.to_string(), async || {
+            let report = audit(system, &NO_PATIENCE).await;
+            assert_eq!(findings(&report), [], "{report}");
+            let found = report["in_flight_where"].as_array().unwrap();
+            let found: Vec<&Value> = found.iter().map(|place| &place["where"]).collect();
+            if json!(found) == places {
+                Ok(())
+            } else {
+                Err(report.to_string())
+            }
+        })
+        .await;
+    };
+    places(&system, json!(["Kafka", "dead letter"])).await;
+    system.start_process("bill-payer");
+    places(&system, json!(["dead letter", "bill paying"])).await;
+    let stuck = audit(&system, &["--stuck-after-s", "0"]).await;
+    let mut both = vec![payment, second];
+    both.sort_unstable();
+    assert_eq!(findings(&stuck), [("stuck".to_owned(), both)]);
+    assert_eq!(stuck["in_flight"], 2);
+
+    system.kill_9("relay-bill");
+    system.behave(&json!({})).await;
+    places(&system, json!(["dead letter", "result in outbox"])).await;
+    system.kill_9("wallet-api");
+    system.start_process("relay-bill");
+    places(&system, json!(["dead letter", "result in Kafka"])).await;
+    let refuse = "alter table transfers add constraint refused check (false) not valid";
+    execute(&system.wallet_database, refuse).await;
+    system.start_process("wallet-api");
+    places(&system, json!(["dead letter", "result dead letter"])).await;
+}

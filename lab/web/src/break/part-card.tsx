@@ -1,0 +1,112 @@
+// One process: what it is, how it is, and what can be done to it now.
+import type { Part, PartAction, PartState } from "../contract";
+import { bytes, count } from "../format";
+import { actOnPart } from "../orders";
+import type { IconName } from "../parts/icon";
+import { Icon } from "../parts/icon";
+import { OrderButton, Trouble, useOrder } from "../parts/order";
+
+interface Deed {
+  name: string;
+  what: string;
+}
+
+const DEEDS: Record<PartAction, Deed> = {
+  kill: { name: "Kill -9", what: "Ends it at once, in the middle of whatever it does" },
+  pause: { name: "Pause", what: "Stops it where it is (SIGSTOP); its connections stay open" },
+  resume: { name: "Resume", what: "Lets it go on (SIGCONT)" },
+  restart: { name: "Restart", what: "Asks it to end, waits, starts it again" },
+  stop: { name: "Stop", what: "Stops it until you start it again" },
+  start: { name: "Start", what: "Starts it again" },
+};
+
+const ABOUT: [prefix: string, about: string][] = [
+  ["wallet-api", "takes payments, debits wallets, settles results"],
+  ["relay-wallet", "carries the wallet's events from its outbox to Kafka"],
+  ["relay-bill", "carries the bill payer's results to Kafka"],
+  ["bill-payer", "hears of payments, asks the provider, keeps asking"],
+  ["mock-provider", "somebody else's service that takes the money"],
+  ["postgres", "both databases, each with its outbox"],
+  ["kafka", "the broker: wallet.events and bill.events"],
+  ["connect", "Kafka Connect with Debezium; runs in mode debezium only"],
+];
+
+const SIGN: Record<PartState, [IconName, string]> = {
+  ready: ["good", "good"],
+  "not ours": ["open", "open"],
+  starting: ["restart", "waiting"],
+  restarting: ["restart", "waiting"],
+  stopping: ["restart", "waiting"],
+  paused: ["pause", "waiting"],
+  stopped: ["bad", "bad"],
+};
+
+export function PartCard({ part }: { part: Part }) {
+  const order = useOrder();
+  const [icon, look] = unneeded(part) ? (["open", "quiet"] as const) : SIGN[part.state];
+  const about = ABOUT.find(([prefix]) => part.name.startsWith(prefix))?.[1];
+  return (
+    <section class={`card part part-${look}`} aria-label={part.name} data-part={part.name}>
+      <header class="part-head">
+        <h4>{part.name}</h4>
+        <span class={`state ${look}`} data-testid="state">
+          <Icon name={icon} /> {unneeded(part) ? "not needed now" : part.state}
+        </span>
+      </header>
+      <p class="quiet">{about}</p>
+      <p class="facts">
+        {part.pid !== null && <span>pid {part.pid}</span>}
+        {part.memory_bytes !== null && <span>{bytes(part.memory_bytes)}</span>}
+        <span>{part.restarts === 1 ? "1 restart" : `${count(part.restarts)} restarts`}</span>
+        <span>{part.address}</span>
+      </p>
+      {part.detail && <p class="detail">{part.detail}</p>}
+      <p class="orders">
+        {deedsFor(part).map((action) => (
+          <OrderButton
+            key={action}
+            order={order}
+            act={() => actOnPart(part.name, action)}
+            icon={action}
+            look={action === "kill" || action === "stop" ? "danger" : "plain"}
+            why={part.actions.includes(action) ? null : whyNot(part)}
+            title={DEEDS[action].what}
+            label={`${DEEDS[action].name} ${part.name}`}
+          >
+            {DEEDS[action].name}
+          </OrderButton>
+        ))}
+      </p>
+      {part.actions.length === 0 && !unneeded(part) && <p class="why">{whyNot(part)}</p>}
+      <Trouble order={order} />
+    </section>
+  );
+}
+
+/** Kafka Connect, but in mode debezium. */
+function unneeded(part: Part): boolean {
+  return part.state === "stopped" && part.actions.length === 0;
+}
+
+/** The same places for the same deeds: pause and resume take turns, so do stop and start. */
+function deedsFor({ kind, state, actions }: Part): PartAction[] {
+  const can = (action: PartAction) => actions.includes(action);
+  const deeds: PartAction[] = ["kill", state === "paused" || can("resume") ? "resume" : "pause", "restart"];
+  if (kind === "server" || can("stop") || can("start")) deeds.push(can("start") ? "start" : "stop");
+  return deeds;
+}
+
+function whyNot(part: Part): string {
+  switch (part.state) {
+    case "not ours":
+      return "Not started by the lab, so not the lab's to stop.";
+    case "stopped":
+      return part.actions.includes("start") ? "It is stopped: start it first." : "Not needed in the present relay mode.";
+    case "paused":
+      return "It is paused: let it go on first.";
+    case "ready":
+      return "Not possible with this part.";
+    default:
+      return `It is ${part.state}: wait a moment.`;
+  }
+}

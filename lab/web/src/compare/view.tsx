@@ -1,0 +1,95 @@
+// Compare: the same seeded traffic and the same troubles through each way of writing, one after the other.
+import { useSignal } from "@preact/signals";
+import type { CompareOrder, Comparison } from "../contract";
+import { startComparison, stopComparison } from "../orders";
+import { NumberField, ShareField } from "../parts/field";
+import { OrderButton, Trouble, useOrder } from "../parts/order";
+import { Progress } from "../parts/sign";
+import { live, noTraffic } from "../state/store";
+import { ComparisonBars } from "./bars";
+import { ComparisonTable } from "./table";
+
+export const ARMS = ["dual-write", "outbox by poller", "outbox by cdc", "outbox by debezium", "listen-to-yourself"];
+
+let kept: CompareOrder = { requests: 1000, rate_per_s: 200, wallets: 50, crash_share: 0.02, provider_fault_share: 0.05, seed: 1, arms: ARMS };
+
+export function CompareView() {
+  const form = useSignal(kept);
+  const set = (change: Partial<CompareOrder>) => {
+    kept = { ...form.value, ...change };
+    form.value = kept;
+  };
+  const { requests, rate_per_s, wallets, crash_share, provider_fault_share, seed } = form.value;
+  return (
+    <section aria-labelledby="compare-title">
+      <h2 id="compare-title">Compare</h2>
+      <p class="lead">The same requests, the same crashes and the same faults go through each way of writing in turn. The relays are switched for real in between.</p>
+      <form class="form" onSubmit={(event) => event.preventDefault()}>
+        <Arms chosen={form.value.arms} onChange={(arms) => set({ arms })} />
+        <div class="fields short">
+          <NumberField label="Requests, each" value={requests} min={1} max={1_000_000} onChange={(value) => set({ requests: value })} />
+          <NumberField label="Rate, per second" value={rate_per_s} min={1} max={5000} onChange={(value) => set({ rate_per_s: value })} />
+          <NumberField label="Wallets" value={wallets} min={1} max={1000} onChange={(value) => set({ wallets: value })} />
+          <NumberField label="Seed" value={seed} min={0} max={1_000_000_000} onChange={(value) => set({ seed: value })} />
+        </div>
+        <div class="fields">
+          <ShareField label="Crashes before publishing" value={crash_share} onChange={(value) => set({ crash_share: value })} />
+          <ShareField label="Provider faults" value={provider_fault_share} onChange={(value) => set({ provider_fault_share: value })} />
+        </div>
+        <Orders form={form.value} />
+      </form>
+      <Result comparison={live.value?.comparison ?? null} />
+    </section>
+  );
+}
+
+function Orders({ form }: { form: CompareOrder }) {
+  const order = useOrder();
+  const comparing = live.value?.comparison?.state === "running";
+  const why = form.arms.length === 0 ? "Choose at least one way of writing." : noTraffic.value;
+  return (
+    <>
+      <p class="orders">
+        {comparing ? (
+          <OrderButton order={order} act={stopComparison} icon="stop">
+            Stop
+          </OrderButton>
+        ) : (
+          <OrderButton order={order} act={() => startComparison(form)} look="primary" icon="start" why={why} sayWhy>
+            Compare
+          </OrderButton>
+        )}
+      </p>
+      <Trouble order={order} />
+    </>
+  );
+}
+
+function Arms({ chosen, onChange }: { chosen: string[]; onChange: (arms: string[]) => void }) {
+  const toggled = (arm: string) => ARMS.filter((one) => (one === arm ? !chosen.includes(one) : chosen.includes(one)));
+  return (
+    <fieldset class="choices inline">
+      <legend>Ways of writing</legend>
+      {ARMS.map((arm) => (
+        <label key={arm} class="choice">
+          <input type="checkbox" checked={chosen.includes(arm)} onChange={() => onChange(toggled(arm))} />
+          <span>{arm}</span>
+        </label>
+      ))}
+    </fieldset>
+  );
+}
+
+function Result({ comparison }: { comparison: Comparison | null }) {
+  if (comparison === null) return <p class="empty">Nothing compared yet. With Kafka Connect to be started, all five take some minutes.</p>;
+  const { state, current, done, total, rows } = comparison;
+  const words = state === "running" ? `${current ?? "Preparing"} … ${done} of ${total} done` : state === "finished" ? "Finished." : `Stopped after ${done} of ${total}.`;
+  return (
+    <div data-testid="comparison" data-state={state}>
+      <p class="comparison-state">{words}</p>
+      {state === "running" && <Progress value={done} max={total} label="Ways of writing compared" />}
+      <ComparisonTable rows={rows} />
+      <ComparisonBars rows={rows} />
+    </div>
+  );
+}

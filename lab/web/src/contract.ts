@@ -1,0 +1,193 @@
+// What the lab's server sends and takes. Times are Unix milliseconds, `*_ms` are milliseconds, ids and amounts are strings.
+
+export type RelayMode = "poller" | "cdc" | "debezium";
+export type Pattern = "outbox" | "listen-to-yourself" | "dual-write";
+export type PartState = "starting" | "ready" | "restarting" | "stopping" | "stopped" | "paused" | "not ours";
+export type PartAction = "kill" | "pause" | "resume" | "restart" | "stop" | "start";
+
+/** A complete snapshot, four times a second. */
+export interface Live {
+  at: number;
+  ready: boolean;
+  relay_mode: RelayMode;
+  switching_to: string | null;
+  /** The order being carried out, in words. */
+  busy: string | null;
+  parts: Part[];
+  flow: Flow;
+  statistics: Statistics;
+  /** The provider's; null while it is down. */
+  behaviour: Behaviour | null;
+  run: Run | null;
+  money: Money | null;
+  comparison: Comparison | null;
+}
+
+export interface Part {
+  name: string;
+  kind: "service" | "server";
+  state: PartState;
+  detail: string;
+  address: string;
+  pid: number | null;
+  restarts: number;
+  memory_bytes: number | null;
+  actions: PartAction[];
+}
+
+/** Rates are per second, over the last second. Null where the part that would say so is down. */
+export interface Flow {
+  requests: number | null;
+  committed: number | null;
+  published: number | null;
+  consumed: number | null;
+  provider_calls: number | null;
+  /** Bills that ended, paid or failed: bill-payer -> its outbox. */
+  bills_ended?: number | null;
+  results_published: number | null;
+  settled: number | null;
+  outbox_wallet: number | null;
+  outbox_bill: number | null;
+  oldest_wallet_ms: number | null;
+  oldest_bill_ms: number | null;
+  lag_wallet_events: number | null;
+  lag_bill_events: number | null;
+  duplicates: number | null;
+  bills_open: number | null;
+  bills_parked: number | null;
+  dead_letters: number | null;
+}
+
+/** Since the last reset. */
+export interface Statistics {
+  requests: number;
+  writes_ok: number;
+  writes_failed: number;
+  outbox_queued: number;
+  publishes_ok: number;
+  publishes_failed: number;
+  pending: number;
+  consumed: number;
+  inconsistent_runs: number;
+}
+
+/** Each a share from 0 to 1. */
+export interface Behaviour {
+  timeout_share: number;
+  server_error_share: number;
+  decline_share: number;
+}
+
+export interface Run {
+  id: string;
+  state: "running" | "settling" | "finished" | "stopped";
+  pattern: Pattern;
+  relay_mode: string;
+  sent: number;
+  requests: number;
+  accepted: number;
+  declined: number;
+  failed: number;
+  crashes: number;
+  p50_ms: number | null;
+  p99_ms: number | null;
+  /** One sentence, when the run has ended and the audit was made. */
+  verdict: string | null;
+  inconsistent: boolean | null;
+}
+
+export interface Money {
+  at: number;
+  /** Nothing is in flight any more. */
+  complete: boolean;
+  accepted: number;
+  in_flight: number;
+  in_flight_where: { where: string; count: number }[];
+  paid: number;
+  refunded: number;
+  declined: number;
+  findings: Finding[];
+  /** Why the last audit could not be made; the figures are then those of the one before. */
+  error: string | null;
+  took_ms: number;
+}
+
+export interface Finding {
+  kind: string;
+  count: number;
+  examples: string[];
+}
+
+export interface Comparison {
+  state: "running" | "finished" | "stopped";
+  current: string | null;
+  done: number;
+  total: number;
+  rows: ComparisonRow[];
+}
+
+export interface ComparisonRow {
+  arm: string;
+  state: "waiting" | "running" | "done" | "failed";
+  error: string | null;
+  accepted: number;
+  paid: number;
+  refunded: number;
+  lost: number;
+  paid_twice: number;
+  duplicates: number;
+  p50_ms: number | null;
+  p90_ms: number | null;
+  p99_ms: number | null;
+  paid_p50_ms: number | null;
+  paid_p99_ms: number | null;
+  memory_bytes: number | null;
+  took_ms: number | null;
+}
+
+export interface TrafficOrder {
+  pattern: Pattern;
+  relay_mode: RelayMode;
+  requests: number;
+  rate_per_s: number;
+  wallets: number;
+  amount: string;
+  crash_share: number;
+  provider_fault_share: number;
+  seed: number;
+}
+
+export interface CompareOrder {
+  requests: number;
+  rate_per_s: number;
+  wallets: number;
+  crash_share: number;
+  provider_fault_share: number;
+  seed: number;
+  arms: string[];
+}
+
+export interface TableInfo {
+  name: string;
+  title: string;
+  about: string;
+}
+
+export type Cell = string | number | boolean | object | null;
+
+export interface Column {
+  name: string;
+  kind: "id" | "text" | "amount" | "number" | "time" | "json";
+}
+
+export interface TablePage {
+  columns: Column[];
+  rows: Cell[][];
+  next_before: string | null;
+}
+
+export interface Trace {
+  payment_id: string;
+  status: string;
+  steps: { at: number | null; where: string; what: string; detail: object }[];
+}

@@ -1,0 +1,47 @@
+// The page, from top to bottom.
+import "./style/base.css";
+import "./style/page.css";
+import "./style/flow.css";
+import "./style/controls.css";
+import "./style/navigation.css";
+import "./style/figures.css";
+import "./style/parts.css";
+import "./style/tables.css";
+import "./style/inside.css";
+import "./style/charts.css";
+import { render } from "preact";
+import { Announcer } from "./page/announcer";
+import { ConnectionLost } from "./page/connection-lost";
+import { Header } from "./page/header";
+import { Introduction } from "./page/introduction";
+import { Navigation } from "./page/navigation";
+import { StoryBand } from "./page/story-band";
+import { CurrentView, focusView } from "./page/current-view";
+import { connect } from "./state/connection";
+import { followAddress } from "./state/route";
+import { applyTheme } from "./state/theme";
+
+function Page() {
+  return (
+    <>
+      <a class="skip" href="#view">Skip to the view</a>
+      <Header />
+      <ConnectionLost />
+      <main>
+        <Introduction />
+        <div class="always">
+          <StoryBand />
+          <Navigation />
+        </div>
+        <CurrentView />
+      </main>
+      <Announcer />
+    </>
+  );
+}
+
+const root = document.getElementById("app");
+if (root) render(<Page />, root);
+applyTheme();
+followAddress(focusView);
+connect();

@@ -1,0 +1,47 @@
+// The audit in brief: where the accepted payments are, and whether money is wrong.
+import type { Money } from "../contract";
+import { clock, count } from "../format";
+import { Figure } from "../flow/figures";
+import { VerdictLine } from "../parts/sign";
+import { money } from "../state/store";
+import { countOf, verdictOf } from "../state/verdict";
+
+export function MoneyFigures() {
+  const audit = money.value;
+  return (
+    <>
+      <dl class="money-figures">
+        <Figure term="accepted" value={count(audit?.accepted ?? null)} />
+        <Figure term="in flight" value={count(audit?.in_flight ?? null)} look="open" />
+        <Figure term="paid" value={count(audit?.paid ?? null)} look="paid" />
+        <Figure term="refunded" value={count(audit?.refunded ?? null)} look="refunded" />
+        <Wrong audit={audit} kind="LOST" />
+        <Wrong audit={audit} kind="PAID TWICE" />
+      </dl>
+      {audit && <MoneyBar audit={audit} />}
+      <VerdictLine verdict={verdictOf(audit)} testId="money-verdict" />
+      {audit?.error && (
+        <p class="trouble">
+          The last audit could not be made: {audit.error}. These figures are from {clock(audit.at)}.
+        </p>
+      )}
+    </>
+  );
+}
+
+function Wrong({ audit, kind }: { audit: Money | null; kind: string }) {
+  const n = countOf(audit, kind);
+  const look = n === null ? "wrong" : n > 0 ? "wrong found" : "wrong none";
+  return <Figure term={kind} value={n === 0 ? "✓ 0" : n !== null && n > 0 ? `✕ ${count(n)}` : count(n)} look={look} />;
+}
+
+/** The accepted payments, as parts of one bar; the figures beside it say the same in numbers. */
+function MoneyBar({ audit }: { audit: Money }) {
+  const lost = countOf(audit, "LOST") ?? 0;
+  const shares: [string, number][] = [["paid", audit.paid], ["refunded", audit.refunded], ["open", audit.in_flight], ["lost", lost]];
+  return (
+    <div class="money-bar" aria-hidden="true">
+      {shares.map(([name, n]) => n > 0 && <span key={name} class={name} style={{ flexGrow: n }} />)}
+    </div>
+  );
+}

@@ -1,0 +1,92 @@
+// The audit in full: both databases, Kafka and the provider's own list, joined by payment id.
+import { clock, count, duration, shortId } from "../format";
+import { Icon } from "../parts/icon";
+import { OrderButton, Trouble, useOrder } from "../parts/order";
+import { reset } from "../orders";
+import { traceLink } from "../state/route";
+import { wide } from "../state/screen";
+import { money } from "../state/store";
+import { MEANING } from "../state/verdict";
+import type { Finding, Money } from "../contract";
+import { MoneyFigures } from "./figures";
+
+export function MoneyView() {
+  const audit = money.value;
+  const order = useOrder();
+  return (
+    <section aria-labelledby="money-title">
+      <h2 id="money-title">{wide.value ? "The audit" : "The money"}</h2>
+      <p class="lead">
+        Every second or so both databases, Kafka and the provider's own list are joined by payment id. No part is asked what it
+        believes: what counts is what was written.
+      </p>
+      {!wide.value && <MoneyFigures />}
+      {audit === null ? <p class="empty">The first audit comes with the first payment.</p> : <Audit audit={audit} />}
+      <p class="orders">
+        <OrderButton order={order} act={reset} icon="restart" title="Statistics and audit begin anew from now; the provider behaves; data stays">
+          Count anew from now
+        </OrderButton>
+      </p>
+      <Trouble order={order} />
+    </section>
+  );
+}
+
+function Audit({ audit }: { audit: Money }) {
+  return (
+    <div class="split">
+      <div>
+        <h3>What could be wrong</h3>
+        <ul class="findings">
+          {audit.findings.map((finding) => (
+            <FindingLine key={finding.kind} finding={finding} />
+          ))}
+        </ul>
+      </div>
+      <div>
+        <h3>On the way</h3>
+        {audit.in_flight === 0 ? (
+          <p class="empty">Nothing is in flight: each payment has ended.</p>
+        ) : (
+          <table class="plain-table">
+            <tbody>
+              {audit.in_flight_where.map(({ where, count: n }) => (
+                <tr key={where}>
+                  <th scope="row">{where}</th>
+                  <td class="number">{count(n)}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        )}
+        <p class="quiet">
+          Counted at {clock(audit.at)} in {duration(audit.took_ms)}. Declined at once, and so never accepted: {count(audit.declined)}.
+        </p>
+      </div>
+    </div>
+  );
+}
+
+/** Findings about wallets have no payment to trace. */
+const ABOUT_WALLETS = new Set(["BALANCE DIFFERS", "OUT OF ORDER", "UNBALANCED"]);
+
+function FindingLine({ finding }: { finding: Finding }) {
+  const sign = finding.count > 0 ? "bad" : "good";
+  return (
+    <li class={`finding ${sign}`}>
+      <span class="finding-head">
+        <Icon name={sign} />
+        <strong>{finding.kind}</strong>
+        <span class="number">{count(finding.count)}</span>
+      </span>
+      <small>{MEANING[finding.kind] ?? ""}</small>
+      {finding.examples.length > 0 && (
+        <span class="examples">
+          {finding.examples.map((id) =>
+            ABOUT_WALLETS.has(finding.kind) ? <code key={id}>{shortId(id)}</code> : <a key={id} href={traceLink(id)} title={`Trace ${id}`}>{shortId(id)}</a>,
+          )}
+        </span>
+      )}
+    </li>
+  );
+}

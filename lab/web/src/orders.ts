@@ -1,0 +1,63 @@
+// Everything the page asks of the lab's server. Orders carry the token; whatever goes wrong is an OrderError to be shown.
+import type { Behaviour, CompareOrder, PartAction, RelayMode, Run, TableInfo, TablePage, Trace, TrafficOrder } from "./contract";
+import { problemText } from "./problem";
+
+const token = document.querySelector<HTMLMetaElement>('meta[name="lab-token"]')?.content ?? "";
+
+/** `message` is a sentence for people: the problem's detail, if the server sent one. */
+export class OrderError extends Error {
+  constructor(
+    message: string,
+    readonly status: number,
+  ) {
+    super(message);
+  }
+}
+
+export const startTraffic = (order: TrafficOrder) => send<Run>("POST", "/api/traffic", order);
+export const stopTraffic = () => send<void>("DELETE", "/api/traffic");
+export const reset = () => send<void>("POST", "/api/reset");
+export const switchRelayMode = (mode: RelayMode) => send<void>("PUT", "/api/relay-mode", { mode });
+export const setBehaviour = (behaviour: Behaviour) => send<void>("PUT", "/api/behaviour", behaviour);
+export const actOnPart = (name: string, action: PartAction) =>
+  send<void>("POST", `/api/parts/${encodeURIComponent(name)}`, { action });
+export const dropSlot = () => send<void>("POST", "/api/slot/drop");
+export const startComparison = (order: CompareOrder) => send<void>("POST", "/api/compare", order);
+export const stopComparison = () => send<void>("DELETE", "/api/compare");
+
+export const readTables = (signal: AbortSignal) => read<{ tables: TableInfo[] }>("/api/tables", {}, signal);
+export const readTable = (name: string, query: Query, signal: AbortSignal) =>
+  read<TablePage>(`/api/tables/${encodeURIComponent(name)}`, query, signal);
+export const readTrace = (paymentId: string, signal: AbortSignal) =>
+  read<Trace>(`/api/trace/${encodeURIComponent(paymentId)}`, {}, signal);
+export const readLogParts = (signal: AbortSignal) => read<{ parts: string[] }>("/api/logs", {}, signal);
+export const readLog = (part: string, query: Query, signal: AbortSignal) =>
+  read<{ lines: string[] }>(`/api/logs/${encodeURIComponent(part)}`, query, signal);
+
+/** Empty texts are left out of the address. */
+export type Query = Record<string, string | number | null>;
+
+async function send<Answer>(method: string, path: string, body?: object): Promise<Answer> {
+  const headers: Record<string, string> = { "x-lab-token": token };
+  if (body) headers["content-type"] = "application/json";
+  return call<Answer>(path, { method, headers, ...(body ? { body: JSON.stringify(body) } : {}) });
+}
+
+async function read<Answer>(path: string, query: Query, signal: AbortSignal): Promise<Answer> {
+  const given = Object.entries(query).filter(([, value]) => value !== null && value !== "");
+  const search = new URLSearchParams(given.map(([name, value]) => [name, String(value)]));
+  return call<Answer>(given.length > 0 ? `${path}?${search}` : path, { signal });
+}
+
+async function call<Answer>(path: string, init: RequestInit): Promise<Answer> {
+  let response: Response;
+  try {
+    response = await fetch(path, init);
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new OrderError("The lab's server did not answer. Is it still running?", 0);
+  }
+  const text = await response.text();
+  if (!response.ok) throw new OrderError(problemText(response.status, text), response.status);
+  return (text === "" ? undefined : JSON.parse(text)) as Answer;
+}

@@ -1,0 +1,64 @@
+// What the audit says, as one sentence and one sign. Pure.
+import type { Money, Run } from "../contract";
+import { count, plural } from "../format";
+
+/** good: proven; bad: money is wrong; open: not known yet. */
+export type Sign = "good" | "bad" | "open";
+
+export interface Verdict {
+  sign: Sign;
+  text: string;
+}
+
+/** What each finding means; kinds that are unknown here are shown by their name alone. */
+export const MEANING: Record<string, string> = {
+  LOST: "The wallet was debited, and nobody will ever pay the bill.",
+  "PAID TWICE": "The provider took the money more than once for one payment.",
+  "REFUNDED THOUGH PAID": "The customer got the money back, and the provider has it too.",
+  STUCK: "In flight for far too long; it may still arrive.",
+  "OUT OF ORDER": "Events of one wallet were seen in another order than they were committed.",
+  UNBALANCED: "The transfers of the ledger do not sum to zero.",
+  "BALANCE DIFFERS": "A wallet's balance is not the sum of its transfers.",
+};
+
+export function verdictOf(money: Money | null): Verdict {
+  if (money === null) return { sign: "open", text: "Nothing has been counted yet." };
+  const wrong = money.findings.filter((finding) => finding.count > 0);
+  if (wrong.length > 0) return { sign: "bad", text: wrong.map(({ kind, count: n }) => sentence(kind, n)).join(" ") };
+  if (money.accepted === 0) return { sign: "open", text: "No payment since the last reset." };
+  if (money.complete) {
+    return {
+      sign: "good",
+      text: `Each of ${plural(money.accepted, "accepted payment")} ended: ${count(money.paid)} paid, ${count(money.refunded)} refunded. Nothing lost, nothing paid twice.`,
+    };
+  }
+  return { sign: "open", text: `Nothing is lost so far; ${plural(money.in_flight, "payment is", "payments are")} on the way.` };
+}
+
+function sentence(kind: string, n: number): string {
+  switch (kind) {
+    case "LOST":
+      return `${plural(n, "payment")} LOST: debited, and never to be paid.`;
+    case "PAID TWICE":
+      return `${plural(n, "payment")} PAID TWICE.`;
+    default:
+      return `${count(n)} ${kind}.`;
+  }
+}
+
+export function countOf(money: Money | null, kind: string): number | null {
+  return money === null ? null : (money.findings.find((finding) => finding.kind === kind)?.count ?? 0);
+}
+
+/** A run's own verdict: the server's sentence, or how far it is. */
+export function runVerdict(run: Run): Verdict {
+  if (run.verdict !== null) return { sign: run.inconsistent === null ? "open" : run.inconsistent ? "bad" : "good", text: run.verdict };
+  switch (run.state) {
+    case "running":
+      return { sign: "open", text: `Sending: ${count(run.sent)} of ${count(run.requests)}.` };
+    case "settling":
+      return { sign: "open", text: "All sent. Waiting until each payment has ended, then the money is counted." };
+    default:
+      return { sign: "open", text: run.state === "stopped" ? "Stopped." : "Finished; the money is being counted." };
+  }
+}

@@ -1,0 +1,27 @@
+// Two ways of writing, compared: the one loses, the other does not, and both are measured.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { enabled, LATER, openQuiet, picture } from "./lab-page.mjs";
+
+test("dual-write and the outbox are compared on the same traffic", async (t) => {
+  const page = await openQuiet(t, { hash: "compare" });
+  for (const arm of ["outbox by cdc", "outbox by debezium", "listen-to-yourself"]) await page.getByRole("checkbox", { name: arm }).uncheck();
+  await page.getByLabel("Requests, each").fill("200");
+  await page.getByLabel("Crashes before publishing").fill("10");
+  const compare = page.getByRole("button", { name: "Compare", exact: true });
+  await enabled(compare);
+  await compare.click();
+  await page.locator('[data-testid="comparison"][data-state="running"]').waitFor();
+  await page.locator('[data-testid="comparison"][data-state="finished"]').waitFor({ timeout: LATER });
+  assert.ok((await cell(page, "dual-write", "LOST")) > 0);
+  assert.equal(await cell(page, "outbox by poller", "LOST"), 0);
+  assert.ok((await cell(page, "outbox by poller", "p99")) > 0);
+  await picture(page, "compare");
+});
+
+async function cell(page, arm, column) {
+  const titles = await page.locator(".table thead th").allInnerTexts();
+  const row = page.locator(".table tbody tr", { has: page.getByRole("rowheader", { name: arm }) });
+  const text = await row.locator("td").nth(titles.indexOf(column) - 1).innerText();
+  return Number(text.replace(/[^0-9.]/g, ""));
+}

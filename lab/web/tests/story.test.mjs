@@ -1,0 +1,34 @@
+// The first five minutes of a stranger: dual-write loses money and the page says so, the outbox does not.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { enabled, figure, go, LATER, openQuiet, picture, says } from "./lab-page.mjs";
+
+test("dual-write with crashes loses payments, and the page says how many", async (t) => {
+  const page = await openQuiet(t);
+  await page.getByRole("button", { name: "Run 200 payments through dual-write" }).click();
+  await says(page.getByRole("img", { name: /^Flow of payments/ }), /commits, then publishes itself/);
+  await says(page.getByTestId("money-verdict"), /LOST/, LATER);
+  const step = page.getByTestId("step-problem");
+  await step.locator(".verdict.bad").waitFor({ timeout: LATER });
+  const lost = await figure(page.locator(".money-figures").first(), "LOST");
+  assert.ok(lost > 0, `${lost} lost`);
+  await says(step.getByTestId("step-verdict"), new RegExp(String(lost)));
+  await says(page.getByTestId("announcer"), /Verdict/);
+  await go(page, "money");
+  await page.locator(".finding.bad", { hasText: "LOST" }).locator(".examples a").first().waitFor();
+  await picture(page, "money");
+});
+
+test("the same payments and crashes through the outbox lose nothing", async (t) => {
+  const page = await openQuiet(t);
+  await page.getByRole("button", { name: "Run the same through the outbox" }).click();
+  await says(page.locator('[data-node="client"]'), /sending/);
+  await picture(page, "flow");
+  const step = page.getByTestId("step-cure");
+  await step.locator(".verdict.good, .verdict.bad").waitFor({ timeout: LATER });
+  assert.equal(await step.locator(".verdict.bad").count(), 0, await step.innerText());
+  await page.locator(".money-figures").first().waitFor();
+  assert.equal(await figure(page.locator(".money-figures").first(), "LOST"), 0);
+  assert.equal(await figure(page.locator(".money-figures").first(), "PAID TWICE"), 0);
+  await enabled(page.getByRole("button", { name: "Run 200 payments through dual-write" }));
+});

@@ -1,0 +1,67 @@
+//! The rows of the outbox, as every mode reads and deletes them.
+
+use std::pin::pin;
+
+use diesel::prelude::*;
+use diesel_async::methods::LoadQuery;
+use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use futures_util::TryStreamExt as _;
+use outbox::schema::outbox as table;
+
+use crate::event::Event;
+use crate::session::{SessionError, answer};
+
+/// Reads the events that `select` answers, up to the first that makes them more than `bytes_max` by
+/// [`Event::bytes`]; answers whether it was cut off there.
+///
+/// # Errors
+/// The connection is not to be used further.
+pub(crate) async fn read<'query>(
+    conn: &mut AsyncPgConnection,
+    select: impl LoadQuery<'query, AsyncPgConnection, Event> + 'query,
+    bytes_max: usize,
+) -> Result<(Vec<Event>, bool), SessionError> {
+    answer("reading the outbox", async {
+        let mut rows = pin!(select.load_stream(conn).await?);
+        let mut events = Vec::new();
+        let mut bytes = 0;
+        while let Some(event) = rows.try_next().await? {
+            bytes += event.bytes();
+            events.push(event);
+            if bytes > bytes_max {
+                return Ok((events, true));
+            }
+        }
+        Ok((events, false))
+    })
+    .await
+}
+
+/// The numbers of the first rows, at most `rows_max`.
+///
+/// # Errors
+/// The connection is not to be used further.
+pub(crate) async fn first(
+    conn: &mut AsyncPgConnection,
+    rows_max: i64,
+) -> Result<Vec<i64>, SessionError> {
+    let first = table::table.order(table::seq).select(table::seq);
+    let first = first.limit(rows_max).load(conn);
+    answer("looking at the outbox", first).await
+}
+
+/// Deletes the rows with these numbers; answers how many were there.
+///
+/// # Errors
+/// The connection is not to be used further.
+pub(crate) async fn delete(
+    conn: &mut AsyncPgConnection,
+    seqs: &[i64],
+) -> Result<usize, SessionError> {
+    if seqs.is_empty() {
+        return Ok(0);
+    }
+    let rows = table::table.filter(table::seq.eq_any(seqs.iter().copied()));
+    let deleted = diesel::delete(rows).execute(conn);
+    answer("deleting what was published", deleted).await
+}

@@ -1,0 +1,230 @@
+//! The transaction of a batch of commands.
+//!
+//! | step | statement | why here |
+//! | --- | --- | --- |
+//! | 1 | `select payments` by id | those that were debited or declined before |
+//! | 2 | [`crate::payments`], steps 1 to 6, for the others | the wallets' locks; everything but the outbox |
+//! | 3 | `insert payments`, declined | the wallets' no, to be kept: the callers have gone |
+//! | 4 | `insert dead_letters` | commands that are no payment |
+//! | 5 | `commit` | then the events are published, then the offsets committed |
+//!
+//! Two consumers can have the same command in hand while its partition goes from one to the other. Step 1
+//! takes no lock, so both may find nothing; then the primary key of `payments` lets one of them through, and
+//! the other takes its commands again, one by one.
+
+use std::collections::{HashMap, HashSet};
+
+use chassis::consumer::Record;
+use chassis::dead_letters::dead_letter;
+use diesel::prelude::*;
+use diesel::sql_types::{Array, Binary, Nullable, Numeric, Text, Uuid as SqlUuid};
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
+use events::{Currency, Money};
+use outbox::dead_letter::NewDeadLetter;
+use outbox::statement;
+use rust_decimal::Decimal;
+use uuid::Uuid;
+
+use crate::domain::PayBill;
+use crate::payments::{BatchError, Publishing, Try, pay_batch};
+use crate::{SERVICE, ledger, schema};
+
+/// A command as it was read.
+pub(super) struct Command<'a> {
+    pub(super) record: &'a Record,
+    pub(super) request: PayBill,
+}
+
+/// What became of a batch.
+#[derive(Default)]
+pub(super) struct Taken<'a> {
+    /// Payments that were debited, by this batch or before it: their events are to be published. For each
+    /// wallet in the order of commits.
+    pub(super) standing: Vec<(&'a PayBill, Money)>,
+    /// Payments that this batch declined, and why.
+    pub(super) declined: Vec<(&'a PayBill, String)>,
+    /// How many of `standing` this batch debited.
+    pub(super) debited: usize,
+    /// Commands whose payment was there before.
+    pub(super) again: usize,
+    /// Messages that were put aside.
+    pub(super) dead_letters: Vec<NewDeadLetter>,
+}
+
+/// Debits or declines each payment that is new, and stores `letters` with those that come up here.
+pub(super) async fn take<'a>(
+    conn: &mut AsyncPgConnection,
+    commands: &'a [Command<'a>],
+    letters: Vec<NewDeadLetter>,
+) -> Result<Taken<'a>, BatchError> {
+    conn.transaction(async |conn| take_in_transaction(conn, commands, letters).await)
+        .await
+}
+
+/// The same, in the transaction of `conn`.
+pub(super) async fn take_in_transaction<'a>(
+    conn: &mut AsyncPgConnection,
+    commands: &'a [Command<'a>],
+    mut letters: Vec<NewDeadLetter>,
+) -> Result<Taken<'a>, BatchError> {
+    let mut taken = Taken::default();
+    let mut known = find_by_id(conn, commands).await?;
+    let mut new: Vec<&Command<'_>> = Vec::new();
+    for command in commands {
+        let request = &command.request;
+        let Some(payment) = known.get_mut(&request.payment_id) else {
+            known.insert(request.payment_id, Known::new(request));
+            new.push(command);
+            continue;
+        };
+        if !payment.is_of(request) {
+            let reason = "its payment id stands for another request".to_owned();
+            letters.push(dead_letter(SERVICE, command.record, reason));
+            continue;
+        }
+        taken.again += 1;
+        let money = payment.debited.take();
+        taken.standing.extend(money.map(|money| (request, money)));
+    }
+    let refused = debit(conn, &new, &mut taken).await?;
+    let recorded = insert_declined(conn, &refused).await?;
+    for (command, reason) in refused {
+        if recorded.contains(&command.request.payment_id) {
+            taken.declined.push((&command.request, reason));
+        } else {
+            letters.push(dead_letter(SERVICE, command.record, reason));
+        }
+    }
+    outbox::dead_letter::record(conn, &letters).await?;
+    taken.dead_letters = letters;
+    Ok(taken)
+}
+
+/// Step 2. Returns the commands that were refused, and why.
+async fn debit<'a>(
+    conn: &mut AsyncPgConnection,
+    new: &[&'a Command<'a>],
+    taken: &mut Taken<'a>,
+) -> Result<Vec<(&'a Command<'a>, String)>, BatchError> {
+    let mut refused = Vec::new();
+    if new.is_empty() {
+        return Ok(refused);
+    }
+    let batch: Vec<PayBill> = new.iter().map(|command| command.request.clone()).collect();
+    let answers = pay_batch(conn, &batch, Try::Again, Publishing::ByCaller).await?;
+    for (command, answer) in new.iter().zip(answers) {
+        match answer {
+            Ok(accepted) if accepted.payment_id == command.request.payment_id => {
+                taken.debited += 1;
+                taken.standing.push((&command.request, accepted.money));
+            }
+            // Made by another pattern, whose ids are others. Its event is that pattern's to publish.
+            Ok(other) => {
+                let reason = format!(
+                    "the Idempotency-Key stands for payment {}",
+                    other.payment_id
+                );
+                refused.push((*command, reason));
+            }
+            Err(decline) => refused.push((*command, decline.to_string())),
+        }
+    }
+    Ok(refused)
+}
+
+/// A payment that was there before a command.
+struct Known {
+    wallet_id: Uuid,
+    fingerprint: Vec<u8>,
+    /// What left the wallet, if anything did and its event is not yet among those to be published.
+    debited: Option<Money>,
+}
+
+impl Known {
+    fn new(request: &PayBill) -> Self {
+        Self {
+            wallet_id: request.wallet_id,
+            fingerprint: request.fingerprint().as_bytes().to_vec(),
+            debited: None,
+        }
+    }
+
+    fn is_of(&self, request: &PayBill) -> bool {
+        self.wallet_id == request.wallet_id && self.fingerprint == request.fingerprint().as_bytes()
+    }
+}
+
+/// Step 1.
+async fn find_by_id(
+    conn: &mut AsyncPgConnection,
+    commands: &[Command<'_>],
+) -> Result<HashMap<Uuid, Known>, BatchError> {
+    use schema::payments::dsl;
+    let ids = commands.iter().map(|command| command.request.payment_id);
+    let rows: Vec<(Uuid, Uuid, Vec<u8>, String, Decimal, String)> = dsl::payments
+        .filter(dsl::id.eq_any(ids.collect::<Vec<_>>()))
+        .select((
+            dsl::id,
+            dsl::wallet_id,
+            dsl::fingerprint,
+            dsl::status,
+            dsl::amount,
+            dsl::currency,
+        ))
+        .load(conn)
+        .await?;
+    let known =
+        |(id, wallet_id, fingerprint, status, amount, currency): (_, _, _, String, _, String)| {
+            let debited = if status == "declined" {
+                None
+            } else {
+                let money = ledger::stored_money(amount, &currency);
+                Some(money.ok_or(BatchError::Currency(wallet_id))?)
+            };
+            let known = Known {
+                wallet_id,
+                fingerprint,
+                debited,
+            };
+            Ok((id, known))
+        };
+    rows.into_iter().map(known).collect()
+}
+
+/// Step 3. Returns the ids of those whose wallet there is.
+async fn insert_declined(
+    conn: &mut AsyncPgConnection,
+    refused: &[(&Command<'_>, String)],
+) -> QueryResult<HashSet<Uuid>> {
+    #[derive(QueryableByName)]
+    struct Recorded {
+        #[diesel(sql_type = SqlUuid)]
+        id: Uuid,
+    }
+    if refused.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let requests = || refused.iter().map(|(command, _)| &command.request);
+    let fingerprints = requests().map(|request| request.fingerprint().as_bytes().to_vec());
+    let currencies = requests().map(|request| request.currency.map(Currency::code));
+    let recorded: Vec<Recorded> = statement(
+        "insert into payments (id, wallet_id, amount, currency, provider, account_number, fingerprint, \
+         status, reason) \
+         select declined.id, wallets.id, declined.amount, coalesce(declined.currency, wallets.currency), \
+         declined.provider, declined.account_number, declined.fingerprint, 'declined', declined.reason \
+         from unnest($1, $2, $3, $4, $5, $6, $7, $8) as declined \
+         (id, wallet_id, amount, currency, provider, account_number, fingerprint, reason) \
+         join wallets on wallets.id = declined.wallet_id returning id",
+    )
+    .bind::<Array<SqlUuid>, _>(requests().map(|request| request.payment_id).collect::<Vec<_>>())
+    .bind::<Array<SqlUuid>, _>(requests().map(|request| request.wallet_id).collect::<Vec<_>>())
+    .bind::<Array<Numeric>, _>(requests().map(|request| request.amount.value()).collect::<Vec<_>>())
+    .bind::<Array<Nullable<Text>>, _>(currencies.collect::<Vec<_>>())
+    .bind::<Array<Text>, _>(requests().map(|request| request.provider.as_str()).collect::<Vec<_>>())
+    .bind::<Array<Text>, _>(requests().map(|request| request.account_number.as_str()).collect::<Vec<_>>())
+    .bind::<Array<Binary>, _>(fingerprints.collect::<Vec<_>>())
+    .bind::<Array<Text>, _>(refused.iter().map(|(_, reason)| reason.as_str()).collect::<Vec<_>>())
+    .load(conn)
+    .await?;
+    Ok(recorded.into_iter().map(|row| row.id).collect())
+}

@@ -1,0 +1,300 @@
+//! The three patterns side by side, as processes that die: what is published, and what is lost.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use chassis::consumer::Record;
+use serde_json::{Value, json};
+use testkit::{
+    Process, TestDatabase, TopicReader, eventually, free_address, kafka_brokers, unique_prefix,
+};
+use uuid::Uuid;
+
+/// wallet-api and a relay, with a database and topics of their own.
+struct System {
+    wallet_api: Option<Process>,
+    relay: Process,
+    database: TestDatabase,
+    prefix: String,
+    address: String,
+    client: reqwest::Client,
+}
+
+const PATTERNS: [&str; 3] = ["outbox", "listen-to-yourself", "dual-write"];
+
+impl System {
+    /// Without the topic of the events, which is the test's to create.
+    async fn start(settings: &[(&str, &str)]) -> Self {
+        let migrations = vec![outbox::MIGRATIONS, wallet_api::MIGRATIONS];
+        let database = TestDatabase::create("wallet", migrations).await;
+        let prefix = unique_prefix();
+        let commands = format!("{prefix}{}", events::COMMAND_TOPIC);
+        TopicReader::create(&commands, 4).await;
+        let relay = Process::start(
+            "relay",
+            &[
+                ("DATABASE_URL", database.url()),
+                ("KAFKA_BROKERS", &kafka_brokers()),
+                ("TOPIC_PREFIX", &prefix),
+                ("LISTEN", &free_address()),
+                ("LOG", "warn"),
+            ],
+        );
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(60))
+            .build()
+            .expect("a client is made");
+        let mut system = Self {
+            wallet_api: None,
+            relay,
+            database,
+            prefix,
+            address: free_address(),
+            client,
+        };
+        system.start_wallet_api(settings).await;
+        system
+    }
+
+    async fn start_wallet_api(&mut self, settings: &[(&str, &str)]) {
+        let brokers = kafka_brokers();
+        let mut environment = vec![
+            ("DATABASE_URL", self.database.url()),
+            ("KAFKA_BROKERS", &brokers),
+            ("TOPIC_PREFIX", &self.prefix),
+            ("LISTEN", &self.address),
+            ("LOG", "warn"),
+        ];
+        environment.extend(settings);
+        self.wallet_api = Some(Process::start("wallet-api", &environment));
+        eventually("wallet-api is ready", async || {
+            match self.get("/readyz").await {
+                Ok(ready) if ready["status"] == "ready" => Ok(()),
+                seen => Err(format!("{seen:?}")),
+            }
+        })
+        .await;
+    }
+
+    async fn events(&self) -> TopicReader {
+        TopicReader::create(&format!("{}{}", self.prefix, events::WALLET_TOPIC), 8).await
+    }
+
+    async fn get(&self, path: &str) -> reqwest::Result<Value> {
+        let request = self.client.get(format!("http://{}{path}", self.address));
+        request.send().await?.json().await
+    }
+
+    /// Status, and body or what became of the connection.
+    async fn post(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &Value,
+    ) -> reqwest::Result<(u16, Value)> {
+        let mut request = self.client.post(format!("http://{}{path}", self.address));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.header("content-type", "application/json");
+        let answer = request.body(body.to_string()).send().await?;
+        Ok((answer.status().as_u16(), answer.json().await?))
+    }
+
+    async fn wallet(&self) -> String {
+        let body = json!({ "currency": "INR", "opening_balance": "10" });
+        let (_, wallet) = self.post("/wallets", &[], &body).await.expect("an answer");
+        wallet["id"].as_str().expect("an id").to_owned()
+    }
+
+    async fn pay(&self, wallet: &str, headers: &[(&str, &str)]) -> reqwest::Result<(u16, Value)> {
+        let body = json!({ "amount": "1", "account_number": "WIFI-1" });
+        let path = format!("/wallets/{wallet}/pay-bill");
+        self.post(&path, headers, &body).await
+    }
+
+    /// Pays, and returns the payment's id.
+    async fn accepted(&self, wallet: &str, headers: &[(&str, &str)]) -> String {
+        let (status, payment) = self.pay(wallet, headers).await.expect("an answer");
+        assert_eq!(status, 202, "{payment}");
+        payment["id"].as_str().expect("an id").to_owned()
+    }
+
+    async fn balance_is(&self, wallet: &str, balance: &str) {
+        eventually("the wallet is debited", async || {
+            let shown = self.get(&format!("/wallets/{wallet}")).await;
+            match shown {
+                Ok(shown) if shown["balance"] == balance => Ok(()),
+                seen => Err(format!("{seen:?}")),
+            }
+        })
+        .await;
+    }
+}
+
+fn payment_id(event: &Record) -> String {
+    let payload: Value = serde_json::from_slice(event.payload.as_ref().unwrap()).unwrap();
+    payload["payment_id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_are_the_same_whatever_the_pattern() {
+    let system = System::start(&[("LAB", "true")]).await;
+    let topic = system.events().await;
+    let wallet = system.wallet().await;
+    let mut partitions = Vec::new();
+    for pattern in PATTERNS {
+        let payment = system
+            .accepted(&wallet, &[("x-pay-pattern", pattern)])
+            .await;
+        let event = topic.next().await;
+        let seen = message(&event)
+            .replace(&wallet, "<wallet>")
+            .replace(&payment, "<payment>");
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(seen, @r#"
+            key: <wallet>
+            ce_id: <uuid>
+            ce_type: BillPaymentRequested
+            ce_source: wallet-api
+            ce_specversion: 1.0
+            content-type: application/json
+            traceparent: <traceparent>
+
+            {"account_number":"WIFI-1","amount":"1.00","currency":"INR","payment_id":"<payment>","provider":"wifi","wallet_id":"<wallet>"}
+            "#);
+        }
+        partitions.push(event.partition);
+    }
+    partitions.dedup();
+    assert_eq!(partitions.len(), 1, "a wallet's events share a partition");
+}
+
+/// All that a consumer sees of a message, but for what differs from event to event, and the relay's own
+/// header. The payload in the order of its keys: only the outbox has the text of PostgreSQL's jsonb.
+fn message(event: &Record) -> String {
+    let key = String::from_utf8(event.key.clone().unwrap()).unwrap();
+    let mut text = format!("key: {key}\n");
+    for (name, value) in &event.headers {
+        let value = match name.as_str() {
+            "outbox_seq" => continue,
+            "ce_id" => value.parse::<Uuid>().map(|_| "<uuid>").unwrap(),
+            "traceparent" => value
+                .parse::<chassis::Traceparent>()
+                .map(|_| "<traceparent>")
+                .unwrap(),
+            _ => value,
+        };
+        writeln!(text, "{name}: {value}").unwrap();
+    }
+    let payload: Value = serde_json::from_slice(event.payload.as_ref().unwrap()).unwrap();
+    format!("{text}\n{payload}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_between_the_writes_loses_the_event_in_dual_write_and_in_no_other_pattern() {
+    let system = System::start(&[("LAB", "true")]).await;
+    let topic = system.events().await;
+    let wallet = system.wallet().await;
+    // dual-write first: the wallet's events come in order, so those of the others would come behind its event.
+    for pattern in ["dual-write", "listen-to-yourself", "outbox"] {
+        let headers = [
+            ("x-pay-pattern", pattern),
+            ("x-lab-crash", "between"),
+            ("idempotency-key", pattern),
+        ];
+        let crashed = system.pay(&wallet, &headers).await;
+        let error = crashed.expect_err("nobody answers");
+        assert!(error.is_request() && error.status().is_none(), "{error:?}");
+    }
+    system.balance_is(&wallet, "7.00").await;
+    let mut published = HashSet::new();
+    while published.len() < 2 {
+        published.insert(payment_id(&topic.next().await));
+    }
+    // The clients ask again, as they should. All three have been debited, and none is debited again.
+    for pattern in PATTERNS {
+        let headers = [("x-pay-pattern", pattern), ("idempotency-key", pattern)];
+        let payment = system.accepted(&wallet, &headers).await;
+        assert_eq!(published.contains(&payment), pattern != "dual-write");
+    }
+    // What dual-write publishes is there before its answer: what is not there before this one is lost.
+    let headers = [("x-pay-pattern", "dual-write")];
+    let last = system.accepted(&wallet, &headers).await;
+    let mut next = String::new();
+    while next != last {
+        next = payment_id(&topic.next().await);
+        assert!(next == last || published.contains(&next), "{next}");
+    }
+    system.balance_is(&wallet, "6.00").await;
+    let payments = "select count(*) from payments where status = 'pending'";
+    assert_eq!(system.database.count(payments).await, 4);
+    drop(system.relay);
+}
+
+/// The topic of the events is not there: the payment is debited, and its event can't be published.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_killed_between_debit_and_publish_publishes_and_debits_once() {
+    let mut system = System::start(&[("PAY_PATTERN", "listen-to-yourself")]).await;
+    let wallet = system.wallet().await;
+    let payment = system.accepted(&wallet, &[]).await;
+    system.balance_is(&wallet, "9.00").await;
+    system.wallet_api.take().expect("it runs").kill_9();
+
+    let topic = system.events().await;
+    // Whatever the pattern is by then, what was accepted is carried out.
+    system.start_wallet_api(&[("PAY_PATTERN", "outbox")]).await;
+    let event = topic.next().await;
+    assert_eq!(payment_id(&event), payment);
+    let id = payment.parse::<Uuid>().unwrap();
+    let event_id = Uuid::new_v5(&id, b"BillPaymentRequested").to_string();
+    assert_eq!(event.header("ce_id"), Some(event_id.as_str()));
+    system.balance_is(&wallet, "9.00").await;
+    let debits = "select count(*) from transfers where kind = 'payment'";
+    assert_eq!(system.database.count(debits).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_poisoned_command_is_put_aside_and_the_next_one_is_paid() {
+    let system = System::start(&[("PAY_PATTERN", "listen-to-yourself")]).await;
+    let topic = system.events().await;
+    let wallet = system.wallet().await;
+    let commands = format!("{}{}", system.prefix, events::COMMAND_TOPIC);
+    let headers = [("ce_type", "PayBill"), ("ce_id", "1")];
+    testkit::produce(&commands, &wallet, &headers, b"{").await;
+    let payment = system.accepted(&wallet, &[]).await;
+    assert_eq!(payment_id(&topic.next().await), payment);
+    let letters = system.get("/dead-letters").await.expect("an answer");
+    assert_eq!(letters["items"][0]["topic"], commands);
+    assert_eq!(letters["items"][1], Value::Null);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_lab_dual_write_does_not_start() {
+    let migrations = vec![outbox::MIGRATIONS, wallet_api::MIGRATIONS];
+    let database = TestDatabase::create("wallet", migrations).await;
+    let brokers = kafka_brokers();
+    let refused = Process::start(
+        "wallet-api",
+        &[
+            ("DATABASE_URL", database.url()),
+            ("KAFKA_BROKERS", &brokers),
+            ("LISTEN", &free_address()),
+            ("PAY_PATTERN", "dual-write"),
+            ("LOG", "off"),
+        ],
+    );
+    let stat = format!("/proc/{}/stat", refused.id());
+    eventually(
+        "wallet-api has ended",
+        async || match std::fs::read_to_string(&stat) {
+            Ok(seen) if seen.contains(") Z ") => Ok(()),
+            seen => Err(format!("{seen:?}")),
+        },
+    )
+    .await;
+    assert_eq!(refused.wait().code(), Some(1));
+    let refused = wallet_api::config::DualWriteRefused.to_string();
+    assert!(refused.contains("LAB=true"), "{refused}");
+}
