@@ -56,7 +56,9 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 
 use self::progress::{Progress, Stage};
-pub(crate) use self::report::{Kind, Report, Whereabouts};
+#[cfg(test)]
+pub(crate) use self::report::Finding;
+pub(crate) use self::report::{Kind, Read, Report, Whereabouts};
 pub(crate) use self::scope::{Scope, ms_of};
 use self::session::Session;
 pub(crate) use self::sources::{SourceFlags, Sources};
@@ -149,7 +151,7 @@ pub(crate) async fn audit(
     bills::dead_letters_of_wallet(&session, sources).await?;
     findings::find(&session, &scope, (begun_ms, now_ms)).await?;
     let mut report = findings::report(&session, &scope).await?;
-    report.read = report::Read {
+    report.read = Read {
         wallet_commands,
         wallet_events,
         bills,

@@ -8,7 +8,7 @@ mod connector;
 use std::io::Write;
 
 use anyhow::Context as _;
-use chassis::database;
+use chassis::{cli, database};
 
 use crate::config::Config;
 use crate::parked::{self, ParkedEvent, SHOWN_PAYLOAD_CHARS_MAX};
@@ -132,40 +132,24 @@ fn table(events: &[ParkedEvent]) -> String {
         "PARKED AT",
         "REASON",
     ];
-    let mut rows = vec![head.map(str::to_owned)];
-    rows.extend(events.iter().map(|event| {
+    let rows = events.iter().map(|event| {
         let replay = match event.replay_requested_at {
             Some(_) => "replay requested; ",
             None => "",
         };
         [
             event.seq.to_string(),
-            plain(&event.key),
+            event.key.clone(),
             event.event_id.to_string(),
-            plain(&event.event_type),
+            event.event_type.clone(),
             event.payload_bytes.to_string(),
             event.tries.to_string(),
             event.waiting.to_string(),
             event.parked_at.clone(),
-            plain(&format!("{replay}{}", event.reason)),
+            format!("{replay}{}", event.reason),
         ]
-    }));
-    let mut widths = [0; 9];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    let mut text = String::new();
-    for row in &rows {
-        let cells = row.iter().zip(widths);
-        let cells: Vec<String> = cells
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect();
-        text += cells.join("  ").trim_end();
-        text.push('\n');
-    }
-    text
+    });
+    cli::table(head, rows.collect())
 }
 
 /// One event, a line for each thing to know.
@@ -195,19 +179,14 @@ fn page(event: &ParkedEvent, topic_prefix: &str) -> String {
     ];
     let mut text: String = lines
         .iter()
-        .map(|(name, value)| format!("{name:18} {}\n", plain(value)))
+        .map(|(name, value)| format!("{name:18} {}\n", cli::plain(value)))
         .collect();
     text += "\n";
-    text += &plain(&event.payload);
+    text += &cli::plain(&event.payload);
     text.push('\n');
     let shown = i32::try_from(event.payload.len()).unwrap_or(i32::MAX);
     if shown < event.payload_bytes {
         text += &format!("... (the first {SHOWN_PAYLOAD_CHARS_MAX} characters)\n");
     }
     text
-}
-
-/// On one line, and without what a terminal would obey.
-fn plain(text: &str) -> String {
-    text.replace(char::is_control, "\u{fffd}")
 }

@@ -1,5 +1,8 @@
 //! Traffic: payments of many customers, at a rate, by a plan that can be repeated, and what became of their money.
 
+mod sending;
+mod verdict;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,18 +13,14 @@ use chassis::Problem;
 use chassis::http::JsonBody;
 use chassis::problem::StatusCode;
 use chrono::{DateTime, Utc};
-use futures_util::future::try_join_all;
-use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
-use reqwest::Client;
 use rust_decimal::Decimal;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Value, json};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use self::sending::Answer;
+pub(super) use self::sending::Latencies;
 use super::lab::Lab;
 use super::money;
 use super::parts::Behaviour;
@@ -30,20 +29,11 @@ use crate::config::RelayMode;
 use crate::orders::Order;
 use crate::stack::Stack;
 
-/// Requests that wait for their answers at a time, at the most.
-const IN_FLIGHT_MAX: usize = 256;
-
-/// How long a customer waits for an answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-
 /// How long the last payments may be on their way before the verdict says so.
 const SETTLE_WITHIN: Duration = Duration::from_secs(90);
 
 /// How long to wait before it is audited again.
 const AUDIT_EVERY: Duration = Duration::from_millis(500);
-
-/// Wallets that are made at a time.
-const WALLETS_AT_A_TIME: usize = 32;
 
 /// How wallet-api writes a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -179,16 +169,6 @@ pub(super) struct Run {
     inconsistent: Option<bool>,
 }
 
-/// How a request ended, as its customer saw it.
-#[derive(Debug, Clone, Copy)]
-enum Answer {
-    Accepted,
-    Declined,
-    Failed,
-    /// Was to crash, and did.
-    Crashed,
-}
-
 /// A run that has ended.
 pub(super) struct Ended {
     pub(super) latencies: Latencies,
@@ -278,7 +258,7 @@ pub(super) async fn run(
         };
         match &ended {
             Ok(ended) => {
-                let (verdict, is_inconsistent) = verdict(&ended.report, ended.promised);
+                let (verdict, is_inconsistent) = verdict::of(&ended.report, ended.promised);
                 run.verdict = Some(verdict);
                 run.inconsistent = Some(is_inconsistent);
                 shown.statistics.inconsistent_runs += u64::from(is_inconsistent);
@@ -302,21 +282,16 @@ async fn drive(lab: &Lab, plan: &Plan, stop: &CancellationToken) -> anyhow::Resu
         switched.map_err(|problem| told(&problem))?;
         stack = stack_of(lab).await?;
     }
-    let client = Client::builder()
-        .timeout(ANSWER_WITHIN)
-        .pool_max_idle_per_host(IN_FLIGHT_MAX)
-        .no_proxy()
-        .build()
-        .context("making a client")?;
+    let client = sending::client()?;
     // Before the wallets are made: an id that is made of a wallet's and a key begins with the time of the wallet.
     let since = moment(lab).await?;
-    let wallets = make_wallets(&client, &stack, &plan.load).await?;
+    let wallets = sending::make_wallets(&client, &stack, &plan.load).await?;
     let has_faults = plan.load.provider_fault_share > 0.0;
     if has_faults {
         let told = plan.load.faults().put(&stack.mock_provider).await;
         told.context("telling the provider to fail")?;
     }
-    let latencies = send(lab, plan, (&client, &stack, &wallets), stop).await;
+    let latencies = sending::send(lab, plan, (&client, &stack, &wallets), stop).await;
     if has_faults {
         // It may be down: then it has forgotten by itself.
         drop(Behaviour::GOOD.put(&stack.mock_provider).await);
@@ -324,7 +299,7 @@ async fn drive(lab: &Lab, plan: &Plan, stop: &CancellationToken) -> anyhow::Resu
     if let Some(run) = &mut lab.shown().run {
         run.state = Progress::Settling;
     }
-    let promised = u64::try_from(latencies.micros.len())?;
+    let promised = u64::try_from(latencies.count())?;
     let report = settle(lab, since, promised).await?;
     Ok(Ended {
         latencies,
@@ -346,132 +321,6 @@ fn told(problem: &Problem) -> anyhow::Error {
     anyhow::anyhow!("{}", problem.detail())
 }
 
-async fn make_wallets(client: &Client, stack: &Stack, load: &Load) -> anyhow::Result<Vec<String>> {
-    let enough = load.amount * Decimal::from(load.requests);
-    let wallet = json!({ "currency": "INR", "opening_balance": enough.round_dp(2).to_string() });
-    let url = format!("{}/wallets", stack.wallet_api);
-    let make = async || -> anyhow::Result<String> {
-        let answer = client.post(&url).json(&wallet).send().await?;
-        let made: Value = answer.error_for_status()?.json().await?;
-        let id = made.get("id").and_then(Value::as_str);
-        Ok(id.context("a wallet without an id")?.to_owned())
-    };
-    let count = usize::try_from(load.wallets)?;
-    let mut wallets = Vec::with_capacity(count);
-    while wallets.len() < count {
-        let batch = WALLETS_AT_A_TIME.min(count - wallets.len());
-        let made = try_join_all((0..batch).map(|_| make())).await;
-        wallets.extend(made.context("making wallets")?);
-    }
-    Ok(wallets)
-}
-
-async fn send(
-    lab: &Lab,
-    plan: &Plan,
-    (client, stack, wallets): (&Client, &Stack, &[String]),
-    stop: &CancellationToken,
-) -> Latencies {
-    let mut dice = StdRng::seed_from_u64(plan.load.seed);
-    let every = Duration::from_secs(1) / plan.load.rate_per_s;
-    let mut tick = tokio::time::interval(every);
-    let mut calls = JoinSet::new();
-    let mut latencies = Latencies::default();
-    for nth in 0..plan.load.requests {
-        if stop.run_until_cancelled(tick.tick()).await.is_none() {
-            break;
-        }
-        if calls.len() >= IN_FLIGHT_MAX
-            && let Some(ended) = calls.join_next().await
-        {
-            latencies.keep(lab, ended.ok());
-        }
-        let wallet = dice.random_range(0..wallets.len());
-        let crashes = dice.random_bool(plan.load.crash_share);
-        let Some(wallet) = wallets.get(wallet) else {
-            continue;
-        };
-        let mut call = client
-            .post(format!("{}/wallets/{wallet}/pay-bill", stack.wallet_api))
-            // Has the time in it, so that an id that is made of it has it, too.
-            .header("idempotency-key", Uuid::now_v7().to_string())
-            .header("x-pay-pattern", plan.pattern.as_str())
-            .json(&json!({ "amount": plan.load.amount.to_string(), "account_number": format!("WIFI-{nth}") }));
-        if crashes {
-            call = call.header("x-lab-crash", "between");
-        }
-        calls.spawn(async move {
-            let begun = Instant::now();
-            let answer = call.send().await.map(|answer| answer.status().as_u16());
-            let answer = match answer {
-                Ok(202) => Answer::Accepted,
-                Ok(400..500) => Answer::Declined,
-                _ if crashes => Answer::Crashed,
-                _ => Answer::Failed,
-            };
-            (answer, begun.elapsed())
-        });
-        if let Some(run) = &mut lab.shown().run {
-            run.sent += 1;
-        }
-        while let Some(ended) = calls.try_join_next() {
-            latencies.keep(lab, ended.ok());
-        }
-    }
-    while let Some(ended) = calls.join_next().await {
-        latencies.keep(lab, ended.ok());
-    }
-    latencies.sort();
-    if let Some(run) = &mut lab.shown().run {
-        run.p50_ms = latencies.percentile_ms(50);
-        run.p99_ms = latencies.percentile_ms(99);
-    }
-    latencies
-}
-
-/// Microseconds from a request to its answer, of the accepted ones.
-#[derive(Debug, Default)]
-pub(super) struct Latencies {
-    micros: Vec<u32>,
-    is_sorted: bool,
-}
-
-impl Latencies {
-    fn keep(&mut self, lab: &Lab, ended: Option<(Answer, Duration)>) {
-        let (answer, elapsed) = ended.unwrap_or((Answer::Failed, Duration::ZERO));
-        if matches!(answer, Answer::Accepted) {
-            self.micros
-                .push(u32::try_from(elapsed.as_micros()).unwrap_or(u32::MAX));
-            self.is_sorted = false;
-        }
-        // Sorting costs the more the more there are, so the more there are the less often.
-        let percentiles = self.micros.len().is_power_of_two().then(|| {
-            self.sort();
-            (self.percentile_ms(50), self.percentile_ms(99))
-        });
-        if let Some(run) = &mut lab.shown().run {
-            run.count(answer);
-            if let Some(percentiles) = percentiles {
-                (run.p50_ms, run.p99_ms) = percentiles;
-            }
-        }
-    }
-
-    fn sort(&mut self) {
-        if !self.is_sorted {
-            self.micros.sort_unstable();
-            self.is_sorted = true;
-        }
-    }
-
-    /// Milliseconds, rounded up; of sorted ones.
-    pub(super) fn percentile_ms(&self, percent: usize) -> Option<u64> {
-        let last = self.micros.len().checked_sub(1)?;
-        let micros = self.micros.get(last * percent / 100)?;
-        Some(u64::from(micros.div_ceil(1_000)))
-    }
-}
-
 /// Audits until all that was promised is known and nothing is on its way any more, or for long enough.
 async fn settle(lab: &Lab, since: DateTime<Utc>, promised: u64) -> anyhow::Result<Report> {
     let deadline = Instant::now() + SETTLE_WITHIN;
@@ -487,42 +336,4 @@ async fn settle(lab: &Lab, since: DateTime<Utc>, promised: u64) -> anyhow::Resul
             Ok(_) | Err(_) => tokio::time::sleep(AUDIT_EVERY).await,
         }
     }
-}
-
-/// One sentence, and whether money went wrong.
-fn verdict(report: &Report, promised: u64) -> (String, bool) {
-    let Report {
-        accepted,
-        paid,
-        refunded,
-        declined,
-        in_flight,
-        ..
-    } = report;
-    let mut damage: Vec<String> = report
-        .findings
-        .iter()
-        .filter(|finding| finding.count > 0)
-        .map(|finding| format!("{} {}", finding.count, finding.kind.title()))
-        .collect();
-    if promised > *accepted {
-        let unknown = promised - accepted;
-        damage.push(format!("{unknown} were promised and are not known"));
-    }
-    let mut ended = format!("{paid} paid, {refunded} refunded");
-    if *declined > 0 {
-        ended.push_str(&format!(", {declined} declined"));
-    }
-    if *in_flight > 0 {
-        ended.push_str(&format!(", {in_flight} still on their way"));
-    }
-    let sentence = if damage.is_empty() {
-        format!("Of {accepted} payments: {ended}; nothing was lost and nothing was paid twice.")
-    } else {
-        format!(
-            "Of {accepted} payments: {ended}, and the money does not come out right: {}.",
-            damage.join(", ")
-        )
-    };
-    (sentence, !damage.is_empty())
 }
