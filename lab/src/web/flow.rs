@@ -82,6 +82,7 @@ pub(super) struct Sampler {
     /// Of the wallet's two relays, and of the bill payer's.
     published: [Count; 3],
     failed: [Count; 3],
+    own_publishes: [Count; 2],
     consumed: Count,
     provider_calls: Count,
     results: Count,
@@ -188,6 +189,12 @@ impl Sampler {
             statistics.publishes_failed +=
                 failed.update(sum("relay_delivery_errors_total"), elapsed);
         }
+
+        // By wallet-api itself, in the patterns that have no relay.
+        let own = |outcome| wallet_api.sum("wallet_publishes_total", &[outcome]);
+        let [published, failed] = &mut self.own_publishes;
+        statistics.publishes_ok += published.update(own("outcome=\"ok\""), elapsed);
+        statistics.publishes_failed += failed.update(own("outcome=\"failed\""), elapsed);
 
         let records = |service: &Scrape| service.sum("kafka_consumer_records_total", &[]);
         statistics.consumed += self.consumed.update(records(bill_payer), elapsed);

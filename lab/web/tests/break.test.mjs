@@ -34,6 +34,22 @@ test("a stopped broker is shown, events wait for it, and go on when it is back",
   await stopAndCount(page);
 });
 
+test("in dual-write a real kill loses payments, and the page says so", async (t) => {
+  const page = await openQuiet(t, { hash: "break" });
+  await page.getByRole("button", { name: "Pour through dual-write" }).click();
+  await says(page.locator(".hint"), /Payments are flowing/);
+  const kafka = card(page, "kafka");
+  const restarts = Number(/(\d+) restart/.exec(await kafka.innerText())?.[1]);
+  await kafka.getByRole("button", { name: /^Kill -9/ }).click();
+  await says(kafka, new RegExp(`${restarts + 1} restart`));
+  await says(page.getByTestId("money-verdict"), /LOST/, LATER);
+  await page.getByRole("link", { name: "Traffic", exact: true }).click();
+  const stop = page.getByRole("button", { name: "Stop", exact: true });
+  await enabled(stop);
+  await stop.click();
+  await page.getByTestId("run").locator(".verdict.bad").waitFor({ timeout: LATER });
+});
+
 test("a paused part says so, and why the other buttons wait", async (t) => {
   const page = await openQuiet(t, { hash: "break" });
   const payer = card(page, "bill-payer");
