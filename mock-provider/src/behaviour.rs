@@ -1,7 +1,10 @@
 //! How the provider treats payment calls: settings, and what a throw of the dice means. Pure.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
 
 /// The longest latency and timeout, in milliseconds.
@@ -29,6 +32,10 @@ pub struct Behaviour {
     pub decline_share: f64,
     /// Accounts whose bills are always declined.
     pub declined_accounts: Vec<String>,
+    /// With a seed the dice fall the same whenever it is set again: by account number and by how often the key was
+    /// called before. Without one they are thrown anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
 }
 
 impl Default for Behaviour {
@@ -40,6 +47,7 @@ impl Default for Behaviour {
             timeout_ms: 60_000,
             decline_share: 0.0,
             declined_accounts: Vec::new(),
+            seed: None,
         }
     }
 }
@@ -108,6 +116,14 @@ impl Behaviour {
             }
         }
         Fate::Served
+    }
+
+    /// The throw of the dice for a call about the bill of `account_number`, whose key was called `earlier` times, if
+    /// there is a seed.
+    pub(crate) fn seeded_roll(&self, account_number: &str, earlier: u64) -> Option<f64> {
+        let mut hasher = DefaultHasher::new();
+        (self.seed?, account_number, earlier).hash(&mut hasher);
+        Some(StdRng::seed_from_u64(hasher.finish()).random())
     }
 
     /// Whether a new payment is declined.

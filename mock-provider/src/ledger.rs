@@ -104,6 +104,13 @@ pub(crate) struct Page<'a> {
 }
 
 impl Ledger {
+    /// Calls of `POST /payments` for one key so far.
+    pub(crate) fn calls_of(&self, reference: &str) -> u64 {
+        let undecided = self.undecided_calls.get(reference).copied();
+        let decided = self.find(reference).map(|payment| payment.calls);
+        decided.or(undecided).unwrap_or(0)
+    }
+
     /// Calls of `POST /payments` so far, whatever came of them.
     pub(crate) const fn calls(&self) -> u64 {
         self.calls

@@ -69,6 +69,13 @@ impl Memory {
         self.journal.as_ref()?.failure()
     }
 
+    /// The throw of the dice for a call, if it is not left to chance.
+    pub(crate) fn seeded_roll(&self, call: &Call) -> Option<f64> {
+        let earlier = self.ledger.calls_of(&call.reference);
+        let account_number = &call.bill.account_number;
+        self.behaviour.seeded_roll(account_number, earlier)
+    }
+
     /// Takes a call: `roll` is a throw of the dice from 0 to 1, `receipt` is for money taken now.
     pub(crate) fn pay(
         &mut self,

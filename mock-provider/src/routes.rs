@@ -111,9 +111,10 @@ fn pay(provider: &Shared, request: &Request) -> Result<Answer, Problem> {
 
     let mut state = provider.state_to_change()?;
     let receipt = format!("receipt-{}", Uuid::now_v7());
+    let roll = state.memory.seeded_roll(&call);
     let answered = state
         .memory
-        .pay(call, rand::random(), receipt)
+        .pay(call, roll.unwrap_or_else(rand::random), receipt)
         .map_err(|error| not_written(&error))?;
     if !answered.lost {
         state.answers_due = state.answers_due.max(Instant::now() + answered.wait);

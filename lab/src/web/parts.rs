@@ -80,6 +80,9 @@ pub(super) struct Behaviour {
     pub(super) server_error_share: f64,
     /// Declined for good.
     pub(super) decline_share: f64,
+    /// The same seed gives the same faults to the same bills.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) seed: Option<u64>,
 }
 
 impl Behaviour {
@@ -88,6 +91,7 @@ impl Behaviour {
         timeout_share: 0.0,
         server_error_share: 0.0,
         decline_share: 0.0,
+        seed: None,
     };
 
     /// Asks the provider.

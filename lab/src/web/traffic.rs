@@ -85,7 +85,7 @@ pub(super) struct Load {
     /// Chance of a call of the provider to go wrong: half of these are answered 500, a quarter too late, a quarter are
     /// declined.
     pub(super) provider_fault_share: f64,
-    /// The same seed gives the same requests and crashes.
+    /// The same seed gives the same requests, crashes and faults.
     pub(super) seed: u64,
 }
 
@@ -136,6 +136,7 @@ impl Load {
             server_error_share: self.provider_fault_share / 2.0,
             timeout_share: self.provider_fault_share / 4.0,
             decline_share: self.provider_fault_share / 4.0,
+            seed: Some(self.seed),
         }
     }
 }
