@@ -5,10 +5,10 @@ use diesel_async::SimpleAsyncConnection as _;
 use crate::slot::streams;
 use crate::stage::Stage;
 
-const ROWS: usize = 100_000;
+const ROWS: usize = 1_000_000;
 
 /// Bytes of a row's payload: all rows together are more than twice what the relay may take.
-const ROW_BYTES: usize = 3_000;
+const ROW_BYTES: usize = 300;
 
 /// Kilobytes of memory that a relay may ever have had.
 const MEMORY_KB_MAX: u64 = 120_000;
