@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::config::RelayMode;
+
 /// The running system.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Stack {
@@ -28,7 +30,7 @@ pub(crate) struct Stack {
     /// Base URL of Kafka Connect, if it runs.
     pub connect_url: Option<String>,
     /// How the relays read the outbox.
-    pub relay_mode: String,
+    pub relay_mode: RelayMode,
     /// The process of each part that runs now.
     pub pids: BTreeMap<String, i32>,
 }
@@ -58,7 +60,7 @@ mod tests {
             kafka_brokers: "127.0.0.1:9092".to_owned(),
             topic_prefix: String::new(),
             connect_url: None,
-            relay_mode: "poller".to_owned(),
+            relay_mode: RelayMode::Poller,
             pids: BTreeMap::from([("lab".to_owned(), 1), ("wallet-api".to_owned(), 2)]),
         };
         insta::assert_snapshot!(stack.to_json());

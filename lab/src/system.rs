@@ -81,7 +81,7 @@ pub(crate) async fn prepare(
         kafka_brokers: servers.kafka_brokers.clone(),
         topic_prefix: settings.topic_prefix.clone(),
         connect_url: servers.connect_url.clone(),
-        relay_mode: settings.relay_mode.to_string(),
+        relay_mode: settings.relay_mode,
         pids: std::collections::BTreeMap::new(),
     })
 }
@@ -132,7 +132,7 @@ pub(crate) fn relays(programs: &Path, stack: &Stack, settings: &Settings) -> Vec
     let relay = |name: String, nth, database: &str| {
         let port = settings.ports.relay(nth);
         let mut env = data(stack, database);
-        env.push(("RELAY_MODE", stack.relay_mode.clone()));
+        env.push(("RELAY_MODE", stack.relay_mode.to_string()));
         // What a mode has left there is removed by the next one.
         let connect_url = stack
             .connect_url

@@ -184,7 +184,7 @@ impl Start<'_> {
             supervisor.start(part.into_iter().collect()).await?;
             stack.connect_url = url;
         }
-        stack.relay_mode = mode.to_string();
+        stack.relay_mode = mode;
         let relays = system::relays(self.programs, stack, self.settings);
         let names: Vec<String> = relays.iter().map(|relay| relay.name.clone()).collect();
         supervisor.stop(&names).await;

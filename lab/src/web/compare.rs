@@ -14,6 +14,7 @@ use super::lab::Lab;
 use super::traffic::{self, Ended, Load, Pattern, Plan, Run};
 use crate::audit::{Kind, Report};
 use crate::config::RelayMode;
+use crate::orders::Order;
 
 /// A way to write, and how its events get to Kafka.
 struct Arm {
@@ -169,7 +170,7 @@ pub(super) async fn begin(
     if arms.is_empty() {
         return Err(Problem::invalid("must name at least one").in_field("arms"));
     }
-    lab.stack().await?;
+    let mode = lab.stack().await?.relay_mode;
     let work = lab.begin_work()?;
     lab.shown().comparison = Some(Comparison {
         state: Progress::Running,
@@ -185,6 +186,11 @@ pub(super) async fn begin(
                 break;
             }
             run(&lab, arm, &wanted.load, work.token()).await;
+        }
+        let present = lab.board.stack().await.map(|stack| stack.relay_mode);
+        if present != Some(mode) {
+            // As it was before. If it can't be, the page shows the mode.
+            drop(lab.order(Order::RelayMode(mode)).await);
         }
         let state = if work.token().is_cancelled() {
             Progress::Stopped

@@ -127,7 +127,7 @@ async fn picture(lab: &Lab) -> Live {
     Live {
         at: now_ms(),
         ready: stack.is_some(),
-        relay_mode: stack.map_or_else(String::new, |stack| stack.relay_mode),
+        relay_mode: stack.map_or_else(String::new, |stack| stack.relay_mode.to_string()),
         switching_to: match busy {
             Some(Order::RelayMode(mode)) => Some(mode),
             _ => None,

@@ -277,7 +277,7 @@ pub(super) async fn run(
 async fn drive(lab: &Lab, plan: &Plan, stop: &CancellationToken) -> anyhow::Result<Ended> {
     let mut stack = stack_of(lab).await?;
     if let Some(mode) = plan.relay_mode
-        && stack.relay_mode != mode.to_string()
+        && stack.relay_mode != mode
     {
         let switched = lab.order(Order::RelayMode(mode)).await;
         switched.map_err(|problem| told(&problem))?;
