@@ -19,7 +19,7 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "The services inherit the environment: LOG=debug ./dev up, \
-    RELAY_MODE=poller ./dev up, and so on for every variable of their own --help.";
+    PAY_PATTERN=listen-to-yourself ./dev up, and so on for every variable of their own --help.";
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {

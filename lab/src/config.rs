@@ -85,7 +85,7 @@ pub(crate) struct Ports {
     /// Kafka Connect, if it is started
     #[arg(long, env, default_value_t = 8083, value_parser = port())]
     pub connect_port: u16,
-    /// The first of the three relays; the others follow it (Kafka Connect is between)
+    /// The first of the three relays; the other two have the next ports
     #[arg(long, env, default_value_t = 8084, value_parser = clap::value_parser!(u16).range(1..=65_533))]
     pub relay_port: u16,
     /// The lab itself

@@ -7,7 +7,7 @@ const card = (page, name) => page.locator(`[data-part="${name}"]`);
 
 test("a killed relay is seen to go and to come back, and nothing is lost", async (t) => {
   const page = await openQuiet(t, { hash: "break" });
-  await page.getByRole("button", { name: "Pour through the outbox" }).click();
+  await page.getByRole("button", { name: "Send through the outbox" }).click();
   await says(page.locator(".hint"), /Payments are flowing/);
   const relay = card(page, "relay-wallet-1");
   const restarts = Number(/(\d+) restart/.exec(await relay.innerText())?.[1]);
@@ -19,8 +19,9 @@ test("a killed relay is seen to go and to come back, and nothing is lost", async
 
 test("a stopped broker is shown, events wait for it, and go on when it is back", async (t) => {
   const page = await openQuiet(t, { hash: "break" });
-  await page.getByRole("button", { name: "Pour through the outbox" }).click();
+  await page.getByRole("button", { name: "Send through the outbox" }).click();
   await says(page.locator(".hint"), /Payments are flowing/);
+  await says(page.getByTestId("money-verdict"), /Nothing is lost so far|payments ended/);
   const kafka = card(page, "kafka");
   await kafka.getByRole("button", { name: "Stop kafka" }).click();
   await says(kafka.getByTestId("state"), /stopped/, LATER);
@@ -36,7 +37,7 @@ test("a stopped broker is shown, events wait for it, and go on when it is back",
 
 test("in dual-write a real kill loses payments, and the page says so", async (t) => {
   const page = await openQuiet(t, { hash: "break" });
-  await page.getByRole("button", { name: "Pour through dual-write" }).click();
+  await page.getByRole("button", { name: "Send through dual-write" }).click();
   await says(page.locator(".hint"), /Payments are flowing/);
   const kafka = card(page, "kafka");
   const restarts = Number(/(\d+) restart/.exec(await kafka.innerText())?.[1]);

@@ -7,7 +7,7 @@ test("dual-write and the outbox are compared on the same traffic", async (t) => 
   const page = await openQuiet(t, { hash: "compare" });
   for (const arm of ["outbox by cdc", "outbox by debezium", "listen-to-yourself"]) await page.getByRole("checkbox", { name: arm }).uncheck();
   await page.getByLabel("Requests, each").fill("200");
-  await page.getByLabel("Crashes before publishing").fill("10");
+  await page.getByLabel("Crashes halfway").fill("10");
   const compare = page.getByRole("button", { name: "Compare", exact: true });
   await enabled(compare);
   await compare.click();

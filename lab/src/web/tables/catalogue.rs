@@ -56,10 +56,11 @@ const OUTBOX_COLUMNS: &[(&str, Kind)] = &[
 ];
 const INBOX: &str = "consumer, event_id, seen_at from inbox";
 const INBOX_COLUMNS: &[(&str, Kind)] = &[("consumer", Words), ("event_id", Id), ("seen_at", Time)];
-const DEAD_LETTERS: &str = "id, topic, kafka_partition, kafka_offset, encode(key, 'escape') as key, reason, \
+const DEAD_LETTERS: &str = "id, status, topic, kafka_partition, kafka_offset, encode(key, 'escape') as key, reason, \
      encode(payload, 'escape') as payload, headers, created_at from dead_letters";
 const DEAD_LETTER_COLUMNS: &[(&str, Kind)] = &[
     ("id", Number),
+    ("status", Words),
     ("topic", Words),
     ("kafka_partition", Number),
     ("kafka_offset", Number),
@@ -175,7 +176,7 @@ pub(super) static TABLES: [Table; 15] = [
     Table {
         name: "dead-letters",
         title: "Dead letters of the wallet",
-        about: "Messages that no retry can help, with their bytes.",
+        about: "Messages that could not be taken, with their bytes; an operator decides.",
         columns: DEAD_LETTER_COLUMNS,
         source: Wallet(DEAD_LETTERS, "id", Bigint),
     },
@@ -248,7 +249,7 @@ pub(super) static TABLES: [Table; 15] = [
     Table {
         name: "bill-dead-letters",
         title: "Dead letters of the bill payer",
-        about: "Messages that no retry can help, with their bytes.",
+        about: "Messages that could not be taken, with their bytes; an operator decides.",
         columns: DEAD_LETTER_COLUMNS,
         source: Bills(DEAD_LETTERS, "id", Bigint),
     },

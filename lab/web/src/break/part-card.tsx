@@ -27,7 +27,7 @@ const ABOUT: [prefix: string, about: string][] = [
   ["bill-payer", "hears of payments, asks the provider, keeps asking"],
   ["mock-provider", "somebody else's service that takes the money"],
   ["postgres", "both databases, each with its outbox"],
-  ["kafka", "the broker: wallet.events and bill.events"],
+  ["kafka", "the broker: wallet.events, bill.events and wallet.commands"],
   ["connect", "Kafka Connect with Debezium; runs in mode debezium only"],
 ];
 

@@ -47,10 +47,10 @@ function Something() {
       <p>Nothing flows at present, so a kill would hit nobody. Send 100 payments a second for a minute, and break something meanwhile. The money is counted anew.</p>
       <p class="orders">
         <OrderButton order={order} act={() => pour("outbox")} icon="start" why={noTraffic.value}>
-          Pour through the outbox
+          Send through the outbox
         </OrderButton>
         <OrderButton order={order} act={() => pour("dual-write")} icon="start" why={noTraffic.value}>
-          Pour through dual-write
+          Send through dual-write
         </OrderButton>
       </p>
       <Trouble order={order} />

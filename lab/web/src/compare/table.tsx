@@ -44,7 +44,7 @@ interface FigureColumn {
 }
 
 const COLUMNS: FigureColumn[] = [
-  { title: "accepted", about: "payments answered 202", cell: (row) => count(row.accepted) },
+  { title: "accepted", about: "payments on record, also those whose client got no answer", cell: (row) => count(row.accepted) },
   { title: "paid", about: "the provider has the money, once", cell: (row) => count(row.paid) },
   { title: "refunded", about: "the wallet got it back", cell: (row) => count(row.refunded) },
   { title: "LOST", about: "debited, never to be paid", cell: (row) => marked(row.lost), wrong: (row) => row.lost > 0 },

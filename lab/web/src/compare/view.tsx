@@ -33,7 +33,7 @@ export function CompareView() {
           <NumberField label="Seed" value={seed} min={0} max={1_000_000_000} onChange={(value) => set({ seed: value })} />
         </div>
         <div class="fields">
-          <ShareField label="Crashes before publishing" value={crash_share} onChange={(value) => set({ crash_share: value })} />
+          <ShareField label="Crashes halfway" value={crash_share} onChange={(value) => set({ crash_share: value })} />
           <ShareField label="Provider faults" value={provider_fault_share} onChange={(value) => set({ provider_fault_share: value })} />
         </div>
         <Orders form={form.value} />

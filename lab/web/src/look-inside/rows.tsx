@@ -45,13 +45,22 @@ function alignment({ kind }: Column): string {
   return kind === "amount" || kind === "number" ? "number" : "";
 }
 
+function Moment({ at }: { at: number }) {
+  const date = new Date(at);
+  return (
+    <time dateTime={date.toISOString()} title={date.toLocaleString("en-GB")}>
+      {clockMs(at)}
+    </time>
+  );
+}
+
 function CellContent({ column, cell, filter }: { column: Column; cell: Cell; filter: (text: string) => void }) {
   if (cell === null || cell === "") return <span class="quiet">–</span>;
   switch (column.kind) {
     case "id":
       return <Id column={column.name} id={String(cell)} filter={filter} />;
     case "time":
-      return typeof cell === "number" ? <time dateTime={new Date(cell).toISOString()} title={new Date(cell).toLocaleString("en-GB")}>{clockMs(cell)}</time> : <>{String(cell)}</>;
+      return <Moment at={typeof cell === "number" ? cell : Date.parse(String(cell))} />;
     case "number":
       return <>{typeof cell === "number" ? count(cell) : String(cell)}</>;
     case "json":

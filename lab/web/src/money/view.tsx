@@ -67,8 +67,8 @@ function Audit({ audit }: { audit: Money }) {
   );
 }
 
-/** Findings about wallets have no payment to trace. */
-const ABOUT_WALLETS = new Set(["BALANCE DIFFERS", "OUT OF ORDER", "UNBALANCED"]);
+/** Findings about wallets and accounts have no payment to trace. */
+const ABOUT_WALLETS = new Set(["BALANCE DIFFERS", "UNBALANCED"]);
 
 function FindingLine({ finding }: { finding: Finding }) {
   const sign = finding.count > 0 ? "bad" : "good";
@@ -83,7 +83,7 @@ function FindingLine({ finding }: { finding: Finding }) {
       {finding.examples.length > 0 && (
         <span class="examples">
           {finding.examples.map((id) =>
-            ABOUT_WALLETS.has(finding.kind) ? <code key={id}>{shortId(id)}</code> : <a key={id} href={traceLink(id)} title={`Trace ${id}`}>{shortId(id)}</a>,
+            ABOUT_WALLETS.has(finding.kind) ? <code key={id}>{id}</code> : <a key={id} href={traceLink(id)} title={`Trace ${id}`}>{shortId(id)}</a>,
           )}
         </span>
       )}

@@ -22,7 +22,7 @@ export function Introduction() {
       </div>
       <ol class="steps">
         <GuidedStep step="problem" title="See the problem" button="Run 200 payments through dual-write">
-          Commit, then publish. One request in 20 crashes between the two.
+          Commit, then publish. One request in 20 is cut off between the two.
         </GuidedStep>
         <GuidedStep step="cure" title="See the cure" button="Run the same through the outbox">
           The same 200 payments, the same crashes; the event is in the transaction.

@@ -15,9 +15,12 @@ export const MEANING: Record<string, string> = {
   LOST: "The wallet was debited, and nobody will ever pay the bill.",
   "PAID TWICE": "The provider took the money more than once for one payment.",
   "REFUNDED THOUGH PAID": "The customer got the money back, and the provider has it too.",
+  "PAID, NOT AT PROVIDER": "Paid here, but the provider's list does not have it as accepted.",
+  "AT PROVIDER, NOT HERE": "The provider took money for what is no payment here.",
+  "DIFFERS AT PROVIDER": "Amount, currency or receipt at the provider is another.",
   STUCK: "In flight for far too long; it may still arrive.",
   "OUT OF ORDER": "Events of one wallet were seen in another order than they were committed.",
-  UNBALANCED: "The transfers of the ledger do not sum to zero.",
+  UNBALANCED: "Transfers do not fit their payment, their accounts or one another.",
   "BALANCE DIFFERS": "A wallet's balance is not the sum of its transfers.",
 };
 
@@ -25,6 +28,7 @@ export function verdictOf(money: Money | null): Verdict {
   if (money === null) return { sign: "open", text: "Nothing has been counted yet." };
   const wrong = money.findings.filter((finding) => finding.count > 0);
   if (wrong.length > 0) return { sign: "bad", text: wrong.map(({ kind, count: n }) => sentence(kind, n)).join(" ") };
+  if (money.error !== null && money.took_ms === 0) return { sign: "open", text: "It can't be counted now: a server is down." };
   if (money.accepted === 0) return { sign: "open", text: "No payment since the last reset." };
   if (money.complete) {
     return {
