@@ -2,7 +2,7 @@
 //! breaker. Pure: the time is a value, and so is the length of a wait.
 //!
 //! Promises: so many failures in a row as it is told open it; while it is open nothing is called but
-//! one probe at a time, after each of its waits; the first answer closes it. Not a crate: those there
+//! probes, one after each of its waits; the first answer closes it. Not a crate: those there
 //! are count and wait inside a call of their own, read the clock themselves, and let any number of
 //! calls through as probes.
 
@@ -79,7 +79,7 @@ impl Breaker {
     /// A call has ended at `now`. `wait` says how long to stay open the first, second, ... time in a row.
     ///
     /// A failure of a call that began before it opened changes nothing while it is open; while a probe
-    /// is in flight it counts as the probe's, which costs one more wait.
+    /// is in flight it counts as the probe's, which costs one more wait, or lets another probe begin beside it.
     pub fn heard(&mut self, health: Health, now: Duration, wait: impl FnOnce(u32) -> Duration) {
         self.state = match (self.state, health) {
             (_, Health::Up) => State::Closed { failures: 0 },

@@ -200,7 +200,7 @@ impl<H: Handler> Consumer<H> {
     /// effect and then their offsets, and returns how many they were; none if `stop` came first.
     ///
     /// # Errors
-    /// The effect is committed, the offsets are not: the records will come again.
+    /// The effect is committed, the offsets are not: after a restart the records come again.
     pub async fn run_once(&mut self, stop: &CancellationToken) -> anyhow::Result<usize> {
         let Some(first) = stop.run_until_cancelled(self.next()).await else {
             return Ok(0);

@@ -117,6 +117,12 @@ impl Service {
         Ok(())
     }
 
+    /// Waits for the first task that fails, for a process that does not leave its life to [`Self::run`].
+    pub async fn failed(&mut self) -> anyhow::Error {
+        let failure = self.failed.recv().await;
+        failure.expect("the service itself keeps a sender")
+    }
+
     /// Runs until SIGTERM, SIGINT or the first failed task, then waits for the tasks to finish.
     ///
     /// # Errors

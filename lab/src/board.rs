@@ -12,7 +12,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::home::{self, Home};
 use crate::orders::Order;
 use crate::part::{Part, Tier};
-use crate::process::Identity;
+use crate::process::{self, Identity};
 use crate::register::{Record, Register};
 use crate::stack::Stack;
 use crate::terminal::{self, human};
@@ -168,7 +168,14 @@ impl Board {
         let process = process.filter(|_| part.state.actions().contains(&action));
         let process = process.with_context(|| format!("{name} is {}", part.state))?;
         match action {
-            Action::Kill => process.signal(Signal::SIGKILL),
+            Action::Kill => {
+                // Paused ones would not notice that it is gone, and hold what it held.
+                let others = process::descendants(process.pid);
+                process.signal(Signal::SIGKILL);
+                for other in others {
+                    other.signal(Signal::SIGCONT);
+                }
+            }
             Action::Pause => {
                 process.signal_all(Signal::SIGSTOP);
                 part.set(State::Paused);

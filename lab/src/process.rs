@@ -107,6 +107,8 @@ impl Identity {
     /// Asks the process to end with `signal`, and kills it if it has not within `grace`.
     pub(crate) async fn end(self, signal: impl Into<Option<Signal>>, grace: Duration) -> Ended {
         if let Some(signal) = signal.into() {
+            // A paused process would not hear it.
+            self.signal_all(Signal::SIGCONT);
             self.signal(signal);
         }
         if self.wait(grace).await {

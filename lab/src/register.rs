@@ -20,7 +20,7 @@ pub(crate) struct Register {
     pub supervisor: Identity,
     /// Where it answers, if it does.
     pub lab: Option<String>,
-    /// Known to whoever may read this file, and to nobody else.
+    /// Known to whoever may read this file or the lab's page: to the users of this machine, and to no other page.
     pub token: String,
     /// Its parts.
     pub parts: Vec<Record>,

@@ -62,6 +62,7 @@ impl Supervisor {
     /// # Errors
     /// One died or was not ready in time; the others are left as they are, for [`Self::stop_all`].
     pub(crate) async fn start(&mut self, parts: Vec<Part>) -> anyhow::Result<()> {
+        self.sort_out();
         self.board.announce(&parts).await;
         let mut first_lives = Vec::new();
         for part in parts {
@@ -97,6 +98,7 @@ impl Supervisor {
     /// # Errors
     /// It does not run.
     pub(crate) async fn put_aside(&mut self, name: &str) -> anyhow::Result<()> {
+        self.sort_out();
         let stopped = self.stop_those(|part| part.name == name).await;
         anyhow::ensure!(!stopped.is_empty(), "{name} does not run");
         self.aside.extend(stopped);
@@ -108,14 +110,18 @@ impl Supervisor {
     /// # Errors
     /// It was not, or does not become ready: then it stays aside.
     pub(crate) async fn start_again(&mut self, name: &str) -> anyhow::Result<()> {
+        self.sort_out();
         let part = self.aside.iter().find(|part| part.name == name).cloned();
         let part = part.with_context(|| format!("{name} is not stopped"))?;
-        let started = self.start(vec![part.clone()]).await;
-        if started.is_err() {
-            self.stop_those(|part| part.name == name).await;
-            self.aside.push(part);
-        }
-        started
+        self.start(vec![part]).await
+    }
+
+    /// Puts those aside that have not lived to be ready: they are not started again by themselves.
+    fn sort_out(&mut self) {
+        let failed = self
+            .running
+            .extract_if(.., |running| running.task.is_finished());
+        self.aside.extend(failed.map(|running| running.part));
     }
 
     /// Stops what uses the servers; PostgreSQL and Kafka stay.
@@ -331,6 +337,12 @@ mod tests {
     fn always_ready() -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
+        serve(listener);
+        url
+    }
+
+    /// Answers every request with success.
+    fn serve(listener: TcpListener) {
         std::thread::spawn(move || {
             for client in listener.incoming() {
                 let mut client = client.unwrap();
@@ -340,7 +352,6 @@ mod tests {
                 ));
             }
         });
-        url
     }
 
     #[tokio::test]
@@ -359,6 +370,40 @@ mod tests {
         scratch.supervisor.stop_all().await;
         assert!(!second[0].is_alive());
         assert_eq!(scratch.running(), []);
+    }
+
+    #[tokio::test]
+    async fn a_part_that_could_not_be_started_can_be_started_again() {
+        let mut scratch = Scratch::new("again");
+        let flag = scratch.home.root().join("flag");
+        let script = format!("test -e {} || exit 3; exec sleep 600", flag.display());
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+        let ready = format!("http://{}", address.as_ref().unwrap());
+        let part = shell(&script, ready);
+        scratch.supervisor.start(vec![part]).await.unwrap_err();
+        std::fs::write(flag, "").unwrap();
+        serve(TcpListener::bind(address.unwrap()).unwrap());
+        // The end of the first try may take a moment to be known.
+        eventually("it is started again", async || {
+            let started = scratch.supervisor.start_again("part").await;
+            started.map_err(|error| format!("{error:#}"))
+        })
+        .await;
+        assert_eq!(scratch.running().len(), 1);
+        scratch.supervisor.stop_all().await;
+    }
+
+    #[tokio::test]
+    async fn a_paused_part_is_stopped_as_soon_as_any_other() {
+        let mut scratch = Scratch::new("paused");
+        let part = shell("exec sleep 600", always_ready());
+        scratch.supervisor.start(vec![part]).await.unwrap();
+        let process = scratch.running()[0];
+        process.signal_all(Signal::SIGSTOP);
+        let begun = Instant::now();
+        scratch.supervisor.put_aside("part").await.unwrap();
+        assert!(begun.elapsed() < Tier::Service.stop_within() / 2);
+        assert!(!process.is_alive());
     }
 
     #[tokio::test]

@@ -99,7 +99,7 @@ impl Start<'_> {
             log: "warn,librdkafka=off,rdkafka=off".to_owned(),
             log_format: LogFormat::Pretty,
         };
-        let service = Service::start("lab", &log)?;
+        let mut service = Service::start("lab", &log)?;
         let (orders, mut ordered) = orders::channel();
         web::serve(
             &service,
@@ -135,7 +135,10 @@ impl Start<'_> {
                 detach::let_go(self.home)?;
             }
         }
-        self.carry_out(&mut ordered, supervisor, &mut stack).await
+        tokio::select! {
+            ended = self.carry_out(&mut ordered, supervisor, &mut stack) => ended,
+            failure = service.failed() => Err(failure),
+        }
     }
 
     /// Carries out orders until it is dropped.

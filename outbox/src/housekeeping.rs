@@ -2,7 +2,7 @@
 //!
 //! Without an index on a time, which every event would pay for: the inbox is walked in the order of its
 //! primary key. Event ids are UUIDs of version 7, so a consumer's old ones come first, and the walk goes on to
-//! the next consumer at the first batch that has nothing old; ids of another kind only make it longer.
+//! the next consumer at the first batch that has nothing old. Ids of another kind could end it too early.
 
 use diesel::QueryableByName;
 use diesel::result::QueryResult;

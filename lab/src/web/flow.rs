@@ -103,11 +103,17 @@ struct Waiting {
 
 const WAITING: &str = "select count(*) as rows, \
      coalesce((extract(epoch from clock_timestamp() - min(created_at)) * 1000)::bigint, 0) as oldest_ms, \
-     (select count(*) from dead_letters) as dead_letters from outbox";
+     (select count(*) from dead_letters where status = 'open') as dead_letters from outbox";
+
+/// How long a database may take to answer: one that is paused never does.
+const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
 async fn waiting(pool: &Pool) -> Option<Waiting> {
-    let mut conn = pool.get().await.ok()?;
-    diesel::sql_query(WAITING).get_result(&mut conn).await.ok()
+    let asked = async {
+        let mut conn = pool.get().await.ok()?;
+        diesel::sql_query(WAITING).get_result(&mut conn).await.ok()
+    };
+    tokio::time::timeout(ANSWER_WITHIN, asked).await.ok()?
 }
 
 /// What the parts say at one moment.
@@ -120,7 +126,7 @@ struct Said {
     bills: Option<Waiting>,
 }
 
-async fn ask(lab: &Lab) -> Result<Said, Problem> {
+async fn ask(lab: &Lab, is_watched: bool) -> Result<Said, Problem> {
     let stack = lab.stack().await?;
     let databases = lab.databases().await?;
     let [first, second, of_bills] = stack.relays.as_slice() else {
@@ -134,7 +140,11 @@ async fn ask(lab: &Lab) -> Result<Said, Problem> {
         Scrape::of(of_bills),
     )
     .await;
-    let (wallet, bills) = join(waiting(&databases.wallet), waiting(&databases.bills)).await;
+    let (wallet, bills) = if is_watched {
+        join(waiting(&databases.wallet), waiting(&databases.bills)).await
+    } else {
+        (None, None)
+    };
     Ok(Said {
         wallet_api,
         bill_payer,
@@ -146,12 +156,12 @@ async fn ask(lab: &Lab) -> Result<Said, Problem> {
 }
 
 impl Sampler {
-    /// Looks at everything once.
+    /// Looks at everything once; at the databases only if somebody watches.
     ///
     /// # Errors
     /// The system is starting.
-    pub(super) async fn run_once(&mut self, lab: &Lab) -> Result<(), Problem> {
-        let said = ask(lab).await?;
+    pub(super) async fn run_once(&mut self, lab: &Lab, is_watched: bool) -> Result<(), Problem> {
+        let said = ask(lab, is_watched).await?;
         let elapsed = self.at.map_or(Duration::ZERO, |at| at.elapsed());
         self.at = Some(Instant::now());
         let mut shown = lab.shown();

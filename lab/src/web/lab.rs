@@ -177,6 +177,12 @@ impl Lab {
     /// # Errors
     /// Another is being carried out (409), or it fails (500).
     pub(super) async fn order(&self, order: Order) -> Result<(), Problem> {
+        self.stack().await?;
+        if let Some(busy) = self.board.busy().await {
+            return Err(conflict(format!(
+                "the lab is {busy}: try again in a moment"
+            )));
+        }
         let (sender, outcome) = oneshot::channel();
         self.orders.try_send((order, sender)).map_err(|_| {
             conflict("the lab is starting, or carries out another order: try again in a moment")

@@ -86,7 +86,7 @@ pub(super) async fn keep(lab: Arc<Lab>, task: Task) -> anyhow::Result<()> {
         tokio::time::sleep(every).await;
         let is_watched = lab.live.receiver_count() > 0 || lab.is_at_work();
         let looked = match task {
-            Task::Flow => sampler.run_once(&lab).await,
+            Task::Flow => sampler.run_once(&lab, is_watched).await,
             _ if !is_watched => Ok(()),
             Task::Lag => look_around(&lab, &mut groups).await,
             Task::Money => money::run_once(&lab).await,

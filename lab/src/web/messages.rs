@@ -50,8 +50,15 @@ pub(super) fn page(
     for partition in metadata.partitions() {
         let partition = partition.id();
         let (low, high) = consumer.fetch_watermarks(topic, partition, WITHIN)?;
-        let end = before.get(&partition).copied().unwrap_or(high).min(high);
-        windows.insert(partition, (low.max(end - per_partition), end, low));
+        let end = before
+            .get(&partition)
+            .copied()
+            .unwrap_or(high)
+            .clamp(low, high);
+        windows.insert(
+            partition,
+            (low.max(end.saturating_sub(per_partition)), end, low),
+        );
     }
     let mut messages = read(&consumer, topic, &windows)?;
     messages.retain(|message| {
@@ -111,6 +118,7 @@ fn read(
             open.remove(&message.partition());
         }
     }
+    anyhow::ensure!(open.is_empty(), "Kafka has not sent all within {WITHIN:?}");
     Ok(messages)
 }
 

@@ -1,6 +1,7 @@
 //! What became of the money: the audit, live, and the life of one payment.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -98,6 +99,9 @@ pub(super) async fn run_once(lab: &Lab) -> Result<(), Problem> {
     Ok(())
 }
 
+/// How long an audit may take: one that waits for a paused server would never end.
+const AUDIT_WITHIN: Duration = Duration::from_secs(30);
+
 /// Audits what was accepted since then.
 ///
 /// # Errors
@@ -110,7 +114,14 @@ pub(super) async fn audit(
         since: Some(since),
         ..Scope::default()
     };
-    Ok(audit::audit(&sources(lab).await?, scope, &|_, _, _| {}).await)
+    let sources = sources(lab).await?;
+    let audited = audit::audit(&sources, scope, &|_, _, _| {});
+    Ok(match tokio::time::timeout(AUDIT_WITHIN, audited).await {
+        Ok(audited) => audited,
+        Err(_) => Err(anyhow::anyhow!(
+            "a server does not answer within {AUDIT_WITHIN:?}"
+        )),
+    })
 }
 
 /// The clock of the wallet's database.

@@ -136,10 +136,11 @@ pub(super) async fn behave(
 const TRIES_MAX: u32 = 50;
 const BETWEEN_TRIES: Duration = Duration::from_millis(20);
 
+// Those of our relays only: the server may be somebody's.
 const END_READERS: &str = "select pg_terminate_backend(active_pid) from pg_replication_slots \
-     where database = current_database() and active";
+     where database = current_database() and active and slot_name ~ '^outbox_(relay|debezium)_'";
 const DROP: &str = "select slot_name::text, pg_drop_replication_slot(slot_name) from pg_replication_slots \
-     where database = current_database()";
+     where database = current_database() and slot_name ~ '^outbox_(relay|debezium)_'";
 
 #[derive(diesel::QueryableByName)]
 struct Dropped {

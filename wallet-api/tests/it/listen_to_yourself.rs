@@ -8,7 +8,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use wallet_api::lab::Lab;
 use wallet_api::patterns::{Commands, Patience, Pattern, Publisher};
+use wallet_api::settlement::Settlement;
 
+use crate::settlement::paid;
 use crate::support::{Answer, WalletApi};
 
 /// wallet-api with its topics. Commands are taken when the test says so.
@@ -112,6 +114,23 @@ async fn a_redelivered_command_debits_once_and_publishes_the_same_event_again() 
         assert_eq!(event.payload, events[0].payload);
     }
     assert_eq!(stage.published_before_a_last_one(&wallet).await.len(), 0);
+    stage.api.assert_money_is_conserved().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_comes_again_after_its_payment_has_ended_publishes_nothing() {
+    let mut stage = Stage::set().await;
+    let wallet = stage.api.wallet("10").await;
+    let (payment, command) = stage.pay(&wallet, None, "2").await;
+    stage.events.next().await;
+    let result = paid(0, &wallet, payment["id"].as_str().unwrap(), "2");
+    let mut settlement = Settlement::new(stage.api.pool.clone());
+    let settled = settlement.handle(&[result]).await;
+    settled.expect("the result is taken");
+    // The topic is read once more from its beginning, when bill-payer may have forgotten the bill.
+    stage.take(&[command]).await;
+    assert_eq!(stage.published_before_a_last_one(&wallet).await.len(), 0);
+    assert_eq!(stage.api.balance(&wallet).await, "7.00");
     stage.api.assert_money_is_conserved().await;
 }
 

@@ -22,7 +22,7 @@ fn record(offset: i64, event_type: &str, payload: &Value) -> Record {
     }
 }
 
-fn paid(offset: i64, wallet: &str, payment: &str, amount: &str) -> Record {
+pub(crate) fn paid(offset: i64, wallet: &str, payment: &str, amount: &str) -> Record {
     let payload = json!({ "payment_id": payment, "wallet_id": wallet, "amount": amount,
         "currency": "INR", "receipt": "R-1", "a_field_of_the_future": [1] });
     record(offset, "BillPaid", &payload)

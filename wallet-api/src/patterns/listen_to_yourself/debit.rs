@@ -38,7 +38,7 @@ pub(super) struct Command<'a> {
 /// What became of a batch.
 #[derive(Default)]
 pub(super) struct Taken<'a> {
-    /// Payments that were debited, by this batch or before it: their events are to be published. For each
+    /// Payments that were debited, by this batch or before it, and have not ended: their events are to be published. For each
     /// wallet in the order of commits.
     pub(super) standing: Vec<(&'a PayBill, Money)>,
     /// Payments that this batch declined, and why.
@@ -175,11 +175,12 @@ async fn find_by_id(
         .await?;
     let known =
         |(id, wallet_id, fingerprint, status, amount, currency): (_, _, _, String, _, String)| {
-            let debited = if status == "declined" {
-                None
-            } else {
+            // One that has ended needs its event no more: the result is the proof that it has arrived.
+            let debited = if status == "pending" {
                 let money = ledger::stored_money(amount, &currency);
                 Some(money.ok_or(BatchError::Currency(wallet_id))?)
+            } else {
+                None
             };
             let known = Known {
                 wallet_id,
