@@ -1,6 +1,7 @@
 //! Mode cdc: a transaction of any size is carried in little memory.
 
 use diesel_async::SimpleAsyncConnection as _;
+use testkit::eventually;
 
 use crate::slot::streams;
 use crate::stage::Stage;
@@ -27,6 +28,18 @@ async fn a_transaction_larger_than_the_relays_memory_is_carried() {
     ))
     .await
     .unwrap();
+    for carried in (1..=10).map(|tenth| ROWS / 10 * tenth) {
+        let left = format!(
+            "select count(*) from (select from outbox where seq <= {carried} limit 1) as one"
+        );
+        eventually("the next tenth is carried", async || {
+            match stage.database.count(&left).await {
+                0 => Ok(()),
+                _ => Err(format!("there are rows up to {carried}")),
+            }
+        })
+        .await;
+    }
     stage.pending_is(&[]).await;
     let status = std::fs::read_to_string(format!("/proc/{}/status", relay.process.id())).unwrap();
     let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
