@@ -92,7 +92,7 @@ const MESSAGE_COLUMNS: &[(&str, Kind)] = &[
 ];
 
 /// In the order of the page.
-pub(super) static TABLES: [Table; 15] = [
+pub(super) static TABLES: [Table; 16] = [
     Table {
         name: "wallets",
         title: "Wallets",
@@ -259,5 +259,12 @@ pub(super) static TABLES: [Table; 15] = [
         about: "What the relay of the bill payer has published.",
         columns: MESSAGE_COLUMNS,
         source: Topic("bill.events"),
+    },
+    Table {
+        name: "wallet-commands",
+        title: "Kafka: wallet.commands",
+        about: "Payments that were accepted before the wallet was asked, by listen-to-yourself.",
+        columns: MESSAGE_COLUMNS,
+        source: Topic("wallet.commands"),
     },
 ];
