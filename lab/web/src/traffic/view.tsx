@@ -45,7 +45,7 @@ export function TrafficView() {
             <TextField label="Amount" value={amount} onChange={(value) => set({ amount: value })} hint="such as 1.00" />
           </div>
           <div class="fields">
-            <ShareField label="Crashes halfway" value={crash_share} onChange={(value) => set({ crash_share: value })} hint="after the commit; share of requests" />
+            <ShareField label="Crashes halfway" value={crash_share} onChange={(value) => set({ crash_share: value })} hint="between the two writes; share of requests" />
             <ShareField label="Provider faults" value={provider_fault_share} onChange={(value) => set({ provider_fault_share: value })} hint="timeouts, errors, refusals" />
             <NumberField label="Seed" value={seed} min={0} max={1_000_000_000} onChange={(value) => set({ seed: value })} hint="the same seed, the same traffic" />
           </div>
