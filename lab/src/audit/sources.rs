@@ -1,9 +1,9 @@
 //! Where the audit and the trace read: the running system of this home, or what the flags say.
 
 use anyhow::Context as _;
-use serde::Deserialize;
 
 use crate::home::Home;
+use crate::stack::Stack;
 
 /// Where everything is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,15 +43,16 @@ pub(crate) struct SourceFlags {
     provider_url: Option<String>,
 }
 
-/// What of `stack.json` is read.
-#[derive(Debug, Deserialize)]
-struct Running {
-    wallet_database_url: String,
-    bill_payer_database_url: String,
-    kafka_brokers: String,
-    #[serde(default)]
-    topic_prefix: String,
-    mock_provider: String,
+impl From<Stack> for Sources {
+    fn from(stack: Stack) -> Self {
+        Self {
+            wallet_database_url: stack.wallet_database_url,
+            bill_payer_database_url: stack.bill_payer_database_url,
+            kafka_brokers: stack.kafka_brokers,
+            topic_prefix: stack.topic_prefix,
+            provider_url: stack.mock_provider,
+        }
+    }
 }
 
 impl SourceFlags {
@@ -75,7 +76,7 @@ impl SourceFlags {
                 provider_url: provider.clone(),
             });
         }
-        let running = running(home)?;
+        let running = Sources::from(running(home)?);
         Ok(Sources {
             wallet_database_url: flags
                 .wallet_database_url
@@ -85,12 +86,12 @@ impl SourceFlags {
                 .unwrap_or(running.bill_payer_database_url),
             kafka_brokers: flags.kafka_brokers.unwrap_or(running.kafka_brokers),
             topic_prefix: flags.topic_prefix.unwrap_or(running.topic_prefix),
-            provider_url: flags.provider_url.unwrap_or(running.mock_provider),
+            provider_url: flags.provider_url.unwrap_or(running.provider_url),
         })
     }
 }
 
-fn running(home: &Home) -> anyhow::Result<Running> {
+fn running(home: &Home) -> anyhow::Result<Stack> {
     let path = home.stack();
     let text = std::fs::read_to_string(&path).with_context(|| {
         format!(

@@ -135,14 +135,7 @@ pub(super) async fn now(lab: &Lab) -> Result<DateTime<Utc>, Problem> {
 }
 
 async fn sources(lab: &Lab) -> Result<Sources, Problem> {
-    let stack = lab.stack().await?;
-    Ok(Sources {
-        wallet_database_url: stack.wallet_database_url,
-        bill_payer_database_url: stack.bill_payer_database_url,
-        kafka_brokers: stack.kafka_brokers,
-        topic_prefix: stack.topic_prefix,
-        provider_url: stack.mock_provider,
-    })
+    lab.stack().await.map(Sources::from)
 }
 
 /// `POST /api/reset`: figures begin anew, and the provider behaves. No data is deleted.

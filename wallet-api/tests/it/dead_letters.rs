@@ -13,23 +13,8 @@ use uuid::Uuid;
 use wallet_api::patterns::{Commands, Patience, Publisher};
 use wallet_api::settlement::Settlement;
 
+use crate::settlement::failed;
 use crate::support::WalletApi;
-
-fn refund(offset: i64, wallet: &str, payment: &str) -> Record {
-    let payload = json!({ "payment_id": payment, "wallet_id": wallet, "amount": "2.00",
-        "currency": "INR", "reason": "no such account" });
-    Record {
-        topic: "bill.events".to_owned(),
-        partition: 0,
-        offset,
-        key: None,
-        headers: vec![
-            ("ce_id".to_owned(), Uuid::now_v7().to_string()),
-            ("ce_type".to_owned(), "BillPaymentFailed".to_owned()),
-        ],
-        payload: Some(payload.to_string().into_bytes()),
-    }
-}
 
 async fn take(api: &WalletApi, record: &Record) {
     let mut settlement = Settlement::new(api.pool.clone());
@@ -74,7 +59,7 @@ async fn a_result_of_an_unknown_payment_settles_by_a_retry_once_the_payment_is_t
     let api = WalletApi::start().await;
     let wallet = api.wallet("10").await;
     let payment = Uuid::now_v7().to_string();
-    let result = refund(0, &wallet, &payment);
+    let result = failed(0, &wallet, &payment, "2.00");
     take(&api, &result).await;
     let open = letter(&api).await;
     // Too early: it stays, and the inbox knows its event by now.
@@ -96,7 +81,7 @@ async fn a_result_of_an_unknown_payment_settles_by_a_retry_once_the_payment_is_t
     assert_eq!(api.count(&seen).await, 1);
     // Neither the topic nor an operator can have it twice.
     take(&api, &result).await;
-    take(&api, &refund(1, &wallet, &payment)).await;
+    take(&api, &failed(1, &wallet, &payment, "2.00")).await;
     assert_eq!(retry(&api, &open).await.0, StatusCode::CONFLICT);
     let (_, answer) = retry(&api, &letter(&api).await).await;
     assert_eq!(answer["outcome"], "refused", "{answer}");
@@ -154,7 +139,11 @@ async fn a_command_of_an_unknown_wallet_pays_by_a_retry_once_the_wallet_is_there
 async fn the_commands_are_those_of_bill_payer() {
     let api = WalletApi::start().await;
     let wallet = api.wallet("10").await;
-    take(&api, &refund(0, &wallet, &Uuid::now_v7().to_string())).await;
+    take(
+        &api,
+        &failed(0, &wallet, &Uuid::now_v7().to_string(), "2.00"),
+    )
+    .await;
     let id = letter(&api).await["id"].to_string();
     let run = |arguments: &[&str]| {
         let output = Command::new(env!("CARGO_BIN_EXE_wallet-api"))

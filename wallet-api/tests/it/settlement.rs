@@ -28,7 +28,7 @@ pub(crate) fn paid(offset: i64, wallet: &str, payment: &str, amount: &str) -> Re
     record(offset, "BillPaid", &payload)
 }
 
-fn failed(offset: i64, wallet: &str, payment: &str, amount: &str) -> Record {
+pub(crate) fn failed(offset: i64, wallet: &str, payment: &str, amount: &str) -> Record {
     let payload = json!({ "payment_id": payment, "wallet_id": wallet, "amount": amount,
         "currency": "INR", "reason": "no such account" });
     record(offset, "BillPaymentFailed", &payload)
