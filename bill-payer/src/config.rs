@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chassis::Backoff;
-use chassis::config::{DatabaseConfig, HttpConfig, KafkaConfig, LogConfig};
+use chassis::config::{DatabaseConfig, HttpConfig, IntakeConfig, KafkaConfig, LogConfig};
 use chassis::housekeeping::HousekeepingConfig;
 
 use crate::domain::Policy;
@@ -23,6 +23,9 @@ pub struct Config {
     /// Where Kafka is
     #[command(flatten)]
     pub kafka: KafkaConfig,
+    /// Which events are skipped
+    #[command(flatten)]
+    pub intake: IntakeConfig,
     /// Limits of the HTTP server
     #[command(flatten)]
     pub http: HttpConfig,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chassis::database::{Connection, Failure, Pool, PoolError, classify};
-use chassis::{Backoff, telemetry};
+use chassis::{Backoff, RepeatedError, telemetry};
 use outbox::AppendError;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
@@ -31,6 +31,9 @@ use crate::store::{self, ClaimedBill};
 /// How often to look for bills that are due. The intake wakes the executor for new ones, so this is how
 /// much later than planned a bill is tried again at the most, and when another process left bills.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Failures of unknown kind, one after the other, before answers are recorded one by one.
+const UNKNOWN_FAILURES_MAX: u32 = 5;
 
 /// How long to wait before a round that failed is tried again.
 const ROUND_RETRY: Backoff = Backoff {
@@ -54,6 +57,8 @@ pub struct Executor {
     calls: JoinSet<Answered>,
     /// Heard and not recorded yet.
     decided: Vec<Decided>,
+    /// Of recording them, one after the other.
+    unknown_failures: u32,
     /// Cancelled when calls in flight are not waited for any longer.
     give_up: CancellationToken,
 }
@@ -107,6 +112,7 @@ impl Executor {
             new_bills,
             calls: JoinSet::new(),
             decided: Vec::new(),
+            unknown_failures: 0,
             give_up: CancellationToken::new(),
         }
     }
@@ -116,17 +122,19 @@ impl Executor {
     /// # Errors
     /// None: the signature is that of a service's task.
     pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        let errors = RepeatedError::of("paying bills");
         let mut failures = 0;
         while !stop.is_cancelled() {
             match self.run_once().await {
                 Ok(_) => {
                     failures = 0;
+                    errors.succeeded();
                     stop.run_until_cancelled(self.wait()).await;
                 }
                 Err(error) => {
                     failures += 1;
+                    errors.failed(telemetry::chain(&error));
                     let wait = ROUND_RETRY.wait(failures);
-                    warn!(?wait, "paying bills: {}", telemetry::chain(&error));
                     stop.run_until_cancelled(tokio::time::sleep(wait)).await;
                 }
             }
@@ -274,15 +282,20 @@ impl Executor {
             Ok(recorded) => recorded,
             Err(error) => match failure(&error) {
                 Failure::Retry => return Err(error),
-                Failure::Reject => return self.record_one_by_one(conn).await,
+                Failure::Unknown if self.unknown_failures < UNKNOWN_FAILURES_MAX => {
+                    self.unknown_failures += 1;
+                    return Err(error);
+                }
+                Failure::Unknown | Failure::Reject => return self.record_one_by_one(conn).await,
             },
         };
+        self.unknown_failures = 0;
         self.decided.clear();
         report_recorded(&recorded);
         Ok(recorded)
     }
 
-    /// Records all but those that break a rule of the database: they would hold up the others for ever.
+    /// Records all but those that the database refuses: they would block the others for ever.
     async fn record_one_by_one(&mut self, conn: &mut Connection) -> Result<Recorded, RecordError> {
         let mut all = Recorded::default();
         while let Some(decided) = self.decided.last() {
@@ -294,7 +307,7 @@ impl Executor {
                 Err(error) => match failure(&error) {
                     Failure::Retry => return Err(error),
                     // The bill comes back when its lease ends, and is parked in the end.
-                    Failure::Reject => error!(
+                    Failure::Unknown | Failure::Reject => error!(
                         payment_id = %decided.bill.request.payment_id,
                         next = ?decided.next,
                         "the answer can't be recorded: {}",
@@ -304,6 +317,7 @@ impl Executor {
             }
             self.decided.pop();
         }
+        self.unknown_failures = 0;
         Ok(all)
     }
 

@@ -1,21 +1,21 @@
 //! Taking bills in from `wallet.events`.
 //!
-//! Promises: a payment becomes one bill however often its event comes; a message that can't be read
-//! becomes a dead letter, and its partition goes on; both are committed before the offsets are. A type
-//! that this version does not know is skipped and counted.
+//! Promises: a payment becomes one bill however often its event comes; a message that can't be read, and one that asks
+//! for another bill under a known payment id, becomes a dead letter, and its partition goes on; all are committed
+//! before the offsets are.
 
 use std::sync::Arc;
 
 use chassis::Traceparent;
 use chassis::consumer::{HandleError, Handler, Record};
 use chassis::database::Pool;
-use chassis::dead_letters::{Retake, RetakeError, dead_letter};
+use chassis::dead_letters::{self, Retake, RetakeError, dead_letter};
+use chassis::telemetry::chain;
 use diesel_async::{AsyncConnection as _, AsyncPgConnection};
-use events::{DecodeError, Decoded, WalletEvent, header};
+use events::{DecodeError, Envelope, EnvelopeError, WALLET_SOURCE, WalletEvent};
 use outbox::dead_letter::NewDeadLetter;
 use tokio::sync::Notify;
 use tracing::debug;
-use uuid::Uuid;
 
 use crate::SERVICE;
 use crate::store::{self, NewBill};
@@ -37,30 +37,60 @@ impl Intake {
 
 impl Handler for Intake {
     async fn handle(&mut self, batch: &[Record]) -> Result<(), HandleError> {
-        let read = read_batch(batch);
+        let mut letters = Vec::new();
+        let mut bills = Vec::with_capacity(batch.len());
+        let mut records = Vec::with_capacity(batch.len());
+        for record in batch {
+            match read(record) {
+                Ok(bill) => {
+                    bills.push(bill);
+                    records.push(record);
+                }
+                Err(error) => letters.push(dead_letter(SERVICE, record, chain(&error))),
+            }
+        }
+        let unreadable = letters.len();
         let mut conn = self.pool.get().await?;
-        let inserted = conn
-            .transaction(async |conn| {
-                let inserted = store::insert(conn, &read.bills).await?;
-                outbox::dead_letter::record(conn, &read.letters).await?;
-                diesel::QueryResult::Ok(inserted)
-            })
+        let taken = conn
+            .transaction(async |conn| take(conn, &bills, &records, &mut letters).await)
             .await?;
         drop(conn);
-        if !inserted.is_empty() {
+        if taken.contains(&store::Intake::Inserted) {
             self.new_bills.notify_one();
         }
-        read.report(&inserted);
+        report(&bills, &taken);
+        count("dead_letter", unreadable);
         Ok(())
     }
 
     async fn reject(&mut self, record: &Record, reason: &str) -> Result<(), HandleError> {
-        let letter = dead_letter(SERVICE, record, reason.to_owned());
-        let mut conn = self.pool.get().await?;
-        outbox::dead_letter::record(&mut conn, &[letter]).await?;
+        dead_letters::store(&self.pool, SERVICE, record, reason).await?;
         count("dead_letter", 1);
         Ok(())
     }
+}
+
+/// Inserts `bills`, which were read from `records`, and stores `letters` with those that are in conflict.
+async fn take(
+    conn: &mut AsyncPgConnection,
+    bills: &[NewBill],
+    records: &[&Record],
+    letters: &mut Vec<NewDeadLetter>,
+) -> diesel::QueryResult<Vec<store::Intake>> {
+    let taken = store::insert(conn, bills).await?;
+    for ((bill, record), taken) in bills.iter().zip(records).zip(&taken) {
+        if let store::Intake::Conflict { difference } = taken {
+            let reason = conflict(bill, difference);
+            letters.push(dead_letter(SERVICE, record, reason));
+        }
+    }
+    outbox::dead_letter::record(conn, letters).await?;
+    Ok(taken)
+}
+
+fn conflict(bill: &NewBill, difference: &str) -> String {
+    let payment_id = bill.request.payment_id;
+    format!("payment {payment_id} is known with another bill: {difference}")
 }
 
 /// One message of a dead letter, the way that a batch of them goes.
@@ -71,106 +101,55 @@ impl Retake for Intake {
         _: &str,
         record: &Record,
     ) -> Result<(), RetakeError> {
-        match read_record(record) {
-            Ok(Decoded::Known(bill)) => {
-                store::insert(conn, &[bill]).await?;
-                // Not committed yet: at worst the executor looks in vain, and again a moment later.
-                self.new_bills.notify_one();
-                Ok(())
-            }
-            Ok(Decoded::UnknownType) => Err(RetakeError::Refused(
-                "this version does not know the event's type".to_owned(),
-            )),
-            Err(error) => Err(RetakeError::Refused(chassis::telemetry::chain(&error))),
+        let bill = read(record).map_err(|error| RetakeError::Refused(chain(&error)))?;
+        let taken = store::insert(conn, std::slice::from_ref(&bill)).await?;
+        if let [store::Intake::Conflict { difference }] = taken.as_slice() {
+            return Err(RetakeError::Refused(conflict(&bill, difference)));
         }
+        // Not committed yet: at worst the executor looks in vain, and again a moment later.
+        self.new_bills.notify_one();
+        Ok(())
     }
 }
 
 /// Why a record is not a bill, and never will be.
 #[derive(Debug, thiserror::Error)]
-enum Unreadable {
-    #[error("the header {0} is missing")]
-    HeaderMissing(&'static str),
-    #[error("the header {} is not a UUID", header::ID)]
-    EventId,
-    #[error("there is no payload")]
-    PayloadMissing,
+enum UnreadableBill {
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
     #[error(transparent)]
     Payload(#[from] DecodeError),
-    #[error("the key is not the wallet id {0}")]
-    Key(Uuid),
 }
 
-/// What a batch holds.
-#[derive(Default)]
-struct ReadBatch {
-    bills: Vec<NewBill>,
-    letters: Vec<NewDeadLetter>,
-    unknown_types: usize,
-}
-
-fn read_batch(batch: &[Record]) -> ReadBatch {
-    let mut read = ReadBatch::default();
-    for record in batch {
-        match read_record(record) {
-            Ok(Decoded::Known(bill)) => read.bills.push(bill),
-            Ok(Decoded::UnknownType) => {
-                debug!(%record, "skipping an event of an unknown type");
-                read.unknown_types += 1;
-            }
-            Err(error) => {
-                let reason = chassis::telemetry::chain(&error);
-                read.letters.push(dead_letter(SERVICE, record, reason));
-            }
-        }
-    }
-    read
-}
-
-fn read_record(record: &Record) -> Result<Decoded<NewBill>, Unreadable> {
-    let required = |name| record.header(name).ok_or(Unreadable::HeaderMissing(name));
-    let event_type = required(header::TYPE)?;
-    let payload = record.payload.as_deref().unwrap_or_default();
-    let request = match WalletEvent::decode(event_type, payload) {
-        Ok(Decoded::UnknownType) => return Ok(Decoded::UnknownType),
-        Ok(Decoded::Known(WalletEvent::BillPaymentRequested(request))) => request,
-        Err(_) if payload.is_empty() => return Err(Unreadable::PayloadMissing),
-        Err(error) => return Err(error.into()),
-    };
-    // The payment id is what makes a bill unique; an event without an id is still not one of ours.
-    if required(header::ID)?.parse::<Uuid>().is_err() {
-        return Err(Unreadable::EventId);
-    }
-    let key = record.key.as_deref().unwrap_or_default();
-    if key != request.wallet_id.to_string().as_bytes() {
-        return Err(Unreadable::Key(request.wallet_id));
-    }
+fn read(record: &Record) -> Result<NewBill, UnreadableBill> {
+    let (key, payload) = (record.key.as_deref(), record.payload.as_deref());
+    let envelope = Envelope::read(key, record.header_values(), payload, WALLET_SOURCE)?;
+    let WalletEvent::BillPaymentRequested(request) = WalletEvent::read(&envelope)?;
     // A lost trace is no reason not to pay.
-    let traceparent = record
-        .header(header::TRACEPARENT)
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_else(Traceparent::start);
-    Ok(Decoded::Known(NewBill {
+    let traceparent = envelope.traceparent.and_then(|text| text.parse().ok());
+    Ok(NewBill {
         request,
-        traceparent,
-    }))
+        traceparent: traceparent.unwrap_or_else(Traceparent::start),
+    })
 }
 
-impl ReadBatch {
-    /// Logs and counts the batch once it is committed.
-    fn report(&self, inserted: &[Uuid]) {
-        for bill in &self.bills {
-            debug!(
-                payment_id = %bill.request.payment_id,
-                trace_id = bill.traceparent.trace_id(),
-                "bill taken"
-            );
-        }
-        count("taken", inserted.len());
-        count("again", self.bills.len().saturating_sub(inserted.len()));
-        count("unknown_type", self.unknown_types);
-        count("dead_letter", self.letters.len());
+/// Logs and counts the batch once it is committed.
+fn report(bills: &[NewBill], taken: &[store::Intake]) {
+    for bill in bills {
+        debug!(
+            payment_id = %bill.request.payment_id,
+            trace_id = bill.traceparent.trace_id(),
+            "bill taken"
+        );
     }
+    let number =
+        |outcome: fn(&store::Intake) -> bool| taken.iter().filter(|it| outcome(it)).count();
+    count("taken", number(|it| matches!(it, store::Intake::Inserted)));
+    count("again", number(|it| matches!(it, store::Intake::Again)));
+    count(
+        "conflict",
+        number(|it| matches!(it, store::Intake::Conflict { .. })),
+    );
 }
 
 fn count(outcome: &'static str, records: usize) {

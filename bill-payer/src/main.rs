@@ -91,9 +91,11 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         group: config.kafka.prefixed(SERVICE),
         topic: config.kafka.prefixed(events::WALLET_TOPIC),
         batch_records_max: BILLS_BATCH_MAX,
+        ignored_types: config.intake.ignored_event_types,
     };
     let intake = Intake::new(pool.clone(), new_bills);
     let requests = Consumer::new(requests, intake.clone())?;
+    let progress = requests.health();
     service.spawn("intake", requests.run(service.stop_token()));
     service.spawn("executor", executor.run(service.stop_token()));
     service.spawn("gauges", gauges::run(pool.clone(), service.stop_token()));
@@ -106,7 +108,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let checked = pool.clone();
     let readiness = Readiness::new()
         .require("database", move || database::check(checked.clone()))
-        .require("kafka", move || probe.clone().check());
+        .require("kafka", move || probe.clone().check())
+        .require("intake", move || progress.clone().check());
     service
         .serve(
             &config.listen,

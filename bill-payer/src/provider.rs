@@ -106,7 +106,7 @@ impl Provider {
     pub async fn cancel(&self, bill: &ClaimedBill) -> CancelAnswer {
         let payment_id = bill.request.payment_id;
         let url = format!("{}/{payment_id}/cancel", self.payments_url);
-        to_cancellation(payment_id, self.send(self.client.post(url), bill).await)
+        to_cancellation(&bill.request, self.send(self.client.post(url), bill).await)
     }
 
     async fn send(&self, request: RequestBuilder, bill: &ClaimedBill) -> Heard {

@@ -17,7 +17,7 @@ use std::time::Duration;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
-use events::{BILL_AGGREGATE, BillPaid, BillPaymentFailed};
+use events::{BILL_AGGREGATE, BillPaid, BillPaymentFailed, Payee};
 use outbox::{AppendError, NewEvent, statement};
 use serde::Serialize;
 use uuid::Uuid;
@@ -284,6 +284,10 @@ async fn lock_wallets(conn: &mut AsyncPgConnection, events: &[NewEvent]) -> Quer
 fn event(change: &Change<'_>) -> Option<NewEvent> {
     let bill = &change.decided.bill;
     let request = &bill.request;
+    let payee = Some(Payee {
+        provider: request.provider.clone(),
+        account_number: request.account_number.clone(),
+    });
     let (event_type, payload) = match &change.decided.next {
         Next::Paid { receipt } => (
             BillPaid::TYPE,
@@ -292,6 +296,7 @@ fn event(change: &Change<'_>) -> Option<NewEvent> {
                 wallet_id: request.wallet_id,
                 money: request.money,
                 receipt: receipt.clone(),
+                payee,
             }),
         ),
         Next::Failed { reason } => (
@@ -301,6 +306,7 @@ fn event(change: &Change<'_>) -> Option<NewEvent> {
                 wallet_id: request.wallet_id,
                 money: request.money,
                 reason: reason.clone(),
+                payee,
             }),
         ),
         Next::Retry { .. }

@@ -3,6 +3,7 @@
 //! A claim is a lease: whoever has it calls the provider, and nobody else does until the lease ends.
 //! A crash therefore delays a bill by the lease and loses nothing. [`crate::record`] gives it back.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use chassis::Traceparent;
@@ -26,13 +27,25 @@ pub struct NewBill {
     pub traceparent: Traceparent,
 }
 
-/// Inserts `bills` and returns the payment ids of those that were not there yet.
+/// What became of a bill that was to be taken in.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Intake {
+    /// It is there now.
+    Inserted,
+    /// It was there: the event came again.
+    Again,
+    /// Its payment id stands for another bill, which stays as it is.
+    Conflict {
+        /// Which fields differ, and how.
+        difference: String,
+    },
+}
+
+/// Inserts `bills` and returns for each, in order, what became of it.
 ///
 /// In payment id order, so that two consumers with the same events wait for each other at most once.
-///
-/// # Errors
-/// Whatever the database says.
-pub async fn insert(conn: &mut AsyncPgConnection, bills: &[NewBill]) -> QueryResult<Vec<Uuid>> {
+pub async fn insert(conn: &mut AsyncPgConnection, bills: &[NewBill]) -> QueryResult<Vec<Intake>> {
     #[derive(QueryableByName)]
     struct Inserted {
         #[diesel(sql_type = SqlUuid)]
@@ -45,12 +58,14 @@ pub async fn insert(conn: &mut AsyncPgConnection, bills: &[NewBill]) -> QueryRes
     for bill in bills {
         columns.push(bill);
     }
+    // Of two bills with one payment id in the batch, the first is inserted.
     let inserted: Vec<Inserted> = statement(
         "insert into bills \
          (payment_id, wallet_id, amount, currency, provider, account_number, traceparent) \
-         select * from unnest($1, $2, $3, $4, $5, $6, $7) as bill \
-         (payment_id, wallet_id, amount, currency, provider, account_number, traceparent) \
-         order by payment_id \
+         select payment_id, wallet_id, amount, currency, provider, account_number, traceparent \
+         from unnest($1, $2, $3, $4, $5, $6, $7) with ordinality as bill \
+         (payment_id, wallet_id, amount, currency, provider, account_number, traceparent, position) \
+         order by payment_id, position \
          on conflict do nothing returning payment_id",
     )
     .bind::<Array<SqlUuid>, _>(columns.payments)
@@ -62,7 +77,100 @@ pub async fn insert(conn: &mut AsyncPgConnection, bills: &[NewBill]) -> QueryRes
     .bind::<Array<Text>, _>(columns.traceparents)
     .load(conn)
     .await?;
-    Ok(inserted.into_iter().map(|row| row.payment_id).collect())
+    let mut inserted: HashSet<Uuid> = inserted.into_iter().map(|row| row.payment_id).collect();
+    let is_new: Vec<bool> = bills
+        .iter()
+        .map(|bill| inserted.remove(&bill.request.payment_id))
+        .collect();
+    let known = bills.iter().zip(&is_new).filter(|(_, is_new)| !**is_new);
+    let known = find(
+        conn,
+        known.map(|(bill, _)| bill.request.payment_id).collect(),
+    )
+    .await?;
+    let taken = bills.iter().zip(is_new).map(|(bill, is_new)| {
+        let difference = known
+            .get(&bill.request.payment_id)
+            .and_then(|known| known.difference(&bill.request));
+        match (is_new, difference) {
+            (true, _) => Intake::Inserted,
+            (false, None) => Intake::Again,
+            (false, Some(difference)) => Intake::Conflict { difference },
+        }
+    });
+    Ok(taken.collect())
+}
+
+/// A bill that was there before.
+#[derive(QueryableByName)]
+struct KnownBill {
+    #[diesel(sql_type = SqlUuid)]
+    payment_id: Uuid,
+    #[diesel(sql_type = SqlUuid)]
+    wallet_id: Uuid,
+    #[diesel(sql_type = Numeric)]
+    amount: Decimal,
+    #[diesel(sql_type = Text)]
+    currency: String,
+    #[diesel(sql_type = Text)]
+    provider: String,
+    #[diesel(sql_type = Text)]
+    account_number: String,
+}
+
+impl KnownBill {
+    /// What `request` says otherwise, for an operator to read; none if it asks for the same.
+    fn difference(&self, request: &BillPaymentRequested) -> Option<String> {
+        let money = request.money;
+        let fields = [
+            (
+                "wallet",
+                self.wallet_id.to_string(),
+                request.wallet_id.to_string(),
+            ),
+            (
+                "amount",
+                self.amount.normalize().to_string(),
+                money.value().normalize().to_string(),
+            ),
+            (
+                "currency",
+                self.currency.clone(),
+                money.currency().code().to_owned(),
+            ),
+            ("provider", self.provider.clone(), request.provider.clone()),
+            (
+                "account number",
+                self.account_number.clone(),
+                request.account_number.clone(),
+            ),
+        ];
+        let differing = fields.into_iter().filter(|(_, known, new)| known != new);
+        let differing =
+            differing.map(|(name, known, new)| format!("{name} {known:?}, not {new:?}"));
+        let differing: Vec<String> = differing.collect();
+        (!differing.is_empty()).then(|| differing.join("; "))
+    }
+}
+
+async fn find(
+    conn: &mut AsyncPgConnection,
+    payment_ids: Vec<Uuid>,
+) -> QueryResult<HashMap<Uuid, KnownBill>> {
+    if payment_ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let bills: Vec<KnownBill> = statement(
+        "select payment_id, wallet_id, amount, currency, provider, account_number \
+         from bills where payment_id = any($1)",
+    )
+    .bind::<Array<SqlUuid>, _>(payment_ids)
+    .load(conn)
+    .await?;
+    Ok(bills
+        .into_iter()
+        .map(|bill| (bill.payment_id, bill))
+        .collect())
 }
 
 #[derive(Default)]

@@ -34,6 +34,16 @@ impl KafkaConfig {
     }
 }
 
+/// What a consumer of events leaves alone.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct IntakeConfig {
+    /// Types of events, separated by commas, that this service skips. An event of any other type that this version does
+    /// not know becomes a dead letter, because it may be about money: name a type here that is none of this service's
+    /// business
+    #[arg(long, env, value_delimiter = ',')]
+    pub ignored_event_types: Vec<String>,
+}
+
 /// How to log.
 #[derive(Debug, Clone, clap::Args)]
 pub struct LogConfig {

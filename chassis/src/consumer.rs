@@ -1,95 +1,56 @@
 //! The Kafka consumer loop: a batch, its effect committed, then its offsets.
 //!
 //! Promises: no offset is committed before the effect of its record is; a record is handed over again
-//! after a crash, so handlers take each event once; a record that can never be taken does not hold up
-//! its partition. Leaves to the handler: the transaction, deduplication and the dead letter.
+//! after a crash, so handlers take each event once; a record that can't be read or handled, whatever the
+//! reason, becomes a dead letter and does not stop its partition; a consumer that stands still is started
+//! again, and is not ready. Leaves to the handler: the transaction, deduplication and the dead letter.
+
+mod health;
+mod lag;
+mod record;
+mod stall;
 
 use std::collections::HashMap;
-use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
+use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
-use crate::{Backoff, kafka, telemetry};
-
-/// A message of a topic, by value.
-#[derive(Debug, Clone)]
-pub struct Record {
-    /// Where it was read.
-    pub topic: String,
-    /// Where it was read.
-    pub partition: i32,
-    /// Where it was read.
-    pub offset: i64,
-    /// The key's bytes.
-    pub key: Option<Vec<u8>>,
-    /// The headers in order; values that are not UTF-8 are made so, lossily.
-    pub headers: Vec<(String, String)>,
-    /// The payload's bytes.
-    pub payload: Option<Vec<u8>>,
-}
-
-impl Record {
-    /// The first header of that name.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.headers.iter().find(|(key, _)| key == name)?;
-        Some(value)
-    }
-}
-
-impl fmt::Display for Record {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}@{}", self.topic, self.partition, self.offset)
-    }
-}
-
-impl From<&BorrowedMessage<'_>> for Record {
-    fn from(message: &BorrowedMessage<'_>) -> Self {
-        let headers = message.headers().map_or_else(Vec::new, |headers| {
-            headers
-                .iter()
-                .map(|header| {
-                    let value = String::from_utf8_lossy(header.value.unwrap_or_default());
-                    (header.key.to_owned(), value.into_owned())
-                })
-                .collect()
-        });
-        Self {
-            topic: message.topic().to_owned(),
-            partition: message.partition(),
-            offset: message.offset(),
-            key: message.key().map(<[u8]>::to_vec),
-            headers,
-            payload: message.payload().map(<[u8]>::to_vec),
-        }
-    }
-}
+pub use self::health::ConsumerHealth;
+pub use self::lag::GroupLag;
+use self::lag::PartitionLag;
+pub use self::record::{Headers, ReadRecord, Record, headers};
+pub(crate) use self::record::{headers_from_json, headers_to_json, hex};
+use self::stall::StallWatch;
+use crate::kafka::LogContext;
+use crate::{Backoff, RepeatedError, kafka, telemetry};
 
 /// Why a batch has had no effect.
 #[derive(Debug, thiserror::Error)]
 pub enum HandleError {
-    /// It may pass: the same batch will be handed over again.
-    #[error("may pass")]
+    /// A transient failure: the same batch will be handed over again, however often.
+    #[error("transient failure")]
     Retry(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A record of the batch never will be taken: its records will be handed over one by one, and
+    /// A failure of unknown kind: the same batch will be handed over again some times, and then counts as refused.
+    #[error("failure of unknown kind")]
+    Unknown(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A record of the batch is refused for good: the records will be handed over one by one, and
     /// the guilty one to [`Handler::reject`].
-    #[error("will not pass")]
+    #[error("permanent failure")]
     Reject(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl From<diesel::result::Error> for HandleError {
     fn from(error: diesel::result::Error) -> Self {
-        match crate::database::classify(&error) {
-            crate::database::Failure::Retry => Self::Retry(error.into()),
-            crate::database::Failure::Reject => Self::Reject(error.into()),
-        }
+        Self::of(crate::database::classify(&error), error)
     }
 }
 
@@ -99,12 +60,26 @@ impl From<crate::database::PoolError> for HandleError {
     }
 }
 
+impl HandleError {
+    /// An `error` of the database or of its caller that was classified.
+    pub fn of(
+        failure: crate::database::Failure,
+        error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        match failure {
+            crate::database::Failure::Retry => Self::Retry(error.into()),
+            crate::database::Failure::Unknown => Self::Unknown(error.into()),
+            crate::database::Failure::Reject => Self::Reject(error.into()),
+        }
+    }
+}
+
 /// What a service does with the records of its topics.
 pub trait Handler: Send {
     /// Commits the effect of `batch`, all of it or nothing. Returning `Ok` lets the offsets be committed.
     fn handle(&mut self, batch: &[Record]) -> impl Future<Output = Result<(), HandleError>> + Send;
 
-    /// Puts a record aside that can never be taken, durably.
+    /// Stores a record that can't be taken as a dead letter, durably.
     fn reject(
         &mut self,
         record: &Record,
@@ -119,32 +94,70 @@ pub struct ConsumerConfig {
     pub brokers: String,
     /// The group whose members share the partitions.
     pub group: String,
-    /// What to read.
+    /// The topic to read.
     pub topic: String,
-    /// Records of a batch at the most: the size of one transaction.
+    /// At most so many records make a batch, which is one transaction.
     pub batch_records_max: usize,
+    /// Records with one of these texts in the header `ce_type` are not for this service: their offsets
+    /// are committed, and nothing else is done.
+    pub ignored_types: Vec<String>,
 }
+
+/// The header of an event's type.
+const TYPE_HEADER: &str = "ce_type";
 
 /// How long a member may be silent before its partitions go to others. Kafka's default, 45 s, is how
 /// long a killed consumer's partitions would stand still; 6 s is the least a broker allows by default.
 const SESSION_TIMEOUT_MS: &str = "6000";
 
-/// How often to say that the broker is away.
-const REPORT_EVERY: Duration = Duration::from_secs(5);
+/// The times of a consumer.
+#[derive(Debug, Clone, Copy)]
+struct Timing {
+    /// Between two tries of a batch.
+    retry: Backoff,
+    /// How long a consumer may stand still before it is started again; doubles with each start.
+    restart: Backoff,
+    /// How often to ask the broker what there is to read.
+    look_every: Duration,
+}
 
-/// How long to wait before a batch that failed is tried again.
-const RETRY: Backoff = Backoff {
-    first: Duration::from_millis(100),
-    max: Duration::from_secs(5),
-};
+impl Timing {
+    const DEFAULT: Self = Self {
+        retry: Backoff {
+            first: Duration::from_millis(100),
+            max: Duration::from_secs(5),
+        },
+        // Sooner than `health::NOT_READY_AFTER`: a consumer that a new start helps stays ready.
+        restart: Backoff {
+            first: Duration::from_secs(15),
+            max: Duration::from_secs(600),
+        },
+        look_every: Duration::from_secs(5),
+    };
+}
+
+/// Tries of a batch that fails in an unknown way, about half a minute. Too low: an outage that PostgreSQL reports in an
+/// unusual way makes dead letters. Too high: one record holds its partition.
+const UNKNOWN_TRIES_MAX: u32 = 12;
 
 /// A member of a consumer group, with the handler of its records.
 pub struct Consumer<H> {
-    stream: StreamConsumer,
+    stream: StreamConsumer<LogContext>,
+    log: LogContext,
     config: ConsumerConfig,
     handler: H,
-    /// When an error was reported last.
-    reported: Option<Instant>,
+    health: ConsumerHealth,
+    timing: Timing,
+    lag: GroupLag,
+    looks: Interval,
+    /// The broker's answer, while it is awaited.
+    look: Option<BoxFuture<'static, anyhow::Result<Vec<PartitionLag>>>>,
+    watch: StallWatch,
+    /// When a partition was last read to its end.
+    at_end: HashMap<i32, Instant>,
+    started: Instant,
+    /// Starts since the last record.
+    starts: u32,
 }
 
 impl<H: Handler> Consumer<H> {
@@ -153,42 +166,53 @@ impl<H: Handler> Consumer<H> {
     /// # Errors
     /// The settings do not make a consumer.
     pub fn new(config: ConsumerConfig, handler: H) -> anyhow::Result<Self> {
-        let stream: StreamConsumer = kafka::client(&config.brokers, &config.group)
-            .set("group.id", &config.group)
-            .set("enable.auto.commit", "false")
-            .set("auto.offset.reset", "earliest")
-            .set("partition.assignment.strategy", "range")
-            .set("session.timeout.ms", SESSION_TIMEOUT_MS)
-            .set("heartbeat.interval.ms", "2000")
-            .set("fetch.wait.max.ms", "100")
-            // What may wait in memory, of all partitions together.
-            .set("queued.max.messages.kbytes", "16384")
-            .create()
-            .context("making a Kafka consumer")?;
-        stream
-            .subscribe(&[&config.topic])
-            .with_context(|| format!("subscribing to {}", config.topic))?;
+        Self::with_timing(config, handler, Timing::DEFAULT)
+    }
+
+    fn with_timing(config: ConsumerConfig, handler: H, timing: Timing) -> anyhow::Result<Self> {
+        let log = LogContext::of("reading from Kafka");
+        let mut looks = tokio::time::interval(timing.look_every);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
-            stream,
-            config,
+            stream: join(&config, &log)?,
+            log,
+            health: ConsumerHealth::new(config.topic.clone()),
             handler,
-            reported: None,
+            timing,
+            lag: GroupLag::new(&config)?,
+            looks,
+            look: None,
+            watch: StallWatch::default(),
+            at_end: HashMap::new(),
+            started: Instant::now(),
+            starts: 1,
+            config,
         })
+    }
+
+    /// Says whether the consumer makes progress, for `/readyz`.
+    #[must_use]
+    pub fn health(&self) -> ConsumerHealth {
+        self.health.clone()
     }
 
     /// Takes batches until `stop`; whatever fails is tried again.
     ///
     /// # Errors
-    /// None: the signature is that of a service's task.
+    /// Never fails: the signature is that of a service's task.
     pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        let errors = RepeatedError::of("committing offsets");
         let mut failures = 0;
         while !stop.is_cancelled() {
             match self.run_once(&stop).await {
-                Ok(_) => failures = 0,
+                Ok(_) => {
+                    failures = 0;
+                    errors.succeeded();
+                }
                 Err(error) => {
                     failures += 1;
-                    let wait = RETRY.wait(failures);
-                    warn!(topic = self.config.topic, ?wait, "consuming: {error:#}");
+                    errors.failed(format_args!("{}: {error:#}", self.config.topic));
+                    let wait = self.timing.retry.wait(failures);
                     stop.run_until_cancelled(tokio::time::sleep(wait)).await;
                 }
             }
@@ -196,7 +220,7 @@ impl<H: Handler> Consumer<H> {
         Ok(())
     }
 
-    /// Waits for a record, takes it together with those that have arrived behind it, commits their
+    /// Waits for a record, takes it together with those that have arrived after it, commits their
     /// effect and then their offsets, and returns how many they were; none if `stop` came first.
     ///
     /// # Errors
@@ -205,51 +229,165 @@ impl<H: Handler> Consumer<H> {
         let Some(first) = stop.run_until_cancelled(self.next()).await else {
             return Ok(0);
         };
-        let mut batch = vec![first];
-        while batch.len() < self.config.batch_records_max {
+        let mut read = vec![first];
+        while read.len() < self.config.batch_records_max {
             match self.stream.recv().now_or_never() {
-                Some(Ok(message)) => batch.push(Record::from(&message)),
+                Some(Ok(message)) => read.push(ReadRecord::from(&message)),
+                Some(Err(KafkaError::PartitionEOF(partition))) => self.reached_end(partition),
                 // librdkafka goes on by itself. This batch first.
                 Some(Err(_)) | None => break,
             }
         }
-        match take(&mut self.handler, &batch, stop).await {
-            Taken::All => {}
-            Taken::Stopped => return Ok(0),
+        let next = next_offsets(&read);
+        let records = u64::try_from(read.len()).unwrap_or(u64::MAX);
+        match self.take(read, stop).await {
+            Taking::Taken => {}
+            Taking::Stopped => return Ok(0),
         }
-        self.commit(&batch)?;
-        let records = u64::try_from(batch.len()).unwrap_or(u64::MAX);
+        self.commit(next)?;
         metrics::counter!("kafka_consumer_records_total", "topic" => self.config.topic.clone())
             .increment(records);
         debug!(topic = self.config.topic, records, "batch taken");
-        Ok(batch.len())
+        Ok(usize::try_from(records).unwrap_or(usize::MAX))
     }
 
     /// The next record. What goes wrong meanwhile is only reported, and not waited for: librdkafka tries again by
     /// itself, and says so at each try, ten times a second. With a wait for each, records would stand still for many
     /// minutes after a minute without a broker. May be dropped half-way.
-    async fn next(&mut self) -> Record {
+    async fn next(&mut self) -> ReadRecord {
         loop {
-            match self.stream.recv().await {
-                Ok(message) => return Record::from(&message),
+            let received = tokio::select! {
+                received = self.stream.recv() => received.map(|message| ReadRecord::from(&message)),
+                _ = self.looks.tick(), if self.look.is_none() => {
+                    self.begin_look();
+                    continue;
+                }
+                looked = answer(&mut self.look) => {
+                    self.look = None;
+                    self.looked(looked);
+                    continue;
+                }
+            };
+            match received {
+                Ok(record) => {
+                    self.starts = 1;
+                    self.log.errors().succeeded();
+                    return record;
+                }
+                Err(KafkaError::PartitionEOF(partition)) => self.reached_end(partition),
                 Err(error) => {
                     metrics::counter!("kafka_consumer_errors_total", "topic" => self.config.topic.clone())
                         .increment(1);
-                    if self.reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
-                        self.reported = Some(Instant::now());
-                        warn!(topic = self.config.topic, "waiting for a record: {error}");
-                    }
+                    self.log
+                        .errors()
+                        .failed(format_args!("{}: {error}", self.config.topic));
                 }
             }
         }
     }
 
-    fn commit(&self, batch: &[Record]) -> anyhow::Result<()> {
-        let mut next = HashMap::new();
-        for record in batch {
-            // Records of a partition come in order: the last one stands.
-            next.insert(record.partition, record.offset + 1);
+    fn reached_end(&mut self, partition: i32) {
+        self.at_end.insert(partition, Instant::now());
+    }
+
+    /// Asks the broker what there is to read, in the background.
+    fn begin_look(&mut self) {
+        // None while the group is being formed, or if other members have all partitions. Then all of them count.
+        let assigned = self.stream.assignment().map(|assigned| {
+            let elements = assigned.elements();
+            elements.iter().map(|element| element.partition()).collect()
+        });
+        let look = self.lag.of_partitions(assigned.unwrap_or_default());
+        self.look = Some(look.boxed());
+    }
+
+    /// Takes the broker's answer into account: starts the consumer again if it stands still.
+    fn looked(&mut self, lags: anyhow::Result<Vec<PartitionLag>>) {
+        let topic = &self.config.topic;
+        let Ok(lags) = lags else {
+            // A broker that is away is reported by what reads from it.
+            self.watch.forget();
+            self.health.moves();
+            return;
+        };
+        self.log.errors().succeeded();
+        let records = lags.iter().map(|lag| lag.records()).sum::<i64>();
+        let records = u32::try_from(records).unwrap_or(u32::MAX);
+        metrics::gauge!("kafka_consumer_lag_records", "topic" => topic.clone()).set(records);
+        let stall = self.watch.look(Instant::now(), &lags, &self.at_end);
+        let Some(stall) = stall else {
+            self.health.moves();
+            return;
+        };
+        self.health.stands_still(stall);
+        let wait = self.timing.restart.ceiling(self.starts);
+        if stall.lasts >= wait && self.started.elapsed() >= wait {
+            warn!(
+                topic,
+                partition = stall.partition,
+                records = stall.records,
+                "the consumer has records to read and reads none: it is started again"
+            );
+            self.restart();
         }
+    }
+
+    fn restart(&mut self) {
+        metrics::counter!("kafka_consumer_restarts_total", "topic" => self.config.topic.clone())
+            .increment(1);
+        self.started = Instant::now();
+        self.starts = self.starts.saturating_add(1);
+        match join(&self.config, &self.log) {
+            Ok(stream) => {
+                let old = std::mem::replace(&mut self.stream, stream);
+                // Closing leaves the group, and waits for the broker.
+                drop(tokio::task::spawn_blocking(move || drop(old)));
+            }
+            Err(error) => warn!(topic = self.config.topic, "starting again: {error:#}"),
+        }
+    }
+
+    /// Hands over what was read, but for what is ignored or could not be read.
+    async fn take(&mut self, read: Vec<ReadRecord>, stop: &CancellationToken) -> Taking {
+        let mut batch = Vec::with_capacity(read.len());
+        let mut defective = Vec::new();
+        for ReadRecord { record, defect } in read {
+            match defect {
+                Some(reason) => defective.push((record, reason)),
+                None if self.ignores(&record) => {
+                    metrics::counter!("kafka_consumer_ignored_total", "topic" => self.config.topic.clone())
+                        .increment(1);
+                }
+                None => batch.push(record),
+            }
+        }
+        let attempts = Attempts {
+            health: &self.health,
+            stop,
+            retry: self.timing.retry,
+        };
+        let handler = &mut self.handler;
+        for (record, reason) in defective {
+            match reject(handler, attempts, &record, &reason).await {
+                Taking::Taken => {}
+                Taking::Stopped => return Taking::Stopped,
+            }
+        }
+        if batch.is_empty() {
+            return Taking::Taken;
+        }
+        take(handler, attempts, &batch).await
+    }
+
+    fn ignores(&self, record: &Record) -> bool {
+        let ignored = &self.config.ignored_types;
+        !ignored.is_empty()
+            && record
+                .header(TYPE_HEADER)
+                .is_some_and(|found| ignored.iter().any(|ignored| ignored == found))
+    }
+
+    fn commit(&self, next: HashMap<i32, i64>) -> anyhow::Result<()> {
         let mut offsets = TopicPartitionList::new();
         for (partition, offset) in next {
             offsets
@@ -263,53 +401,169 @@ impl<H: Handler> Consumer<H> {
     }
 }
 
+/// Joins the group with a new client.
+fn join(config: &ConsumerConfig, log: &LogContext) -> anyhow::Result<StreamConsumer<LogContext>> {
+    let stream: StreamConsumer<LogContext> = kafka::client(&config.brokers, &config.group)
+        .set("group.id", &config.group)
+        .set("enable.auto.commit", "false")
+        .set("auto.offset.reset", "earliest")
+        .set("partition.assignment.strategy", "range")
+        .set("session.timeout.ms", SESSION_TIMEOUT_MS)
+        .set("heartbeat.interval.ms", "2000")
+        .set("fetch.wait.max.ms", "100")
+        // See `StallWatch::look`.
+        .set("enable.partition.eof", "true")
+        // What may wait in memory, of all partitions together.
+        .set("queued.max.messages.kbytes", "16384")
+        .create_with_context(log.clone())
+        .context("making a Kafka consumer")?;
+    stream
+        .subscribe(&[&config.topic])
+        .with_context(|| format!("subscribing to {}", config.topic))?;
+    Ok(stream)
+}
+
+/// Awaits the look that was begun, if one was. May be dropped half-way.
+async fn answer<T>(look: &mut Option<BoxFuture<'static, T>>) -> T {
+    match look {
+        Some(look) => look.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The offsets to commit for records that were taken.
+fn next_offsets(read: &[ReadRecord]) -> HashMap<i32, i64> {
+    let records = read.iter().map(|read| &read.record);
+    // Records of a partition come in order: the last one stands.
+    records
+        .map(|record| (record.partition, record.offset + 1))
+        .collect()
+}
+
+/// How handing over records ends.
 #[must_use]
-enum Taken {
-    All,
+enum Taking {
+    Taken,
     Stopped,
 }
 
 /// Hands `batch` over until it is taken or `stop` comes.
-async fn take<H: Handler>(handler: &mut H, batch: &[Record], stop: &CancellationToken) -> Taken {
-    let mut failures = 0;
+async fn take<H: Handler>(handler: &mut H, attempts: Attempts<'_>, batch: &[Record]) -> Taking {
+    let mut retries = Retries::new(attempts);
+    let mut unknown = 0;
     loop {
-        let error = match (handler.handle(batch).await, batch) {
-            (Ok(()), _) => return Taken::All,
-            (Err(HandleError::Retry(error)), _) => error,
-            (Err(HandleError::Reject(error)), [record]) => {
-                let reason = telemetry::chain(&*error);
-                warn!(%record, "dead letter: {reason}");
-                match handler.reject(record, &reason).await {
-                    Ok(()) => return Taken::All,
-                    Err(HandleError::Retry(error) | HandleError::Reject(error)) => error,
+        // A panic is a defect of this program, and it would come again with the record after each start.
+        let handled = AssertUnwindSafe(handler.handle(batch)).catch_unwind().await;
+        let error = match handled {
+            Ok(Ok(())) => return retries.succeed(),
+            Ok(Err(HandleError::Reject(error))) => error,
+            Ok(Err(HandleError::Unknown(error))) if unknown + 1 >= UNKNOWN_TRIES_MAX => error,
+            Ok(Err(HandleError::Unknown(error))) => {
+                unknown += 1;
+                match retries.wait(&*error).await {
+                    Waited::Again => continue,
+                    Waited::Stopped => return Taking::Stopped,
                 }
             }
-            (Err(HandleError::Reject(error)), _) => {
-                warn!(
-                    records = batch.len(),
-                    "taking a batch one by one: {}",
-                    telemetry::chain(&*error)
-                );
-                for record in batch {
-                    match Box::pin(take(handler, std::slice::from_ref(record), stop)).await {
-                        Taken::All => {}
-                        Taken::Stopped => return Taken::Stopped,
-                    }
+            Ok(Err(HandleError::Retry(error))) => {
+                // An outage: it does not count what else it made fail.
+                unknown = 0;
+                match retries.wait(&*error).await {
+                    Waited::Again => continue,
+                    Waited::Stopped => return Taking::Stopped,
                 }
-                return Taken::All;
             }
+            Err(panic) => format!("the handler panicked: {}", panic_text(&*panic)).into(),
         };
-        failures += 1;
-        let wait = RETRY.wait(failures);
-        warn!(?wait, "taking a batch: {}", telemetry::chain(&*error));
-        if stop
-            .run_until_cancelled(tokio::time::sleep(wait))
-            .await
-            .is_none()
-        {
-            return Taken::Stopped;
+        let reason = telemetry::chain(&*error);
+        if let [record] = batch {
+            return reject(handler, attempts, record, &reason).await;
+        }
+        info!(records = batch.len(), "taking a batch one by one: {reason}");
+        for record in batch {
+            match Box::pin(take(handler, attempts, std::slice::from_ref(record))).await {
+                Taking::Taken => {}
+                Taking::Stopped => return Taking::Stopped,
+            }
+        }
+        return Taking::Taken;
+    }
+}
+
+/// Has `record` stored as a dead letter, however long that takes, or until `stop` comes.
+async fn reject<H: Handler>(
+    handler: &mut H,
+    attempts: Attempts<'_>,
+    record: &Record,
+    reason: &str,
+) -> Taking {
+    let mut retries = Retries::new(attempts);
+    loop {
+        let error = match handler.reject(record, reason).await {
+            Ok(()) => return retries.succeed(),
+            Err(
+                HandleError::Retry(error)
+                | HandleError::Unknown(error)
+                | HandleError::Reject(error),
+            ) => error,
+        };
+        match retries.wait(&*error).await {
+            Waited::Again => {}
+            Waited::Stopped => return Taking::Stopped,
         }
     }
+}
+
+/// What every step of taking records needs to be tried again.
+#[derive(Clone, Copy)]
+struct Attempts<'a> {
+    health: &'a ConsumerHealth,
+    stop: &'a CancellationToken,
+    retry: Backoff,
+}
+
+/// The tries of one step.
+struct Retries<'a> {
+    attempts: Attempts<'a>,
+    failures: u32,
+}
+
+#[must_use]
+enum Waited {
+    Again,
+    Stopped,
+}
+
+impl<'a> Retries<'a> {
+    const fn new(attempts: Attempts<'a>) -> Self {
+        Self {
+            attempts,
+            failures: 0,
+        }
+    }
+
+    fn succeed(self) -> Taking {
+        self.attempts.health.takes();
+        Taking::Taken
+    }
+
+    async fn wait(&mut self, error: &(dyn std::error::Error + Send + Sync)) -> Waited {
+        self.failures += 1;
+        self.attempts.health.fails(&telemetry::chain(error));
+        let wait = tokio::time::sleep(self.attempts.retry.wait(self.failures));
+        match self.attempts.stop.run_until_cancelled(wait).await {
+            Some(()) => Waited::Again,
+            None => Waited::Stopped,
+        }
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message")
 }
 
 #[cfg(test)]
@@ -325,26 +579,158 @@ mod tests {
     /// Errors of an outage of some seconds.
     const ERRORS: usize = 25;
 
-    struct Nobody;
+    /// Fails as it is told, and remembers what it took and rejected.
+    #[derive(Default)]
+    struct Stub {
+        /// How a record with this offset fails.
+        fails: HashMap<i64, fn() -> HandleError>,
+        panics_at: Option<i64>,
+        tries: u32,
+        taken: Vec<i64>,
+        rejected: Vec<(i64, String)>,
+    }
 
-    impl Handler for Nobody {
-        async fn handle(&mut self, _: &[Record]) -> Result<(), HandleError> {
+    impl Handler for Stub {
+        async fn handle(&mut self, batch: &[Record]) -> Result<(), HandleError> {
+            self.tries += 1;
+            for record in batch {
+                assert_ne!(Some(record.offset), self.panics_at, "a defect");
+                if let Some(error) = self.fails.get(&record.offset) {
+                    return Err(error());
+                }
+            }
+            self.taken.extend(batch.iter().map(|record| record.offset));
             Ok(())
         }
 
-        async fn reject(&mut self, _: &Record, _: &str) -> Result<(), HandleError> {
+        async fn reject(&mut self, record: &Record, reason: &str) -> Result<(), HandleError> {
+            self.rejected.push((record.offset, reason.to_owned()));
             Ok(())
         }
     }
 
-    fn consumer(brokers: &str, group: &str) -> Consumer<Nobody> {
-        let config = ConsumerConfig {
+    const QUICK: Backoff = Backoff {
+        first: Duration::from_millis(1),
+        max: Duration::from_millis(1),
+    };
+
+    fn batch() -> Vec<Record> {
+        let record = |offset| Record {
+            topic: TOPIC.to_owned(),
+            partition: 0,
+            offset,
+            timestamp_ms: None,
+            key: None,
+            headers: Vec::new(),
+            payload: None,
+        };
+        (0..3).map(record).collect()
+    }
+
+    /// Hands three records over, the second of which fails.
+    async fn take_three(stub: &mut Stub) {
+        let (health, stop) = (
+            ConsumerHealth::new(TOPIC.to_owned()),
+            CancellationToken::new(),
+        );
+        let attempts = Attempts {
+            health: &health,
+            stop: &stop,
+            retry: QUICK,
+        };
+        let batch = batch();
+        let taking = timeout(Duration::from_secs(20), take(stub, attempts, &batch));
+        let taken = matches!(taking.await, Ok(Taking::Taken));
+        assert!(taken, "the batch ends");
+        assert_eq!(stub.taken, [0, 2], "its neighbours are taken, in order");
+    }
+
+    #[tokio::test]
+    async fn a_record_that_makes_the_handler_panic_is_a_dead_letter() {
+        let mut stub = Stub {
+            panics_at: Some(1),
+            ..Stub::default()
+        };
+        take_three(&mut stub).await;
+        let [(1, reason)] = stub.rejected.as_slice() else {
+            panic!("{:?}", stub.rejected);
+        };
+        assert!(reason.starts_with("the handler panicked"), "{reason}");
+    }
+
+    #[tokio::test]
+    async fn a_record_that_fails_in_an_unknown_way_is_tried_some_times_and_is_a_dead_letter() {
+        let mut stub = Stub::default();
+        stub.fails
+            .insert(1, || HandleError::Unknown("value out of range".into()));
+        take_three(&mut stub).await;
+        assert_eq!(stub.rejected, [(1, "value out of range".to_owned())]);
+        // The batch, the first record, the guilty one, the last one.
+        assert_eq!(stub.tries, UNKNOWN_TRIES_MAX + 1 + UNKNOWN_TRIES_MAX + 1);
+    }
+
+    #[tokio::test]
+    async fn a_transient_failure_is_tried_for_ever_and_the_service_is_not_ready_meanwhile() {
+        let mut stub = Stub::default();
+        stub.fails
+            .insert(1, || HandleError::Retry("the server is away".into()));
+        let (health, stop) = (
+            ConsumerHealth::new(TOPIC.to_owned()),
+            CancellationToken::new(),
+        );
+        let attempts = Attempts {
+            health: &health,
+            stop: &stop,
+            retry: QUICK,
+        };
+        let batch = batch();
+        let taking = take(&mut stub, attempts, &batch);
+        let taken = timeout(Duration::from_millis(300), taking).await;
+        assert!(taken.is_err(), "it goes on");
+        assert!(stub.tries > 2 * UNKNOWN_TRIES_MAX, "{}", stub.tries);
+        assert_eq!(stub.rejected, []);
+    }
+
+    fn config(brokers: &str, group: &str) -> ConsumerConfig {
+        ConsumerConfig {
             brokers: brokers.to_owned(),
             group: group.to_owned(),
             topic: TOPIC.to_owned(),
             batch_records_max: 10,
+            ignored_types: Vec::new(),
+        }
+    }
+
+    fn consumer(brokers: &str, group: &str) -> Consumer<Stub> {
+        Consumer::new(config(brokers, group), Stub::default()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_consumer_that_stands_still_is_started_again() {
+        let broker: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
+        broker.create_topic(TOPIC, 1, 1).unwrap();
+        let brokers = broker.bootstrap_servers();
+        let producer: FutureProducer = kafka::client(&brokers, "test").create().unwrap();
+        let timing = Timing {
+            restart: Backoff {
+                first: Duration::from_millis(500),
+                max: Duration::from_secs(60),
+            },
+            look_every: Duration::from_millis(100),
+            ..Timing::DEFAULT
         };
-        Consumer::new(config, Nobody).unwrap()
+        let config = config(&brokers, "stalled");
+        let mut tested = Consumer::with_timing(config, Stub::default(), timing).unwrap();
+        publish(&producer).await;
+        let stop = CancellationToken::new();
+        assert_eq!(tested.run_once(&stop).await.unwrap(), 1);
+        // Assigned and silent, as after a topic was deleted and created again.
+        let assigned = tested.stream.assignment().unwrap();
+        tested.stream.pause(&assigned).unwrap();
+        publish(&producer).await;
+        let taken = timeout(Duration::from_secs(30), tested.run_once(&stop));
+        assert_eq!(taken.await.expect("it starts again").unwrap(), 1);
+        assert_eq!(tested.handler.taken, [0, 1]);
     }
 
     async fn publish(producer: &FutureProducer) {
@@ -352,9 +738,9 @@ mod tests {
         producer.send(record, Duration::from_secs(5)).await.unwrap();
     }
 
-    async fn next(consumer: &mut Consumer<Nobody>) -> Record {
+    async fn next(consumer: &mut Consumer<Stub>) -> Record {
         let next = timeout(Duration::from_secs(20), consumer.next());
-        next.await.expect("a record comes in time")
+        next.await.expect("a record comes in time").record
     }
 
     #[tokio::test]
@@ -374,7 +760,10 @@ mod tests {
         let errors = async {
             let mut errors = 0;
             while errors < ERRORS {
-                errors += usize::from(observer.stream.recv().await.is_err());
+                match observer.stream.recv().await {
+                    Ok(_) | Err(KafkaError::PartitionEOF(_)) => {}
+                    Err(_) => errors += 1,
+                }
             }
         };
         timeout(Duration::from_secs(60), errors)

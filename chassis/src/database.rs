@@ -15,6 +15,7 @@ use diesel_async::{
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _};
 use futures_util::FutureExt as _;
 
+use crate::RepeatedError;
 use crate::config::DatabaseConfig;
 
 /// A connection out of the pool; goes back to it when dropped, unless it is broken.
@@ -38,19 +39,24 @@ const SESSION_LIMITS: &str = "set statement_timeout = '15s'; \
      set tcp_keepalives_interval = 5; \
      set tcp_keepalives_count = 3;";
 
+/// The errors of all requests: each of them fails while the database is away. [`check`] notices the end.
+pub(crate) static ERRORS: RepeatedError = RepeatedError::of("answering 503");
+
 /// What a failed database call means for the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// It may pass: a lost connection, a deadlock, a full disk, a server going down. Try again.
+    /// A transient failure: a lost connection, a serialization failure, a server that is read-only. Try again.
     Retry,
-    /// It never will: these values break a rule of the database.
+    /// A failure that Diesel gives no name, so nobody knows whether it passes: a deadlock, a full disk or a
+    /// shutdown do, a value out of range or a missing column do not. Try again, a bounded number of times.
+    Unknown,
+    /// A permanent failure: these values break a rule of the database.
     Reject,
 }
 
 /// Classifies an error of the database.
 ///
-/// Diesel names only a part of the SQLSTATEs, so an unnamed one (deadlock, shutdown, out of memory)
-/// counts as passing: the caller's number of tries bounds the cost of being wrong.
+/// Diesel keeps no SQLSTATE, and names only a part of them: see [`Failure::Unknown`].
 #[must_use]
 pub const fn classify(error: &Error) -> Failure {
     match error {
@@ -68,7 +74,20 @@ pub const fn classify(error: &Error) -> Failure {
         | Error::QueryBuilderError(_)
         | Error::DeserializationError(_)
         | Error::SerializationError(_) => Failure::Reject,
-        _ => Failure::Retry,
+        // 40001, 25006, a connection that is gone, a transaction that ended with it.
+        Error::DatabaseError(
+            DatabaseErrorKind::SerializationFailure
+            | DatabaseErrorKind::ReadOnlyTransaction
+            | DatabaseErrorKind::ClosedConnection
+            | DatabaseErrorKind::UnableToSendCommand,
+            _,
+        )
+        | Error::RollbackErrorOnCommit { .. }
+        | Error::RollbackTransaction
+        | Error::AlreadyInTransaction
+        | Error::NotInTransaction
+        | Error::BrokenTransactionManager => Failure::Retry,
+        _ => Failure::Unknown,
     }
 }
 
@@ -166,6 +185,7 @@ pub async fn migrate(url: &str, sources: Vec<EmbeddedMigrations>) -> anyhow::Res
 pub async fn check(pool: Pool) -> anyhow::Result<()> {
     let mut conn = pool.get().await?;
     diesel::sql_query("select 1").execute(&mut conn).await?;
+    ERRORS.succeeded();
     Ok(())
 }
 

@@ -9,19 +9,23 @@ pub mod cli;
 mod http;
 
 use diesel_async::{AsyncConnection as _, AsyncPgConnection};
-use outbox::dead_letter::{self, DeadLetter, NewDeadLetter};
+use outbox::dead_letter::{self, DeadLetter, Filter, NewDeadLetter};
 use outbox::operator_action::{self, Action, By};
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use tracing::{info, warn};
 
-use crate::consumer::Record;
-use crate::database::{Failure, classify};
+use crate::consumer::{HandleError, Record, headers_from_json, headers_to_json};
+use crate::database::{Failure, Pool, classify};
 use crate::telemetry::chain;
 
 pub use http::routes;
 
 /// Dead letters that one request retries at the most.
 pub const RETRIED_AT_ONCE_MAX: i64 = 100;
+
+/// Dead letters that one request discards at the most.
+pub const DISCARDED_AT_ONCE_MAX: i64 = 500;
 
 /// A dead letter of `record`, to be stored in the transaction that goes on without it.
 #[must_use]
@@ -33,10 +37,46 @@ pub fn dead_letter(consumer: &'static str, record: &Record, reason: String) -> N
         kafka_partition: record.partition,
         kafka_offset: record.offset,
         key: record.key.clone(),
-        headers: serde_json::json!(record.headers),
+        headers: headers_to_json(&record.headers),
         payload: record.payload.clone(),
         reason,
+        digest: digest(record).to_vec(),
     }
+}
+
+/// SHA-256 of what `record` says and of its time: a redelivery has the same, and a message that another topic of the same
+/// name had in its place has another.
+fn digest(record: &Record) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    let mut add = |bytes: Option<&[u8]>| {
+        let bytes = bytes.map_or((u64::MAX, &[][..]), |bytes| {
+            (u64::try_from(bytes.len()).unwrap_or(u64::MAX), bytes)
+        });
+        hash.update(bytes.0.to_be_bytes());
+        hash.update(bytes.1);
+    };
+    add(record.key.as_deref());
+    add(record.payload.as_deref());
+    for (name, value) in &record.headers {
+        add(Some(name.as_bytes()));
+        add(value.as_deref());
+    }
+    hash.update(record.timestamp_ms.unwrap_or_default().to_be_bytes());
+    hash.finalize().into()
+}
+
+/// Stores `record` as a dead letter of `consumer`, in a transaction of its own: what a handler does with a record that it
+/// can't take.
+pub async fn store(
+    pool: &Pool,
+    consumer: &'static str,
+    record: &Record,
+    reason: &str,
+) -> Result<(), HandleError> {
+    let letter = dead_letter(consumer, record, reason.to_owned());
+    let mut conn = pool.get().await?;
+    dead_letter::record(&mut conn, &[letter]).await?;
+    Ok(())
 }
 
 /// How a service takes one message of a dead letter.
@@ -138,7 +178,7 @@ async fn retry_in_transaction(
         Err(RetakeError::Refused(reason)) => reason,
         Err(RetakeError::Database(error)) => match classify(&error) {
             Failure::Retry => return Err(error.into()),
-            Failure::Reject => chain(&error),
+            Failure::Unknown | Failure::Reject => chain(&error),
         },
     };
     dead_letter::refuse_again(conn, id, &reason).await?;
@@ -156,22 +196,21 @@ pub struct RetriedMany {
     pub next_after: Option<i64>,
 }
 
-/// Has all open ones taken again whose reason begins with `reason`, oldest first, behind the one with the id
-/// `after`; at most [`RETRIED_AT_ONCE_MAX`], each in a transaction of its own.
+/// Has all open ones taken again that `filter` matches, oldest first, after the one with the id `after`; at most
+/// [`RETRIED_AT_ONCE_MAX`], each in a transaction of its own.
 ///
 /// # Errors
 /// [`ActionError`]; those before it are done, and on record.
 pub async fn retry_many(
     conn: &mut AsyncPgConnection,
     retake: &impl Retake,
-    reason: &str,
+    filter: Filter<'_>,
     after: i64,
     by: By<'_>,
 ) -> Result<RetriedMany, ActionError> {
     let mut many = RetriedMany::default();
-    let ids = dead_letter::open_ids(conn, reason, after, RETRIED_AT_ONCE_MAX).await?;
-    let full = i64::try_from(ids.len()).is_ok_and(|ids| ids >= RETRIED_AT_ONCE_MAX);
-    many.next_after = ids.last().copied().filter(|_| full);
+    let ids = dead_letter::open_ids(conn, filter, after, RETRIED_AT_ONCE_MAX).await?;
+    many.next_after = next_after(&ids, RETRIED_AT_ONCE_MAX);
     for id in ids {
         match retry(conn, retake, id, by).await {
             Ok(Retried::Taken) => many.taken += 1,
@@ -205,6 +244,46 @@ pub async fn discard(conn: &mut AsyncPgConnection, id: i64, by: By<'_>) -> Resul
     Ok(())
 }
 
+/// What came of giving up many.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+pub struct DiscardedMany {
+    /// Those that were given up.
+    pub discarded: u64,
+    /// Continue after this one; none if all were met.
+    pub next_after: Option<i64>,
+}
+
+/// Gives all open ones up that `filter` matches, oldest first, after the one with the id `after`; at most
+/// [`DISCARDED_AT_ONCE_MAX`], each with a row of its own that says who did it and why.
+///
+/// # Errors
+/// [`ActionError`]; those before it are done, and on record.
+pub async fn discard_many(
+    conn: &mut AsyncPgConnection,
+    filter: Filter<'_>,
+    after: i64,
+    by: By<'_>,
+) -> Result<DiscardedMany, ActionError> {
+    let mut many = DiscardedMany::default();
+    let ids = dead_letter::open_ids(conn, filter, after, DISCARDED_AT_ONCE_MAX).await?;
+    many.next_after = next_after(&ids, DISCARDED_AT_ONCE_MAX);
+    for id in ids {
+        match discard(conn, id, by).await {
+            Ok(()) => many.discarded += 1,
+            // Somebody was quicker.
+            Err(ActionError::Unknown(_) | ActionError::Ended { .. }) => {}
+            Err(error @ ActionError::Database(_)) => return Err(error),
+        }
+    }
+    Ok(many)
+}
+
+/// Where to continue: a page that is not full was the last one.
+fn next_after(ids: &[i64], ids_max: i64) -> Option<i64> {
+    let full = i64::try_from(ids.len()).is_ok_and(|ids| ids >= ids_max);
+    ids.last().copied().filter(|_| full)
+}
+
 /// An open one, that nobody else changes until the transaction ends.
 async fn lock_open(conn: &mut AsyncPgConnection, id: i64) -> Result<DeadLetter, ActionError> {
     let letter = dead_letter::lock(conn, id).await?;
@@ -227,9 +306,9 @@ fn record(letter: DeadLetter) -> Record {
         topic: letter.topic,
         partition: letter.kafka_partition,
         offset: letter.kafka_offset,
+        timestamp_ms: None,
         key: letter.key,
-        // Written by dead_letter() above, and read back as it was.
-        headers: serde_json::from_value(letter.headers).unwrap_or_default(),
+        headers: headers_from_json(&letter.headers),
         payload: letter.payload,
     }
 }

@@ -10,12 +10,12 @@ use anyhow::Context as _;
 use diesel_async::AsyncPgConnection;
 use outbox::housekeeping::{Swept, sweep_dead_letters, sweep_inbox};
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::config::KafkaConfig;
 use crate::database::Pool;
+use crate::kafka::LogContext;
 use crate::{Service, kafka, telemetry};
 
 /// How long to wait for a broker that is asked how long it keeps a topic.
@@ -262,8 +262,8 @@ pub fn too_short(config: &HousekeepingConfig, kept: Kept) -> Option<String> {
 /// # Errors
 /// None answers within ten seconds, or there is no such topic.
 pub async fn kept(brokers: &str, topic: &str) -> anyhow::Result<Kept> {
-    let admin: AdminClient<DefaultClientContext> = kafka::client(brokers, "housekeeping")
-        .create()
+    let admin: AdminClient<LogContext> = kafka::client(brokers, "housekeeping")
+        .create_with_context(LogContext::of("asking how long Kafka keeps a topic"))
         .context("making a Kafka admin client")?;
     let options = AdminOptions::new().request_timeout(Some(ASK_WITHIN));
     let described = admin

@@ -1,13 +1,18 @@
 //! What all Kafka clients of the system agree on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{ClientConfig, ClientContext};
+use tracing::{debug, info, warn};
+
+use crate::repeated::RepeatedError;
 
 /// The settings of every client, whatever it does.
 #[must_use]
@@ -19,14 +24,64 @@ pub fn client(brokers: &str, client_id: &str) -> ClientConfig {
         // An outage is noticed and left behind quickly; librdkafka's default waits up to 10 s.
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "1000")
-        .set("socket.keepalive.enable", "true");
+        .set("socket.keepalive.enable", "true")
+        // A topic or a partition that is new is noticed in seconds; librdkafka's default is five minutes.
+        .set("topic.metadata.refresh.interval.ms", "5000");
     config
 }
+
+/// What a client logs: librdkafka reports the same outage at every try, some seventy times a second.
+#[derive(Debug, Clone)]
+pub struct LogContext {
+    errors: Arc<RepeatedError>,
+}
+
+impl LogContext {
+    /// Of a client for `activity`, such as "publishing commands".
+    #[must_use]
+    pub fn of(activity: &'static str) -> Self {
+        Self {
+            errors: Arc::new(RepeatedError::of(activity)),
+        }
+    }
+
+    /// The run of errors that the client reports. Who sees the client succeed ends it.
+    #[must_use]
+    pub fn errors(&self) -> &RepeatedError {
+        &self.errors
+    }
+}
+
+impl ClientContext for LogContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error => self.errors.failed(format_args!("{facility} {text}")),
+            RDKafkaLogLevel::Warning => warn!("librdkafka: {facility} {text}"),
+            RDKafkaLogLevel::Notice => info!("librdkafka: {facility} {text}"),
+            RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug => {
+                debug!("librdkafka: {facility} {text}");
+            }
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // Not an error: a partition was read to its end.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
+        self.errors.failed(format_args!("{error}: {reason}"));
+    }
+}
+
+impl ConsumerContext for LogContext {}
 
 /// Asks the brokers whether they are there. Made once, asked by `/readyz`.
 #[derive(Clone)]
 pub struct Probe {
-    client: std::sync::Arc<BaseConsumer>,
+    client: Arc<BaseConsumer<LogContext>>,
 }
 
 impl Probe {
@@ -36,10 +91,10 @@ impl Probe {
     /// The settings do not make a client.
     pub fn new(brokers: &str, client_id: &str) -> anyhow::Result<Self> {
         let client = client(brokers, client_id)
-            .create::<BaseConsumer>()
+            .create_with_context(LogContext::of("asking whether Kafka is there"))
             .context("making a Kafka client")?;
         Ok(Self {
-            client: std::sync::Arc::new(client),
+            client: Arc::new(client),
         })
     }
 
@@ -52,8 +107,9 @@ impl Probe {
             self.client
                 // A topic that does not exist is a valid answer; all topics would be a long one.
                 .fetch_metadata(Some("__consumer_offsets"), Duration::from_millis(1_500))
-                .map(|_| ())
-                .context("no Kafka broker answers")
+                .context("no Kafka broker answers")?;
+            self.client.context().errors().succeeded();
+            Ok(())
         })
         .await?
     }
@@ -69,8 +125,8 @@ pub async fn create_topics(
     partitions: i32,
     replication: i32,
 ) -> anyhow::Result<()> {
-    let admin: AdminClient<DefaultClientContext> = client(brokers, "topic-creation")
-        .create()
+    let admin: AdminClient<LogContext> = client(brokers, "topic-creation")
+        .create_with_context(LogContext::of("creating topics"))
         .context("making a Kafka admin client")?;
     let wanted: Vec<NewTopic<'_>> = topics
         .iter()

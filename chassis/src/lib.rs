@@ -18,11 +18,13 @@ pub mod kafka;
 pub mod metrics;
 pub mod operator;
 pub mod problem;
+pub mod repeated;
 pub mod service;
 pub mod telemetry;
 pub mod trace;
 
 pub use backoff::Backoff;
 pub use problem::Problem;
+pub use repeated::RepeatedError;
 pub use service::Service;
 pub use trace::Traceparent;

@@ -154,8 +154,12 @@ impl From<diesel::result::Error> for Problem {
     fn from(error: diesel::result::Error) -> Self {
         match crate::database::classify(&error) {
             crate::database::Failure::Retry => {
-                tracing::warn!("answering 503: {}", chain(&error));
+                crate::database::ERRORS.failed(chain(&error));
                 Self::unavailable("the database does not answer")
+            }
+            crate::database::Failure::Unknown => {
+                crate::database::ERRORS.failed(chain(&error));
+                Self::unavailable("the database can't do this now; the service's log says why")
             }
             crate::database::Failure::Reject => Self::internal(&error),
         }
@@ -164,7 +168,7 @@ impl From<diesel::result::Error> for Problem {
 
 impl From<crate::database::PoolError> for Problem {
     fn from(error: crate::database::PoolError) -> Self {
-        tracing::warn!("answering 503: {}", chain(&error));
+        crate::database::ERRORS.failed(chain(&error));
         Self::unavailable("the database does not answer")
     }
 }

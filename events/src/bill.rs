@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
-use crate::Money;
+use crate::{Envelope, Money};
 
 /// Aggregate type of the events wallet-api publishes.
 pub const WALLET_AGGREGATE: &str = "wallet";
@@ -13,6 +13,11 @@ pub const BILL_AGGREGATE: &str = "bill";
 pub const WALLET_TOPIC: &str = "wallet.events";
 /// Topic of [`BillEvent`]s, keyed by wallet id.
 pub const BILL_TOPIC: &str = "bill.events";
+
+/// The only service that publishes on [`WALLET_TOPIC`] and on the topic of commands: the header `ce_source`.
+pub const WALLET_SOURCE: &str = "wallet-api";
+/// The only service that publishes on [`BILL_TOPIC`].
+pub const BILL_SOURCE: &str = "bill-payer";
 
 /// Names of the Kafka headers: CloudEvents 1.0 in binary mode, the trace context, and the place in the outbox.
 pub mod header {
@@ -53,6 +58,17 @@ pub struct BillPaymentRequested {
     pub account_number: String,
 }
 
+/// Whose bill it is: what a result is compared with, so that no payment counts as paid that somebody else got.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Payee {
+    /// Which provider, such as `wifi`.
+    #[serde(deserialize_with = "text")]
+    pub provider: String,
+    /// The customer's account number at the provider.
+    #[serde(deserialize_with = "text")]
+    pub account_number: String,
+}
+
 /// The provider took the money.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BillPaid {
@@ -66,6 +82,9 @@ pub struct BillPaid {
     /// The provider's proof of payment.
     #[serde(deserialize_with = "text")]
     pub receipt: String,
+    /// Whom and for what; none in events of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payee: Option<Payee>,
 }
 
 /// The provider will never take the money: the wallet is to be refunded.
@@ -81,6 +100,9 @@ pub struct BillPaymentFailed {
     /// Why, in the provider's words.
     #[serde(deserialize_with = "text")]
     pub reason: String,
+    /// Whom and for what; none in events of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payee: Option<Payee>,
 }
 
 /// An event of [`WALLET_TOPIC`].
@@ -99,54 +121,92 @@ pub enum BillEvent {
     Failed(BillPaymentFailed),
 }
 
-/// What a message of a topic holds.
-#[must_use]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decoded<E> {
-    /// An event this version knows.
-    Known(E),
-    /// A type this version does not know: to be skipped and counted.
-    UnknownType,
+/// The payload is not what its envelope promises: it never will be, so it is a dead letter.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Perhaps of a newer version, which has to be rolled out to the consumers first.
+    #[error("this version does not know the type {0:?}")]
+    UnknownType(String),
+    /// Its type is known.
+    #[error("payload is not a {event_type}")]
+    Payload {
+        /// What it should have been.
+        event_type: &'static str,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// The key decides the partition, and so the order.
+    #[error("the key is not the wallet id {0}")]
+    Key(Uuid),
 }
 
-/// The payload is not what its type promises: it never will be, so it is a dead letter.
-#[derive(Debug, thiserror::Error)]
-#[error("payload is not a {event_type}")]
-pub struct DecodeError {
-    event_type: &'static str,
-    source: serde_json::Error,
+impl DecodeError {
+    /// A type is a text of somebody else's: it is quoted, and cut off.
+    pub(crate) fn unknown(event_type: &str) -> Self {
+        Self::UnknownType(event_type.chars().take(TYPE_CHARS_MAX).collect())
+    }
+
+    pub(crate) fn check_key(envelope: &Envelope<'_>, wallet_id: Uuid) -> Result<(), Self> {
+        if envelope.wallet_id == wallet_id {
+            Ok(())
+        } else {
+            Err(Self::Key(wallet_id))
+        }
+    }
 }
+
+/// Characters of an unknown type that an error shows.
+const TYPE_CHARS_MAX: usize = 100;
 
 impl WalletEvent {
+    /// Decodes a message of [`WALLET_TOPIC`].
+    ///
+    /// # Errors
+    /// See [`DecodeError`].
+    pub fn read(envelope: &Envelope<'_>) -> Result<Self, DecodeError> {
+        let event = Self::decode(envelope.event_type, envelope.payload)?;
+        let Self::BillPaymentRequested(requested) = &event;
+        DecodeError::check_key(envelope, requested.wallet_id)?;
+        Ok(event)
+    }
+
     /// Decodes a message from its `ce_type` header and payload.
     ///
     /// # Errors
-    /// The type is known and the payload does not fit it.
-    pub fn decode(event_type: &str, payload: &[u8]) -> Result<Decoded<Self>, DecodeError> {
+    /// The type is unknown, or the payload does not fit it.
+    pub fn decode(event_type: &str, payload: &[u8]) -> Result<Self, DecodeError> {
         match event_type {
             BillPaymentRequested::TYPE => {
                 from_json(BillPaymentRequested::TYPE, payload).map(Self::BillPaymentRequested)
             }
-            _ => return Ok(Decoded::UnknownType),
+            other => Err(DecodeError::unknown(other)),
         }
-        .map(Decoded::Known)
     }
 }
 
 impl BillEvent {
+    /// Decodes a message of [`BILL_TOPIC`].
+    ///
+    /// # Errors
+    /// See [`DecodeError`].
+    pub fn read(envelope: &Envelope<'_>) -> Result<Self, DecodeError> {
+        let event = Self::decode(envelope.event_type, envelope.payload)?;
+        DecodeError::check_key(envelope, event.wallet_id())?;
+        Ok(event)
+    }
+
     /// Decodes a message from its `ce_type` header and payload.
     ///
     /// # Errors
-    /// The type is known and the payload does not fit it.
-    pub fn decode(event_type: &str, payload: &[u8]) -> Result<Decoded<Self>, DecodeError> {
+    /// The type is unknown, or the payload does not fit it.
+    pub fn decode(event_type: &str, payload: &[u8]) -> Result<Self, DecodeError> {
         match event_type {
             BillPaid::TYPE => from_json(BillPaid::TYPE, payload).map(Self::Paid),
             BillPaymentFailed::TYPE => {
                 from_json(BillPaymentFailed::TYPE, payload).map(Self::Failed)
             }
-            _ => return Ok(Decoded::UnknownType),
+            other => Err(DecodeError::unknown(other)),
         }
-        .map(Decoded::Known)
     }
 
     /// The payment this result is about.
@@ -155,6 +215,33 @@ impl BillEvent {
         match self {
             Self::Paid(paid) => paid.payment_id,
             Self::Failed(failed) => failed.payment_id,
+        }
+    }
+
+    /// The wallet that was debited for it.
+    #[must_use]
+    pub const fn wallet_id(&self) -> Uuid {
+        match self {
+            Self::Paid(paid) => paid.wallet_id,
+            Self::Failed(failed) => failed.wallet_id,
+        }
+    }
+
+    /// What was paid, or is to be refunded.
+    #[must_use]
+    pub const fn money(&self) -> Money {
+        match self {
+            Self::Paid(paid) => paid.money,
+            Self::Failed(failed) => failed.money,
+        }
+    }
+
+    /// Whom bill-payer paid or tried to pay, and for whose bill; none in events of older versions.
+    #[must_use]
+    pub const fn payee(&self) -> Option<&Payee> {
+        match self {
+            Self::Paid(paid) => paid.payee.as_ref(),
+            Self::Failed(failed) => failed.payee.as_ref(),
         }
     }
 }
@@ -188,9 +275,9 @@ fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
     Ok(text)
 }
 
-fn from_json<'a, T: Deserialize<'a>>(
+pub(crate) fn from_json<'a, T: Deserialize<'a>>(
     event_type: &'static str,
     payload: &'a [u8],
 ) -> Result<T, DecodeError> {
-    serde_json::from_slice(payload).map_err(|source| DecodeError { event_type, source })
+    serde_json::from_slice(payload).map_err(|source| DecodeError::Payload { event_type, source })
 }

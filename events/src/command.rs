@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Amount, Currency};
+use crate::bill::from_json;
+use crate::{Amount, Currency, DecodeError, Envelope};
 
 /// Topic of commands to wallet-api, keyed by wallet id.
 pub const COMMAND_TOPIC: &str = "wallet.commands";
@@ -30,4 +31,17 @@ pub struct PayBill {
 impl PayBill {
     /// The `ce_type` header.
     pub const TYPE: &'static str = "PayBill";
+
+    /// Decodes a command of [`COMMAND_TOPIC`].
+    ///
+    /// # Errors
+    /// It is of another type, its payload does not fit, or it is about another wallet than its key says.
+    pub fn read(envelope: &Envelope<'_>) -> Result<Self, DecodeError> {
+        if envelope.event_type != Self::TYPE {
+            return Err(DecodeError::unknown(envelope.event_type));
+        }
+        let command: Self = from_json(Self::TYPE, envelope.payload)?;
+        DecodeError::check_key(envelope, command.wallet_id)?;
+        Ok(command)
+    }
 }

@@ -3,7 +3,7 @@
 
 use events::{
     AMOUNT_MAX, Amount, AmountError, BillEvent, BillPaid, BillPaymentFailed, BillPaymentRequested,
-    Currency, Decoded, Money, PayBill, WalletEvent,
+    Currency, DecodeError, Money, PayBill, Payee, WalletEvent,
 };
 use proptest::prelude::*;
 use rust_decimal::Decimal;
@@ -37,12 +37,14 @@ fn events_look_on_the_wire_as_in_their_golden_files() {
         wallet_id: WALLET,
         money: money("100", "JPY"),
         receipt: "R-1".to_owned(),
+        payee: Some(payee()),
     };
     let failed = BillPaymentFailed {
         payment_id: PAYMENT,
         wallet_id: WALLET,
         money: money("0.005", "KWD"),
         reason: "no such account".to_owned(),
+        payee: Some(payee()),
     };
     assert_eq!(
         serde_json::to_value(&requested).unwrap(),
@@ -55,15 +57,15 @@ fn events_look_on_the_wire_as_in_their_golden_files() {
     );
     assert_eq!(
         WalletEvent::decode("BillPaymentRequested", &bytes("BillPaymentRequested")).unwrap(),
-        Decoded::Known(WalletEvent::BillPaymentRequested(requested))
+        WalletEvent::BillPaymentRequested(requested)
     );
     assert_eq!(
         BillEvent::decode("BillPaid", &bytes("BillPaid")).unwrap(),
-        Decoded::Known(BillEvent::Paid(paid))
+        BillEvent::Paid(paid)
     );
     assert_eq!(
         BillEvent::decode("BillPaymentFailed", &bytes("BillPaymentFailed")).unwrap(),
-        Decoded::Known(BillEvent::Failed(failed))
+        BillEvent::Failed(failed)
     );
 }
 
@@ -85,6 +87,13 @@ fn the_command_looks_on_the_wire_as_in_its_golden_file() {
     );
 }
 
+fn payee() -> Payee {
+    Payee {
+        provider: "wifi".to_owned(),
+        account_number: "WIFI-1".to_owned(),
+    }
+}
+
 fn bytes(file: &str) -> Vec<u8> {
     golden(file).to_string().into_bytes()
 }
@@ -97,16 +106,23 @@ fn unknown_fields_are_ignored_and_unknown_types_are_told_apart() {
         .insert("new".to_owned(), Value::Null);
     assert!(matches!(
         BillEvent::decode("BillPaid", paid.to_string().as_bytes()),
-        Ok(Decoded::Known(BillEvent::Paid(_)))
+        Ok(BillEvent::Paid(_))
     ));
-    assert_eq!(
-        BillEvent::decode("BillSplit", b"?").unwrap(),
-        Decoded::UnknownType
-    );
-    assert_eq!(
-        WalletEvent::decode("BillPaid", b"?").unwrap(),
-        Decoded::UnknownType
-    );
+    let unknown = BillEvent::decode("BillSplit", b"?").unwrap_err();
+    assert!(matches!(unknown, DecodeError::UnknownType(name) if name == "BillSplit"));
+    let of_another_topic = WalletEvent::decode("BillPaid", b"?").unwrap_err();
+    assert!(matches!(of_another_topic, DecodeError::UnknownType(_)));
+}
+
+#[test]
+fn a_result_of_an_older_version_has_no_payee() {
+    let mut paid = golden("BillPaid");
+    paid.as_object_mut().unwrap().remove("payee");
+    let Ok(BillEvent::Paid(paid)) = BillEvent::decode("BillPaid", paid.to_string().as_bytes())
+    else {
+        panic!("an older event decodes");
+    };
+    assert_eq!(paid.payee, None);
 }
 
 #[test]
@@ -120,6 +136,7 @@ fn payloads_that_do_not_fit_their_type_are_refused() {
         ("receipt", Value::from("nul \0")),
         ("receipt", Value::from("x".repeat(1_001))),
         ("receipt", Value::Null),
+        ("payee", serde_json::json!({ "provider": "wifi" })),
     ] {
         let mut paid = golden("BillPaid");
         paid.as_object_mut()

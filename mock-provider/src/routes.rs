@@ -189,12 +189,8 @@ fn cancel(provider: &Shared, request: &Request) -> Result<Answer, Problem> {
         status = ?payment.status,
         "cancellation"
     );
-    let body = json!({
-        "reference": payment.reference,
-        "status": payment.status,
-        "receipt": payment.receipt,
-    });
-    Ok(Answer::json(StatusCode::OK, &body))
+    // The whole bill: a caller compares it with the one that it asks about.
+    Ok(Answer::json(StatusCode::OK, &accepted_json(&payment)))
 }
 
 fn behaviour(provider: &Shared, _: &Request) -> Result<Answer, Problem> {
@@ -326,7 +322,7 @@ struct PaymentJson<'a> {
     traceparent: Option<&'a str>,
 }
 
-/// What the caller of an accepted payment is told.
+/// What the caller of an accepted or cancelled payment is told.
 #[derive(Serialize)]
 struct AcceptedJson<'a> {
     reference: &'a str,

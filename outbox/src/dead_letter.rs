@@ -26,29 +26,21 @@ pub struct NewDeadLetter {
     pub kafka_offset: i64,
     /// The message's key, as it was.
     pub key: Option<Vec<u8>>,
-    /// The message's headers: an array of `[name, value]`, lossily as text.
+    /// The message's headers: an array of `[name, value]`, which holds no NUL character.
     pub headers: serde_json::Value,
     /// The message's payload, as it was.
     pub payload: Option<Vec<u8>>,
     /// What is wrong with it, as a person would want to read it.
     pub reason: String,
+    /// A hash of the message: its place alone does not tell it from a message of another topic of that name.
+    pub digest: Vec<u8>,
 }
 
 impl NewDeadLetter {
-    /// PostgreSQL's texts cannot hold a NUL character, and a message that nobody understands can hold
-    /// anything. The bytes of the key and the payload stay as they are.
+    /// PostgreSQL's texts cannot hold a NUL character, and a reason may quote a message that holds one.
     fn storable(&self) -> Self {
         let mut letter = self.clone();
         letter.reason = without_nul(&letter.reason);
-        let headers = letter.headers.as_array_mut().into_iter().flatten();
-        for text in headers
-            .filter_map(serde_json::Value::as_array_mut)
-            .flatten()
-        {
-            if let serde_json::Value::String(text) = text {
-                *text = without_nul(text);
-            }
-        }
         letter
     }
 }
@@ -81,6 +73,15 @@ impl Status {
             Self::Discarded => "discarded",
         }
     }
+}
+
+/// Which dead letters are meant: all, if both texts are empty.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Filter<'a> {
+    /// How the reason begins.
+    pub reason: &'a str,
+    /// What stands somewhere in the reason, the headers, the key or the payload.
+    pub search: &'a str,
 }
 
 /// A dead letter as it is stored.
@@ -125,15 +126,14 @@ pub async fn record(conn: &mut AsyncPgConnection, letters: &[NewDeadLetter]) -> 
         .await
 }
 
-/// The newest dead letters of a status whose reason begins with `reason`, at most `limit`, older than the one with
-/// id `before`.
+/// The newest dead letters of a status that `filter` matches, at most `limit`, older than the one with id `before`.
 ///
 /// # Errors
 /// Whatever the database says.
 pub async fn list(
     conn: &mut AsyncPgConnection,
     status: Status,
-    reason: &str,
+    filter: Filter<'_>,
     before: Option<i64>,
     limit: i64,
 ) -> QueryResult<Vec<DeadLetter>> {
@@ -142,13 +142,16 @@ pub async fn list(
         "select id, consumer, topic, kafka_partition, kafka_offset, key, headers, \
          substring(payload from 1 for $1) as payload, octet_length(payload) as payload_bytes, \
          reason, created_at, status, retries, ended_at \
-         from dead_letters where status = $2 and starts_with(reason, $3) and id < $4 \
-         order by id desc limit $5",
+         from dead_letters where status = $2 and id < $3 and starts_with(reason, $4) \
+             and position(convert_to($5, 'UTF8') in convert_to(reason || headers::text, 'UTF8') \
+                 || coalesce(key, '') || coalesce(payload, '')) > 0 \
+         order by id desc limit $6",
     )
     .bind::<Integer, _>(LISTED_PAYLOAD_BYTES_MAX)
     .bind::<Text, _>(status.as_str())
-    .bind::<Text, _>(without_nul(reason))
     .bind::<BigInt, _>(before.unwrap_or(i64::MAX))
+    .bind::<Text, _>(without_nul(filter.reason))
+    .bind::<Text, _>(without_nul(filter.search))
     .bind::<BigInt, _>(limit)
     .load(conn)
     .await
@@ -182,13 +185,10 @@ pub async fn lock(conn: &mut AsyncPgConnection, id: i64) -> QueryResult<Option<D
     find(conn, id).await
 }
 
-/// The ids of open dead letters whose reason begins with `reason`, oldest first, behind `after`.
-///
-/// # Errors
-/// Whatever the database says.
+/// The ids of open dead letters that `filter` matches, oldest first, greater than `after`.
 pub async fn open_ids(
     conn: &mut AsyncPgConnection,
-    reason: &str,
+    filter: Filter<'_>,
     after: i64,
     limit: i64,
 ) -> QueryResult<Vec<i64>> {
@@ -198,11 +198,14 @@ pub async fn open_ids(
         id: i64,
     }
     let ids: Vec<Id> = statement(
-        "select id from dead_letters where status = 'open' and starts_with(reason, $1) and id > $2 \
-         order by id limit $3",
+        "select id from dead_letters where status = 'open' and id > $1 and starts_with(reason, $2) \
+             and position(convert_to($3, 'UTF8') in convert_to(reason || headers::text, 'UTF8') \
+                 || coalesce(key, '') || coalesce(payload, '')) > 0 \
+         order by id limit $4",
     )
-    .bind::<Text, _>(without_nul(reason))
     .bind::<BigInt, _>(after)
+    .bind::<Text, _>(without_nul(filter.reason))
+    .bind::<Text, _>(without_nul(filter.search))
     .bind::<BigInt, _>(limit)
     .load(conn)
     .await?;

@@ -1,13 +1,24 @@
 //! Taking each event once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use diesel::QueryableByName;
-use diesel::sql_types::{Array, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, Binary, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
 use crate::statement;
+
+/// What makes an event this event and no other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventIdentity<'a> {
+    /// Who published it: ids are unique for a source, as CloudEvents says.
+    pub source: &'a str,
+    /// Its id.
+    pub id: Uuid,
+    /// A hash of what it says. It has to be the same for each redelivery, however the payload is spelled.
+    pub fingerprint: [u8; 32],
+}
 
 /// Whether a consumer has met an event before.
 #[must_use]
@@ -17,45 +28,97 @@ pub enum Seen {
     First,
     /// A redelivery: its effect has been committed, or comes earlier in this batch.
     Again,
+    /// Another event with the same source and id: what it says has had no effect, and must not be dropped silently.
+    Conflict,
 }
 
-/// Takes `event_ids` for `consumer` and answers for each, in order, whether this is the first time.
+/// Takes `events` for `consumer` and returns for each, in order, whether this is the first time.
 ///
 /// Call it in the transaction of the events' effect: the two commit together or not at all. A
 /// concurrent transaction that takes the same event waits for this one to end.
-///
-/// # Errors
-/// Whatever the database says.
 pub async fn take(
     conn: &mut AsyncPgConnection,
     consumer: &str,
-    event_ids: &[Uuid],
+    events: &[EventIdentity<'_>],
 ) -> diesel::QueryResult<Vec<Seen>> {
-    #[derive(QueryableByName)]
-    struct Taken {
-        #[diesel(sql_type = SqlUuid)]
-        event_id: Uuid,
-    }
-    let taken: Vec<Taken> = statement(
-        "insert into inbox (consumer, event_id) \
-         select $1, event_id from unnest($2) as event (event_id) \
-         order by event_id \
-         on conflict do nothing returning event_id",
+    let inserted: Vec<Row> = statement(
+        "insert into inbox (consumer, source, event_id, fingerprint) \
+         select $1, source, event_id, fingerprint \
+         from unnest($2, $3, $4) with ordinality as event (source, event_id, fingerprint, position) \
+         order by source, event_id, position \
+         on conflict do nothing returning source, event_id, fingerprint",
     )
     .bind::<Text, _>(consumer)
-    .bind::<Array<SqlUuid>, _>(event_ids)
+    .bind::<Array<Text>, _>(sources(events))
+    .bind::<Array<SqlUuid>, _>(ids(events))
+    .bind::<Array<Binary>, _>(fingerprints(events))
     .load(conn)
     .await?;
-    let mut first: HashSet<Uuid> = taken.into_iter().map(|row| row.event_id).collect();
-    // Removed when answered: a second mention of the same id in the batch is a redelivery too.
-    Ok(event_ids
+    // An entry is removed when its event is met: a second mention of it in the batch is a redelivery too.
+    let mut first: HashSet<(String, Uuid)> = inserted
+        .into_iter()
+        .map(|row| (row.source, row.event_id))
+        .collect();
+    let is_first: Vec<bool> = events
         .iter()
-        .map(|id| {
-            if first.remove(id) {
-                Seen::First
-            } else {
-                Seen::Again
-            }
-        })
+        .map(|event| first.remove(&(event.source.to_owned(), event.id)))
+        .collect();
+    if is_first.iter().all(|first| *first) {
+        return Ok(vec![Seen::First; events.len()]);
+    }
+    let stored = stored(conn, consumer, events).await?;
+    let seen = |(event, is_first): (&EventIdentity<'_>, bool)| {
+        let stored = stored.get(&(event.source.to_owned(), event.id));
+        match (is_first, stored) {
+            (true, _) => Seen::First,
+            (false, Some(Some(known))) if *known != event.fingerprint => Seen::Conflict,
+            // A row without a fingerprint is older than fingerprints are.
+            (false, _) => Seen::Again,
+        }
+    };
+    Ok(events.iter().zip(is_first).map(seen).collect())
+}
+
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = Text)]
+    source: String,
+    #[diesel(sql_type = SqlUuid)]
+    event_id: Uuid,
+    #[diesel(sql_type = Nullable<Binary>)]
+    fingerprint: Option<Vec<u8>>,
+}
+
+/// The fingerprints that the inbox has of `events`.
+async fn stored(
+    conn: &mut AsyncPgConnection,
+    consumer: &str,
+    events: &[EventIdentity<'_>],
+) -> diesel::QueryResult<HashMap<(String, Uuid), Option<Vec<u8>>>> {
+    let rows: Vec<Row> = statement(
+        "select source, event_id, fingerprint from inbox \
+         where consumer = $1 and (source, event_id) in (select * from unnest($2, $3))",
+    )
+    .bind::<Text, _>(consumer)
+    .bind::<Array<Text>, _>(sources(events))
+    .bind::<Array<SqlUuid>, _>(ids(events))
+    .load(conn)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| ((row.source, row.event_id), row.fingerprint))
         .collect())
+}
+
+fn sources<'a>(events: &[EventIdentity<'a>]) -> Vec<&'a str> {
+    events.iter().map(|event| event.source).collect()
+}
+
+fn ids(events: &[EventIdentity<'_>]) -> Vec<Uuid> {
+    events.iter().map(|event| event.id).collect()
+}
+
+fn fingerprints<'a>(events: &'a [EventIdentity<'_>]) -> Vec<&'a [u8]> {
+    let fingerprints = events.iter().map(|event| event.fingerprint.as_slice());
+    fingerprints.collect()
 }

@@ -20,10 +20,12 @@ diesel::table! {
 }
 
 diesel::table! {
-    inbox (consumer, event_id) {
+    inbox (consumer, source, event_id) {
         consumer -> Text,
         event_id -> Uuid,
         seen_at -> Timestamptz,
+        source -> Text,
+        fingerprint -> Nullable<Binary>,
     }
 }
 
@@ -42,6 +44,7 @@ diesel::table! {
         status -> Text,
         retries -> Integer,
         ended_at -> Nullable<Timestamptz>,
+        digest -> Binary,
     }
 }
 

@@ -13,6 +13,7 @@ mod database;
 mod eventually;
 mod process;
 mod proxy;
+mod raw_produce;
 mod server;
 mod topics;
 
@@ -20,8 +21,11 @@ pub use database::{InTheWay, TestDatabase};
 pub use eventually::{DEADLINE, eventually};
 pub use process::{Process, free_address};
 pub use proxy::Proxy;
+pub use raw_produce::produce_bytes;
 pub use server::{PostgresServer, Stop};
-pub use topics::{TopicReader, kafka_brokers, produce, unique_prefix};
+pub use topics::{
+    TopicReader, headers, kafka_brokers, produce, remove_header, set_header, unique_prefix,
+};
 
 /// The PostgreSQL server, for a test that makes its databases by itself.
 #[must_use]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chassis::consumer::Record;
+use chassis::consumer::{ReadRecord, Record};
 use chassis::kafka;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -61,7 +61,7 @@ impl TopicReader {
             .await
             .unwrap_or_else(|_| panic!("no further record on {}", self.topic))
             .expect("the topic can be read");
-        Record::from(&message)
+        ReadRecord::from(&message).record
     }
 
     /// The next `count` records.
@@ -72,6 +72,27 @@ impl TopicReader {
         }
         records
     }
+}
+
+/// Headers as a record has them.
+#[must_use]
+pub fn headers(headers: &[(&str, &str)]) -> Vec<(String, Option<Vec<u8>>)> {
+    let header = |(name, value): &(&str, &str)| {
+        let value = value.as_bytes().to_vec();
+        ((*name).to_owned(), Some(value))
+    };
+    headers.iter().map(header).collect()
+}
+
+/// Gives `record` the header `name` with the value `value`, instead of the one that it has.
+pub fn set_header(record: &mut Record, name: &str, value: &str) {
+    remove_header(record, name);
+    record.headers.extend(headers(&[(name, value)]));
+}
+
+/// Takes the header `name` from `record`.
+pub fn remove_header(record: &mut Record, name: &str) {
+    record.headers.retain(|(found, _)| found != name);
 }
 
 /// Publishes one message, as a stranger would.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chassis::config::{DatabaseConfig, HttpConfig, KafkaConfig, LogConfig};
+use chassis::config::{DatabaseConfig, HttpConfig, IntakeConfig, KafkaConfig, LogConfig};
 use chassis::housekeeping::HousekeepingConfig;
 
 use crate::lab::Lab;
@@ -20,6 +20,9 @@ pub struct Config {
     /// Where Kafka is
     #[command(flatten)]
     pub kafka: KafkaConfig,
+    /// Which events are skipped
+    #[command(flatten)]
+    pub intake: IntakeConfig,
     /// Limits of the HTTP server
     #[command(flatten)]
     pub http: HttpConfig,
@@ -53,6 +56,19 @@ pub struct PatternConfig {
     /// which ends the request as if the process had died between its two writes. Never in production
     #[arg(long, env)]
     pub lab: bool,
+    /// Carries out what is on wallet.commands although the pattern is not listen-to-yourself: after a change of
+    /// PAY_PATTERN, until the topic is read to its end. Commands debit wallets, so nobody reads them otherwise
+    #[arg(long, env)]
+    pub drain_commands: bool,
+}
+
+/// Whether this process carries out commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommandIntake {
+    /// It publishes them, or may be asked to, or is to carry out what is left.
+    Consume,
+    /// It only looks whether any are left.
+    Watch,
 }
 
 /// Refused: dual-write without the lab.
@@ -74,6 +90,18 @@ impl PatternConfig {
             (true, _) => Ok(Lab::On),
             (false, Pattern::DualWrite) => Err(DualWriteRefused),
             (false, Pattern::Outbox | Pattern::ListenToYourself) => Ok(Lab::Off),
+        }
+    }
+
+    /// What to do about commands.
+    #[must_use]
+    pub const fn command_intake(&self) -> CommandIntake {
+        match self.pay_pattern {
+            Pattern::ListenToYourself => CommandIntake::Consume,
+            Pattern::Outbox | Pattern::DualWrite if self.lab || self.drain_commands => {
+                CommandIntake::Consume
+            }
+            Pattern::Outbox | Pattern::DualWrite => CommandIntake::Watch,
         }
     }
 

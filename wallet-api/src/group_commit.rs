@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use chassis::database::{Failure, Pool, PoolError, classify};
 use chassis::trace::trace_id;
-use chassis::{Backoff, telemetry};
+use chassis::{Backoff, RepeatedError, telemetry};
 use outbox::AppendError;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, mpsc, oneshot};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::config::WriterConfig;
 use crate::domain::{Decline, PayBill};
@@ -30,6 +30,9 @@ const RETRY: Backoff = Backoff {
     first: Duration::from_millis(20),
     max: Duration::from_millis(500),
 };
+
+/// Of all writers: each of them fails while the database is away.
+static WRITE_ERRORS: RepeatedError = RepeatedError::of("writing payments");
 
 /// Why a payment has no answer from the wallet.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +75,7 @@ impl Accepted {
 impl From<BatchError> for PayError {
     fn from(error: BatchError) -> Self {
         match error.failure() {
-            Failure::Retry => Self::Unavailable,
+            Failure::Retry | Failure::Unknown => Self::Unavailable,
             Failure::Reject => Self::Unwritable,
         }
     }
@@ -175,6 +178,7 @@ impl PaymentWriter {
         for tries in 1..=TRIES_MAX {
             match self.try_write(batch, attempt).await {
                 Ok(answers) => {
+                    WRITE_ERRORS.succeeded();
                     return answers
                         .into_iter()
                         .map(|answer| answer.map_err(PayError::Declined))
@@ -189,9 +193,8 @@ impl PaymentWriter {
                     return self.write_one_by_one(batch).await;
                 }
                 Err(error) => {
-                    let wait = RETRY.wait(tries);
-                    warn!(tries, ?wait, "{}", telemetry::chain(&error));
-                    tokio::time::sleep(wait).await;
+                    WRITE_ERRORS.failed(telemetry::chain(&error));
+                    tokio::time::sleep(RETRY.wait(tries)).await;
                 }
             }
             attempt = Try::Again;

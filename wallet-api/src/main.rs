@@ -1,16 +1,18 @@
 //! The wallet-api process: `wallet-api` to serve, `wallet-api migrate`, and what an operator does about dead letters.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use chassis::consumer::{Consumer, ConsumerConfig};
+use chassis::consumer::{Consumer, ConsumerConfig, GroupLag};
 use chassis::database::{self, Pool};
 use chassis::housekeeping::{Housekeeping, Nothing};
 use chassis::operator::Actions;
-use chassis::{Service, dead_letters, health::Readiness};
+use chassis::{RepeatedError, Service, dead_letters, health::Readiness};
 use clap::Parser;
+use tokio_util::sync::CancellationToken;
 use tracing::info;
-use wallet_api::config::Config;
+use wallet_api::config::{CommandIntake, Config};
 use wallet_api::dead_letters::Letters;
 use wallet_api::group_commit::group_commit;
 use wallet_api::http::{self, App};
@@ -78,12 +80,24 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         group: config.kafka.prefixed(SERVICE),
         topic: config.kafka.prefixed(events::BILL_TOPIC),
         batch_records_max: RESULTS_BATCH_MAX,
+        ignored_types: config.intake.ignored_event_types.clone(),
     };
     let results = Consumer::new(results, Settlement::new(pool.clone()))?;
+    let settling = results.health();
     service.spawn("settlement", results.run(service.stop_token()));
-    // Whatever the pattern: commands that were accepted before a change of it are still to be carried out.
-    let commands = commands(&service, config, &pool)?;
-    service.spawn("commands", commands.run(service.stop_token()));
+    let mut readiness = Readiness::new().require("settlement", move || settling.clone().check());
+    match config.pattern.command_intake() {
+        CommandIntake::Consume => {
+            let commands = commands(&service, config, &pool)?;
+            let debiting = commands.health();
+            service.spawn("commands", commands.run(service.stop_token()));
+            readiness = readiness.require("commands", move || debiting.clone().check());
+        }
+        CommandIntake::Watch => {
+            let left = warn_of_commands(commands_config(config), service.stop_token());
+            service.spawn("commands", left);
+        }
+    }
     let patience = Patience::Within(config.pattern.publish_timeout());
     let publisher = Publisher::new(&config.kafka, patience);
     let app = App {
@@ -100,7 +114,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     );
     let checked = pool;
     // Not Kafka: payments are accepted while it is away, and settled when it is back.
-    let readiness = Readiness::new().require("database", move || database::check(checked.clone()));
+    let readiness = readiness.require("database", move || database::check(checked.clone()));
     service
         .serve(&config.listen, &config.http, readiness, http::routes(app))
         .await
@@ -111,11 +125,42 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
 fn commands(service: &Service, config: &Config, pool: &Pool) -> anyhow::Result<Consumer<Commands>> {
     let publisher = Publisher::new(&config.kafka, Patience::Endless);
     let handler = Commands::new(pool.clone(), publisher, service.stop_token());
-    let commands = ConsumerConfig {
+    Consumer::new(commands_config(config), handler)
+}
+
+fn commands_config(config: &Config) -> ConsumerConfig {
+    ConsumerConfig {
         brokers: config.kafka.kafka_brokers.clone(),
         group: config.kafka.prefixed(&format!("{SERVICE}-commands")),
         topic: config.kafka.prefixed(events::COMMAND_TOPIC),
         batch_records_max: COMMANDS_BATCH_MAX,
-    };
-    Consumer::new(commands, handler)
+        ignored_types: config.intake.ignored_event_types.clone(),
+    }
+}
+
+/// How often to look whether there are commands that nobody carries out.
+const LOOK_FOR_COMMANDS_EVERY: Duration = Duration::from_secs(10);
+
+/// Says so while callers have been told "accepted" and nobody carries their commands out.
+async fn warn_of_commands(config: ConsumerConfig, stop: CancellationToken) -> anyhow::Result<()> {
+    let lag = GroupLag::new(&config)?;
+    let waiting = RepeatedError::of("accepted payments that nobody carries out");
+    let mut looks = tokio::time::interval(LOOK_FOR_COMMANDS_EVERY);
+    while stop.run_until_cancelled(looks.tick()).await.is_some() {
+        // A broker that is away is reported by the consumer of results.
+        let Some(Ok(commands)) = stop.run_until_cancelled(lag.records()).await else {
+            continue;
+        };
+        metrics::gauge!("payment_commands_waiting")
+            .set(u32::try_from(commands).unwrap_or(u32::MAX));
+        if commands > 0 {
+            waiting.failed(format_args!(
+                "{} holds {commands} commands: set DRAIN_COMMANDS=true",
+                config.topic
+            ));
+        } else {
+            waiting.succeeded();
+        }
+    }
+    Ok(())
 }

@@ -2,28 +2,30 @@
 //!
 //! | step | statement | lock | why here |
 //! | --- | --- | --- | --- |
-//! | 1 | `insert inbox` | the events' ids | a redelivery ends here; a concurrent one waits |
+//! | 1 | `insert inbox` | the events' sources and ids | a redelivery ends here; a concurrent one waits; another event with this id is a dead letter |
 //! | 2 | `select wallets ... for no key update` | wallets to be refunded, in id order | the same order as payments take them |
-//! | 3 | `update payments` where pending | their rows | a payment moves forward once, whoever says so |
+//! | 3 | `update payments` where pending, and of the same wallet, amount, provider and account | their rows | a payment moves forward once, whoever says so, and for the bill that it was debited for |
 //! | 4 | `insert transfers` | their rows | clearing to provider, or back to the wallet |
 //! | 5 | `update wallets` | held since 2 | refunds |
 //! | 6 | `insert dead_letters` | their rows | results that fit no payment |
 //! | 7 | `commit` | releases all | then, and only then, the offsets |
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chassis::consumer::{HandleError, Handler, Record};
 use chassis::database::Pool;
-use chassis::dead_letters::{Retake, RetakeError, dead_letter};
+use chassis::dead_letters::{self, Retake, RetakeError, dead_letter};
+use chassis::telemetry::chain;
 use chassis::trace::trace_id;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Nullable, Numeric, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
-use events::{BillEvent, Decoded, Money, header};
+use events::{BILL_SOURCE, BillEvent, BillPaid, BillPaymentFailed, Envelope, header};
 use outbox::dead_letter::NewDeadLetter;
-use outbox::inbox::{self, Seen};
+use outbox::inbox::{self, EventIdentity, Seen};
 use outbox::statement;
 use rust_decimal::Decimal;
+use sha2::{Digest as _, Sha256};
 use tracing::{debug, info};
 use uuid::Uuid;
 
@@ -51,18 +53,36 @@ struct Received<'a> {
     event: BillEvent,
 }
 
+impl Received<'_> {
+    /// The hash is over what was understood: a payload that is spelled otherwise says the same.
+    fn identity(&self) -> EventIdentity<'static> {
+        let payload = match &self.event {
+            BillEvent::Paid(paid) => serde_json::to_vec(paid),
+            BillEvent::Failed(failed) => serde_json::to_vec(failed),
+        };
+        let payload = payload.expect("a result that was decoded is JSON by its type");
+        let event_type = match &self.event {
+            BillEvent::Paid(_) => BillPaid::TYPE,
+            BillEvent::Failed(_) => BillPaymentFailed::TYPE,
+        };
+        let mut hash = Sha256::new();
+        hash.update(event_type);
+        hash.update(payload);
+        EventIdentity {
+            source: BILL_SOURCE,
+            id: self.event_id,
+            fingerprint: hash.finalize().into(),
+        }
+    }
+}
+
 impl Handler for Settlement {
     async fn handle(&mut self, batch: &[Record]) -> Result<(), HandleError> {
         let mut received = Vec::with_capacity(batch.len());
         let mut letters = Vec::new();
         for record in batch {
             match read(record) {
-                Ok(Some((event_id, event))) => received.push(Received {
-                    record,
-                    event_id,
-                    event,
-                }),
-                Ok(None) => count("unknown_type", 1),
+                Ok(result) => received.push(result),
                 Err(reason) => letters.push(dead_letter(SERVICE, record, reason)),
             }
         }
@@ -75,12 +95,7 @@ impl Handler for Settlement {
     }
 
     async fn reject(&mut self, record: &Record, reason: &str) -> Result<(), HandleError> {
-        let mut conn = self.pool.get().await?;
-        outbox::dead_letter::record(
-            &mut conn,
-            &[dead_letter(SERVICE, record, reason.to_owned())],
-        )
-        .await?;
+        dead_letters::store(&self.pool, SERVICE, record, reason).await?;
         count("dead_letter", 1);
         Ok(())
     }
@@ -95,38 +110,26 @@ impl Retake for Settlement {
         _: &str,
         record: &Record,
     ) -> Result<(), RetakeError> {
-        let read = read(record).map_err(RetakeError::Refused)?;
-        let (event_id, event) = read.ok_or_else(|| {
-            RetakeError::Refused("this version does not know the event's type".to_owned())
-        })?;
-        let received = Received {
-            record,
-            event_id,
-            event,
-        };
-        let _: Vec<Seen> = inbox::take(conn, SERVICE, &[event_id]).await?;
+        let received = read(record).map_err(RetakeError::Refused)?;
+        let _: Vec<Seen> = inbox::take(conn, SERVICE, &[received.identity()]).await?;
         let settled = apply(conn, vec![&received], Vec::new(), Settled::default()).await?;
         if settled.dead_letters > 0 {
-            return Err(RetakeError::Refused(misfit(&received.event)));
+            return Err(RetakeError::Refused(unmatched_reason(&received.event)));
         }
         Ok(())
     }
 }
 
-fn read(record: &Record) -> Result<Option<(Uuid, BillEvent)>, String> {
-    let event_type = record
-        .header(header::TYPE)
-        .ok_or_else(|| format!("the header {} is missing", header::TYPE))?;
-    let payload = record.payload.as_deref().unwrap_or_default();
-    match BillEvent::decode(event_type, payload) {
-        Err(error) => Err(chassis::telemetry::chain(&error)),
-        Ok(Decoded::UnknownType) => Ok(None),
-        Ok(Decoded::Known(event)) => {
-            let id = record.header(header::ID).and_then(|id| id.parse().ok());
-            let id = id.ok_or_else(|| format!("the header {} is not a UUID", header::ID))?;
-            Ok(Some((id, event)))
-        }
-    }
+fn read(record: &Record) -> Result<Received<'_>, String> {
+    let (key, payload) = (record.key.as_deref(), record.payload.as_deref());
+    let envelope = Envelope::read(key, record.header_values(), payload, BILL_SOURCE)
+        .map_err(|error| chain(&error))?;
+    let event = BillEvent::read(&envelope).map_err(|error| chain(&error))?;
+    Ok(Received {
+        record,
+        event_id: envelope.id,
+        event,
+    })
 }
 
 /// What a batch did, to be counted once it is committed.
@@ -135,6 +138,7 @@ struct Settled {
     paid: Vec<(Uuid, String)>,
     refunded: Vec<(Uuid, String)>,
     again: u64,
+    conflicts: u64,
     dead_letters: u64,
 }
 
@@ -155,6 +159,7 @@ impl Settled {
             u64::try_from(self.refunded.len()).unwrap_or(u64::MAX),
         );
         count("again", self.again);
+        count("conflict", self.conflicts);
         count("dead_letter", self.dead_letters);
         debug!(
             again = self.again,
@@ -171,16 +176,24 @@ fn count(outcome: &'static str, results: u64) {
 async fn settle(
     conn: &mut AsyncPgConnection,
     received: &[Received<'_>],
-    letters: Vec<NewDeadLetter>,
+    mut letters: Vec<NewDeadLetter>,
 ) -> QueryResult<Settled> {
-    let ids: Vec<Uuid> = received.iter().map(|result| result.event_id).collect();
-    let seen = inbox::take(conn, SERVICE, &ids).await?;
+    let identities: Vec<EventIdentity<'_>> = received.iter().map(Received::identity).collect();
+    let seen = inbox::take(conn, SERVICE, &identities).await?;
     let mut first: Vec<&Received<'_>> = Vec::new();
     let mut settled = Settled::default();
     for (result, seen) in received.iter().zip(seen) {
         match seen {
             Seen::First => first.push(result),
             Seen::Again => settled.again += 1,
+            Seen::Conflict => {
+                let reason = format!(
+                    "the event {} is known with another content",
+                    result.event_id
+                );
+                letters.push(dead_letter(SERVICE, result.record, reason));
+                settled.conflicts += 1;
+            }
         }
     }
     apply(conn, first, letters, settled).await
@@ -200,22 +213,32 @@ async fn apply(
     }
     lock_refunded_wallets(conn, results.values().map(|result| &result.event)).await?;
     let moved = move_payments(conn, results.values().map(|result| &result.event)).await?;
+    let (moving, others): (Vec<_>, Vec<_>) = first.into_iter().partition(|result| {
+        let id = result.event.payment_id();
+        let speaks = results.get(&id).map(|first| first.event_id);
+        moved.contains(&id) && speaks == Some(result.event_id)
+    });
+    // What moved nothing is dropped only if the payment says the same already.
+    let ended = find_ended(conn, others.iter().map(|other| other.event.payment_id())).await?;
+    for other in others {
+        let known = ended.get(&other.event.payment_id());
+        if known.is_some_and(|known| known.says(&other.event)) {
+            settled.again += 1;
+        } else {
+            let reason = unmatched_reason(&other.event);
+            letters.push(dead_letter(SERVICE, other.record, reason));
+        }
+    }
     let mut transfers = Transfers::default();
     let mut refunds: HashMap<Uuid, Decimal> = HashMap::new();
-    for result in first {
+    for result in moving {
         let id = result.event.payment_id();
-        let stands = results
-            .get(&id)
-            .is_some_and(|first| first.event_id == result.event_id);
-        let (true, Some(wallet_id)) = (stands, moved.get(&id).copied()) else {
-            letters.push(dead_letter(SERVICE, result.record, misfit(&result.event)));
-            continue;
-        };
+        let wallet_id = result.event.wallet_id();
         let trace = result
             .record
             .header(header::TRACEPARENT)
             .unwrap_or_default();
-        let money = money(&result.event);
+        let money = result.event.money();
         match &result.event {
             BillEvent::Paid(_) => {
                 transfers.add(Kind::Settlement, wallet_id, money, Some(id));
@@ -235,28 +258,77 @@ async fn apply(
     Ok(settled)
 }
 
-const fn money(event: &BillEvent) -> Money {
-    match event {
-        BillEvent::Paid(paid) => paid.money,
-        BillEvent::Failed(failed) => failed.money,
-    }
-}
-
-const fn wallet_id(event: &BillEvent) -> Uuid {
-    match event {
-        BillEvent::Paid(paid) => paid.wallet_id,
-        BillEvent::Failed(failed) => failed.wallet_id,
-    }
-}
-
 /// A result that moved nothing is never dropped silently: it says something about money.
-fn misfit(event: &BillEvent) -> String {
+fn unmatched_reason(event: &BillEvent) -> String {
+    let payee = event.payee().map_or_else(String::new, |payee| {
+        format!(" to {} {:?}", payee.provider, payee.account_number)
+    });
     format!(
-        "no pending payment {} of {} on wallet {}: it is unknown, or has ended already",
+        "no pending payment {} of {}{payee} on wallet {}: it is unknown, is about another bill, or has ended otherwise",
         event.payment_id(),
-        money(event),
-        wallet_id(event),
+        event.money(),
+        event.wallet_id(),
     )
+}
+
+/// A payment as it ended.
+#[derive(QueryableByName)]
+struct EndedPayment {
+    #[diesel(sql_type = SqlUuid)]
+    id: Uuid,
+    #[diesel(sql_type = SqlUuid)]
+    wallet_id: Uuid,
+    #[diesel(sql_type = Numeric)]
+    amount: Decimal,
+    #[diesel(sql_type = Text)]
+    currency: String,
+    #[diesel(sql_type = Text)]
+    provider: String,
+    #[diesel(sql_type = Text)]
+    account_number: String,
+    #[diesel(sql_type = Text)]
+    status: String,
+    #[diesel(sql_type = Nullable<Text>)]
+    receipt: Option<String>,
+}
+
+impl EndedPayment {
+    /// Whether `event` says the same: the result came again under another event id. The reason of a refund may differ:
+    /// it moves no money.
+    fn says(&self, event: &BillEvent) -> bool {
+        let outcome = match event {
+            BillEvent::Paid(paid) => ("paid", Some(paid.receipt.as_str())),
+            BillEvent::Failed(_) => ("refunded", None),
+        };
+        let money = event.money();
+        let same_payee = event.payee().is_none_or(|payee| {
+            payee.provider == self.provider && payee.account_number == self.account_number
+        });
+        (self.status.as_str(), self.receipt.as_deref()) == outcome
+            && self.wallet_id == event.wallet_id()
+            && self.amount == money.value()
+            && self.currency == money.currency().code()
+            && same_payee
+    }
+}
+
+async fn find_ended(
+    conn: &mut AsyncPgConnection,
+    payment_ids: impl Iterator<Item = Uuid>,
+) -> QueryResult<HashMap<Uuid, EndedPayment>> {
+    let payment_ids: Vec<Uuid> = payment_ids.collect();
+    if payment_ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let payments: Vec<EndedPayment> = statement(
+        "select id, wallet_id, amount, currency, provider, account_number, status, receipt \
+         from payments where id = any($1) and status in ('paid', 'refunded')",
+    )
+    .bind::<Array<SqlUuid>, _>(payment_ids)
+    .load(conn)
+    .await?;
+    let payments = payments.into_iter();
+    Ok(payments.map(|payment| (payment.id, payment)).collect())
 }
 
 /// Step 2.
@@ -267,7 +339,7 @@ async fn lock_refunded_wallets(
     use schema::wallets::dsl;
     let wallets: Vec<Uuid> = results
         .filter(|event| matches!(event, BillEvent::Failed(_)))
-        .map(wallet_id)
+        .map(BillEvent::wallet_id)
         .collect();
     if wallets.is_empty() {
         return Ok(());
@@ -286,30 +358,30 @@ async fn lock_refunded_wallets(
 struct Moved {
     #[diesel(sql_type = SqlUuid)]
     id: Uuid,
-    #[diesel(sql_type = SqlUuid)]
-    wallet_id: Uuid,
 }
 
-/// Step 3. Returns the wallets of the payments that moved, by payment.
+/// Step 3. Returns the payments that moved.
 async fn move_payments(
     conn: &mut AsyncPgConnection,
     results: impl Iterator<Item = &BillEvent>,
-) -> QueryResult<HashMap<Uuid, Uuid>> {
+) -> QueryResult<HashSet<Uuid>> {
     let mut columns = ResultColumns::default();
     for event in results {
         columns.push(event);
     }
     if columns.payments.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(HashSet::new());
     }
     let moved: Vec<Moved> = statement(
         "update payments set status = result.status, receipt = result.receipt, \
          reason = result.reason, updated_at = now() \
-         from unnest($1, $2, $3, $4, $5, $6, $7) \
-         as result (payment_id, wallet_id, amount, currency, status, receipt, reason) \
+         from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+         as result (payment_id, wallet_id, amount, currency, status, receipt, reason, provider, account_number) \
          where payments.id = result.payment_id and payments.wallet_id = result.wallet_id \
          and payments.amount = result.amount and payments.currency = result.currency \
-         and payments.status = 'pending' returning payments.id, payments.wallet_id",
+         and payments.provider = coalesce(result.provider, payments.provider) \
+         and payments.account_number = coalesce(result.account_number, payments.account_number) \
+         and payments.status = 'pending' returning payments.id",
     )
     .bind::<Array<SqlUuid>, _>(columns.payments)
     .bind::<Array<SqlUuid>, _>(columns.wallets)
@@ -318,12 +390,11 @@ async fn move_payments(
     .bind::<Array<Text>, _>(columns.statuses)
     .bind::<Array<Nullable<Text>>, _>(columns.receipts)
     .bind::<Array<Nullable<Text>>, _>(columns.reasons)
+    .bind::<Array<Nullable<Text>>, _>(columns.providers)
+    .bind::<Array<Nullable<Text>>, _>(columns.account_numbers)
     .load(conn)
     .await?;
-    Ok(moved
-        .into_iter()
-        .map(|row| (row.id, row.wallet_id))
-        .collect())
+    Ok(moved.into_iter().map(|row| row.id).collect())
 }
 
 #[derive(Default)]
@@ -335,13 +406,15 @@ struct ResultColumns<'a> {
     statuses: Vec<&'static str>,
     receipts: Vec<Option<&'a str>>,
     reasons: Vec<Option<&'a str>>,
+    providers: Vec<Option<&'a str>>,
+    account_numbers: Vec<Option<&'a str>>,
 }
 
 impl<'a> ResultColumns<'a> {
     fn push(&mut self, event: &'a BillEvent) {
-        let money = money(event);
+        let money = event.money();
         self.payments.push(event.payment_id());
-        self.wallets.push(wallet_id(event));
+        self.wallets.push(event.wallet_id());
         self.amounts.push(money.value());
         self.currencies.push(money.currency().code());
         let (status, receipt, reason) = match event {
@@ -351,5 +424,10 @@ impl<'a> ResultColumns<'a> {
         self.statuses.push(status);
         self.receipts.push(receipt);
         self.reasons.push(reason);
+        let payee = event.payee();
+        self.providers
+            .push(payee.map(|payee| payee.provider.as_str()));
+        self.account_numbers
+            .push(payee.map(|payee| payee.account_number.as_str()));
     }
 }

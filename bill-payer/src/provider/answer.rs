@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono::DateTime;
 use events::{BillPaymentRequested, Money};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use uuid::Uuid;
 
 use crate::domain::{CancelAnswer, ProviderAnswer, Why};
@@ -86,7 +87,7 @@ pub(super) fn to_payment(request: &BillPaymentRequested, heard: Heard) -> Provid
 }
 
 /// What the provider said to a cancellation.
-pub(super) fn to_cancellation(payment_id: Uuid, heard: Heard) -> CancelAnswer {
+pub(super) fn to_cancellation(request: &BillPaymentRequested, heard: Heard) -> CancelAnswer {
     let Reply {
         status,
         body,
@@ -96,7 +97,7 @@ pub(super) fn to_cancellation(payment_id: Uuid, heard: Heard) -> CancelAnswer {
         Heard::Nothing(why) => return CancelAnswer::Unknown(why),
     };
     match kind(status) {
-        Kind::Done => cancelled(payment_id, &body).unwrap_or_else(CancelAnswer::Unknown),
+        Kind::Done => cancelled(request, &body).unwrap_or_else(CancelAnswer::Unknown),
         Kind::Unavailable => CancelAnswer::Unknown(Why::Unavailable {
             status,
             retry_after,
@@ -113,44 +114,64 @@ enum StatusJson {
     Cancelled,
 }
 
+/// What an answer says of the payment that it is about.
 #[derive(Deserialize)]
-struct AcceptedJson {
-    reference: Uuid,
-    status: StatusJson,
-    receipt: String,
-    #[serde(flatten)]
-    money: Money,
-}
-
-/// The receipt of an accepted payment, if the answer is about this payment and this amount.
-fn accepted(request: &BillPaymentRequested, body: &[u8]) -> Result<String, Why> {
-    let answer: AcceptedJson = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
-    match answer.status {
-        StatusJson::Accepted => {}
-        StatusJson::Declined | StatusJson::Cancelled => {
-            return Err(Why::Unreadable("done, but not accepted".to_owned()));
-        }
-    }
-    about(request.payment_id, answer.reference)?;
-    if answer.money != request.money {
-        return Err(Why::Unreadable(format!(
-            "it is about {}, asked for was {}",
-            answer.money, request.money
-        )));
-    }
-    receipt(answer.receipt)
-}
-
-#[derive(Deserialize)]
-struct CancelledJson {
+struct PaymentJson {
     reference: Uuid,
     status: StatusJson,
     receipt: Option<String>,
+    /// Whether it is there: `Money` reads it.
+    amount: Option<IgnoredAny>,
+    provider: Option<String>,
+    account_number: Option<String>,
 }
 
-fn cancelled(payment_id: Uuid, body: &[u8]) -> Result<CancelAnswer, Why> {
-    let answer: CancelledJson = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
-    about(payment_id, answer.reference)?;
+impl PaymentJson {
+    /// Reads an answer about the payment of `request`: the money of another bill under its key is not this payment's.
+    fn read(request: &BillPaymentRequested, body: &[u8]) -> Result<Self, Why> {
+        let answer: Self = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
+        let money: Money = match answer.amount {
+            Some(_) => serde_json::from_slice(body).map_err(|error| unreadable(&error))?,
+            None => request.money,
+        };
+        let provider = answer.provider.as_ref().unwrap_or(&request.provider);
+        let account_number = answer.account_number.as_ref();
+        let account_number = account_number.unwrap_or(&request.account_number);
+        let differs = |found: String, asked: String| {
+            let text = format!("it is about {found}, asked for was {asked}");
+            Err(Why::Unreadable(words(&text)))
+        };
+        if answer.reference != request.payment_id {
+            let found = format!("payment {}", answer.reference);
+            differs(found, request.payment_id.to_string())
+        } else if money != request.money {
+            differs(money.to_string(), request.money.to_string())
+        } else if provider != &request.provider {
+            differs(provider.clone(), request.provider.clone())
+        } else if account_number != &request.account_number {
+            differs(account_number.clone(), request.account_number.clone())
+        } else {
+            Ok(answer)
+        }
+    }
+}
+
+/// The receipt of an accepted payment, if the answer is about this payment and this bill.
+fn accepted(request: &BillPaymentRequested, body: &[u8]) -> Result<String, Why> {
+    let answer = PaymentJson::read(request, body)?;
+    match (answer.status, answer.receipt, answer.amount) {
+        (StatusJson::Accepted, Some(text), Some(_)) => receipt(text),
+        (StatusJson::Accepted, ..) => Err(Why::Unreadable(
+            "accepted, without a receipt or an amount".to_owned(),
+        )),
+        (StatusJson::Declined | StatusJson::Cancelled, ..) => {
+            Err(Why::Unreadable("done, but not accepted".to_owned()))
+        }
+    }
+}
+
+fn cancelled(request: &BillPaymentRequested, body: &[u8]) -> Result<CancelAnswer, Why> {
+    let answer = PaymentJson::read(request, body)?;
     match (answer.status, answer.receipt) {
         (StatusJson::Accepted, Some(text)) => Ok(CancelAnswer::AlreadyPaid {
             receipt: receipt(text)?,
@@ -162,14 +183,6 @@ fn cancelled(payment_id: Uuid, body: &[u8]) -> Result<CancelAnswer, Why> {
         (StatusJson::Cancelled | StatusJson::Declined, Some(_)) => {
             Err(Why::Unreadable("not accepted, with a receipt".to_owned()))
         }
-    }
-}
-
-fn about(asked: Uuid, answered: Uuid) -> Result<(), Why> {
-    if asked == answered {
-        Ok(())
-    } else {
-        Err(Why::Unreadable(format!("it is about payment {answered}")))
     }
 }
 
@@ -280,7 +293,7 @@ mod tests {
 
     fn cancel(status: u16, body: &str) -> CancelAnswer {
         let body = body.replace("PAYMENT", &PAYMENT.to_string()).into_bytes();
-        to_cancellation(PAYMENT, Heard::Reply(reply(status, body)))
+        to_cancellation(&request(), Heard::Reply(reply(status, body)))
     }
 
     const ACCEPTED: &str = r#"{"reference":"PAYMENT","status":"accepted","receipt":"R-1","amount":"100.00","currency":"INR","new":1}"#;
@@ -440,12 +453,41 @@ mod tests {
         for status in [429, 500, 503] {
             let mut reply = reply(status, Vec::new());
             reply.retry_after = asked;
-            let answer = to_cancellation(PAYMENT, Heard::Reply(reply));
+            let answer = to_cancellation(&request(), Heard::Reply(reply));
             let why = Why::Unavailable {
                 status,
                 retry_after: asked,
             };
             assert_eq!(answer, CancelAnswer::Unknown(why));
+        }
+    }
+
+    #[test]
+    fn an_answer_about_another_bill_settles_nothing() {
+        let bill =
+            r#""amount":"100.00","currency":"INR","provider":"wifi","account_number":"WIFI-1""#;
+        let body =
+            format!(r#"{{"reference":"PAYMENT","status":"accepted","receipt":"R-1",{bill}}}"#);
+        let paid = CancelAnswer::AlreadyPaid {
+            receipt: "R-1".to_owned(),
+        };
+        assert_eq!(cancel(200, &body), paid);
+        for (own, other) in [
+            ("100.00", "100.01"),
+            ("INR", "USD"),
+            ("wifi", "cable"),
+            ("WIFI-1", "WIFI-ATTACKER"),
+        ] {
+            let body = body.replace(own, other);
+            let (paid, cancelled) = (pay(200, &body), cancel(200, &body));
+            assert!(
+                matches!(paid, ProviderAnswer::Unknown(Why::Unreadable(_))),
+                "{paid:?}"
+            );
+            assert!(
+                matches!(cancelled, CancelAnswer::Unknown(Why::Unreadable(_))),
+                "{cancelled:?}"
+            );
         }
     }
 
@@ -457,7 +499,7 @@ mod tests {
             ProviderAnswer::Unknown(why.clone())
         );
         assert_eq!(
-            to_cancellation(PAYMENT, Heard::Nothing(why.clone())),
+            to_cancellation(&request(), Heard::Nothing(why.clone())),
             CancelAnswer::Unknown(why)
         );
     }

@@ -40,7 +40,7 @@ async fn deliver(payer: &BillPayer, record: &Record) {
             let reason = chassis::telemetry::chain(&*error);
             intake.reject(record, &reason).await.unwrap();
         }
-        Err(error @ HandleError::Retry(_)) => panic!("{error}"),
+        Err(error @ (HandleError::Retry(_) | HandleError::Unknown(_))) => panic!("{error}"),
     }
 }
 
@@ -74,7 +74,11 @@ async fn a_dead_letter_shows_its_bytes_headers_and_reason_and_where_it_is_from()
     assert_eq!(shown["payload_bytes"], 12);
     let key = String::from_utf8(broken.key.clone().unwrap()).unwrap();
     assert_eq!(shown["key"], json!(key));
-    assert_eq!(shown["headers"], json!(broken.headers));
+    let headers = broken.header_values();
+    let headers: Vec<_> = headers
+        .map(|(name, value)| (name, str::from_utf8(value).unwrap()))
+        .collect();
+    assert_eq!(shown["headers"], json!(headers));
     assert_eq!(json!(broken.header(header::ID)), shown["event_id"]);
     let from = (&shown["topic"], &shown["partition"], &shown["offset"]);
     assert_eq!(from, (&json!("wallet.events"), &json!(0), &json!(17)));
@@ -354,4 +358,56 @@ async fn a_bad_order_about_a_bill_gets_a_problem_and_does_nothing() {
     assert_eq!(code, StatusCode::BAD_REQUEST);
     assert_eq!(answer["type"], "urn:problem:operator-missing");
     assert!(actions(&payer).await.is_empty());
+}
+
+#[tokio::test]
+async fn dead_letters_are_found_by_what_they_hold_and_discarded_together_each_on_record() {
+    let payer = BillPayer::start().await;
+    let mut ids = Vec::new();
+    for (offset, account) in ["LOAD-1", "LOAD-2", "WIFI-1"].into_iter().enumerate() {
+        let mut broken = message(account, i64::try_from(offset).unwrap());
+        let payload = format!("{{ not JSON of {account}").into_bytes();
+        broken.payload = Some(payload);
+        ids.push(broken.header(header::ID).unwrap().to_owned());
+        deliver(&payer, &broken).await;
+    }
+    let found = async |search: &str| {
+        let (code, page) = payer.get(&format!("/dead-letters?search={search}")).await;
+        assert_eq!(code, StatusCode::OK, "{page}");
+        let items = page["items"].as_array().unwrap().clone();
+        items
+            .iter()
+            .map(|item| item["offset"].as_i64().unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(found("LOAD-").await, [1, 0], "in the payload");
+    assert_eq!(found(&ids[2]).await, [2], "in a header");
+    assert_eq!(
+        found("payload%20is%20not").await,
+        [2, 1, 0],
+        "in the reason"
+    );
+    assert_eq!(found("nothing-like-it").await, Vec::<i64>::new());
+
+    let all = "/dead-letters/discard";
+    for (order, field) in [
+        (json!({ "search": "LOAD-" }), "note"),
+        (json!({ "note": "all of them" }), "reason"),
+    ] {
+        let (code, problem) = payer.post(all, "asha", order).await;
+        assert_eq!(code, StatusCode::UNPROCESSABLE_ENTITY, "{problem}");
+        assert_eq!(problem["field"], field);
+    }
+    let order = json!({ "search": "LOAD-", "note": "our load test" });
+    let (code, answer) = payer.post(all, "asha", order).await;
+    assert_eq!(
+        (code, &answer["discarded"]),
+        (StatusCode::OK, &json!(2)),
+        "{answer}"
+    );
+    assert_eq!(letters(&payer, "open").await.len(), 1);
+    assert_eq!(letters(&payer, "discarded").await.len(), 2);
+    let actions = actions(&payer).await;
+    assert_eq!(actions.len(), 2, "one row each");
+    assert_eq!(actions[0]["note"], "our load test");
 }

@@ -311,12 +311,15 @@ async fn health_and_metrics_tell_what_the_process_does() {
     counts(&around.database, "paid", 1).await;
     let (_, ready) = around.get("/readyz").await.unwrap();
     let ready: Value = serde_json::from_str(&ready).unwrap();
-    assert_eq!(ready["checks"], json!({ "database": "ok", "kafka": "ok" }));
+    assert_eq!(
+        ready["checks"],
+        json!({ "database": "ok", "intake": "ok", "kafka": "ok" })
+    );
     eventually("the metrics tell", async || {
         let (_, metrics) = around.get("/metrics").await?;
         let told = [
             "bill_requests_total{outcome=\"taken\"} 1",
-            "bill_requests_total{outcome=\"unknown_type\"} 1",
+            "bill_requests_total{outcome=\"dead_letter\"} 1",
             "bills_recorded_total{status=\"paid\"} 1",
             "provider_calls_total{call=\"pay\",outcome=\"accepted\"} 1",
             "provider_call_duration_seconds_count{call=\"pay\"} 1",

@@ -121,10 +121,11 @@ pub(crate) fn record(request: &BillPaymentRequested) -> Record {
         topic: "wallet.events".to_owned(),
         partition: 0,
         offset: 0,
+        timestamp_ms: None,
         key: Some(request.wallet_id.to_string().into_bytes()),
         headers: headers
             .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
+            .map(|(name, value)| (name.to_owned(), Some(value.into_bytes())))
             .collect(),
         payload: Some(serde_json::to_vec(request).unwrap()),
     }

@@ -4,10 +4,13 @@
 use std::io::Write;
 
 use anyhow::Context as _;
-use outbox::dead_letter;
+use outbox::dead_letter::{self, Filter};
 
 use super::http::{DeadLetterView, StatusQuery, WholeLetterView};
-use super::{ActionError, Retake, Retried, RetriedMany, discard, retry, retry_many};
+use super::{
+    ActionError, DiscardedMany, Retake, Retried, RetriedMany, discard, discard_many, retry,
+    retry_many,
+};
 use crate::cli;
 use crate::database::Pool;
 use crate::operator::Operator;
@@ -20,9 +23,9 @@ pub enum Command {
         /// Only those of this status
         #[arg(long, value_enum, default_value_t)]
         status: StatusArg,
-        /// Only those whose reason begins so
-        #[arg(long, default_value = "")]
-        reason: String,
+        /// Which
+        #[command(flatten)]
+        matching: Matching,
         /// Letters at the most
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=500))]
         limit: i64,
@@ -44,26 +47,51 @@ pub enum Command {
         #[arg(long)]
         payload: bool,
     },
-    /// Have one taken again, with its event id, as its consumer would have; refused again, it stays
+    /// Have one, or all that match, taken again, with their event ids, as their consumer would have; what is refused
+    /// again stays
     Retry {
         /// Its id
-        #[arg(required_unless_present = "reason")]
+        #[arg(required_unless_present_any = ["reason", "search"], conflicts_with_all = ["reason", "search"])]
         id: Option<i64>,
-        /// All whose reason begins so
-        #[arg(long, conflicts_with = "id", value_parser = clap::builder::NonEmptyStringValueParser::new())]
-        reason: Option<String>,
+        /// Which
+        #[command(flatten)]
+        matching: Matching,
         /// Who does it, and why
         #[command(flatten)]
         operator: Operator,
     },
-    /// Give one up; needs a note
+    /// Give one, or all that match, up; needs a note
     Discard {
         /// Its id
-        id: i64,
+        #[arg(required_unless_present_any = ["reason", "search"], conflicts_with_all = ["reason", "search"])]
+        id: Option<i64>,
+        /// Which
+        #[command(flatten)]
+        matching: Matching,
         /// Who does it, and why
         #[command(flatten)]
         operator: Operator,
     },
+}
+
+/// Which dead letters are meant.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Matching {
+    /// Only those whose reason begins so
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    reason: Option<String>,
+    /// Only those that have this text in the reason, the headers, the key or the payload, such as a payment's id
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    search: Option<String>,
+}
+
+impl Matching {
+    fn filter(&self) -> Filter<'_> {
+        Filter {
+            reason: self.reason.as_deref().unwrap_or_default(),
+            search: self.search.as_deref().unwrap_or_default(),
+        }
+    }
 }
 
 /// A status of dead letters.
@@ -92,13 +120,14 @@ pub async fn run(
     match command {
         Command::List {
             status,
-            reason,
+            matching,
             limit,
             before,
             json,
         } => {
             let status = StatusQuery::from(*status).into();
-            let letters = dead_letter::list(&mut conn, status, reason, *before, *limit).await?;
+            let letters =
+                dead_letter::list(&mut conn, status, matching.filter(), *before, *limit).await?;
             let letters: Vec<DeadLetterView> = letters.into_iter().map(Into::into).collect();
             if *json {
                 writeln!(out, "{}", serde_json::to_string_pretty(&letters)?)?;
@@ -128,26 +157,42 @@ pub async fn run(
         },
         Command::Retry {
             id: None,
-            reason,
+            matching,
             operator,
         } => {
-            let reason = reason.as_deref().context("an id, or --reason")?;
-            let mut after = Some(0);
-            while let Some(behind) = after {
+            let mut place = Some(0);
+            while let Some(after) = place {
                 let by = operator.by()?;
                 let RetriedMany {
                     taken,
                     refused,
                     next_after,
-                } = retry_many(&mut conn, retake, reason, behind, by).await?;
+                } = retry_many(&mut conn, retake, matching.filter(), after, by).await?;
                 writeln!(out, "{taken} were taken, {refused} were refused again.")?;
-                after = next_after;
+                place = next_after;
             }
         }
-        Command::Discard { id, operator } => {
+        Command::Discard {
+            id,
+            matching,
+            operator,
+        } => {
             anyhow::ensure!(operator.note.is_some(), "say why: --note");
-            discard(&mut conn, *id, operator.by()?).await?;
-            writeln!(out, "{id} was discarded.")?;
+            if let Some(id) = id {
+                discard(&mut conn, *id, operator.by()?).await?;
+                writeln!(out, "{id} was discarded.")?;
+                return Ok(());
+            }
+            let mut place = Some(0);
+            while let Some(after) = place {
+                let filter = matching.filter();
+                let DiscardedMany {
+                    discarded,
+                    next_after,
+                } = discard_many(&mut conn, filter, after, operator.by()?).await?;
+                writeln!(out, "{discarded} were discarded.")?;
+                place = next_after;
+            }
         }
     }
     Ok(())

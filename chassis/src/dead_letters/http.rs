@@ -6,11 +6,15 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use outbox::dead_letter::{self, DeadLetter, Status};
+use outbox::dead_letter::{self, DeadLetter, Filter, Status};
 use serde::{Deserialize, Serialize};
 
-use super::{ActionError, Retake, Retried, RetriedMany, discard, retry, retry_many};
+use super::{
+    ActionError, DiscardedMany, Retake, Retried, RetriedMany, discard, discard_many, retry,
+    retry_many,
+};
 use crate::Problem;
+use crate::consumer::hex;
 use crate::database::Pool;
 use crate::http::{Page, PageQuery, Path, Query};
 use crate::operator::{self, ByError, Note, Order, by};
@@ -29,7 +33,8 @@ pub fn routes<R: Retake>(pool: Pool, retake: R) -> Router {
     };
     Router::new()
         .route("/dead-letters", get(list::<R>))
-        .route("/dead-letters/retry", post(retry_of_a_reason::<R>))
+        .route("/dead-letters/retry", post(retry_matching::<R>))
+        .route("/dead-letters/discard", post(discard_matching::<R>))
         .route("/dead-letters/{id}", get(show::<R>))
         .route("/dead-letters/{id}/retry", post(retry_one::<R>))
         .route("/dead-letters/{id}/discard", post(discard_one::<R>))
@@ -37,14 +42,18 @@ pub fn routes<R: Retake>(pool: Pool, retake: R) -> Router {
         .merge(operator::routes(pool))
 }
 
-/// `?status=open&reason=no pending&limit=50&before=<cursor>`.
+/// `?status=open&reason=no pending&search=<payment id>&limit=50&before=<cursor>`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LettersQuery {
     #[serde(default)]
     status: StatusQuery,
+    /// How the reason begins.
     #[serde(default)]
     reason: String,
+    /// What stands somewhere in the message or in the reason.
+    #[serde(default)]
+    search: String,
     limit: Option<NonZeroU16>,
     before: Option<i64>,
 }
@@ -78,7 +87,10 @@ async fn list<R: Retake>(
     let found = dead_letter::list(
         &mut conn,
         query.status.into(),
-        &query.reason,
+        Filter {
+            reason: &query.reason,
+            search: &query.search,
+        },
         page.before,
         page.limit(),
     );
@@ -106,35 +118,61 @@ async fn retry_one<R: Retake>(
     Ok(Json(retry(&mut conn, &letters.retake, id, by).await?))
 }
 
-/// Which are to be retried.
+/// Which are to be retried or discarded.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct OfAReason {
+struct Matching {
     /// How their reason begins.
     #[serde(default)]
     reason: String,
+    /// What stands somewhere in the message or in the reason.
+    #[serde(default)]
+    search: String,
     /// `next_after` of the answer before.
     #[serde(default)]
     after: i64,
     note: Option<String>,
 }
 
-async fn retry_of_a_reason<R: Retake>(
-    State(letters): State<Letters<R>>,
-    order: Order<OfAReason>,
-) -> Result<Json<RetriedMany>, Problem> {
-    let OfAReason {
-        reason,
-        after,
-        note,
-    } = order.body;
-    let by = by(&order.operator, note.as_deref())?;
-    if reason.trim().is_empty() {
-        return Err(Problem::invalid("say how the reason begins").in_field("reason"));
+impl Matching {
+    /// Never all that there are: a request without a filter is a mistake.
+    fn filter(&self) -> Result<Filter<'_>, Problem> {
+        if self.reason.trim().is_empty() && self.search.trim().is_empty() {
+            let detail =
+                "say how the reason begins (reason), or what the message has in it (search)";
+            return Err(Problem::invalid(detail).in_field("reason"));
+        }
+        Ok(Filter {
+            reason: &self.reason,
+            search: &self.search,
+        })
     }
+}
+
+async fn retry_matching<R: Retake>(
+    State(letters): State<Letters<R>>,
+    order: Order<Matching>,
+) -> Result<Json<RetriedMany>, Problem> {
+    let matching = order.body;
+    let by = by(&order.operator, matching.note.as_deref())?;
+    let filter = matching.filter()?;
     let mut conn = letters.pool.get().await?;
-    let retried = retry_many(&mut conn, &letters.retake, &reason, after, by).await?;
+    let retried = retry_many(&mut conn, &letters.retake, filter, matching.after, by).await?;
     Ok(Json(retried))
+}
+
+async fn discard_matching<R: Retake>(
+    State(letters): State<Letters<R>>,
+    order: Order<Matching>,
+) -> Result<Json<DiscardedMany>, Problem> {
+    let matching = order.body;
+    let note = matching.note.as_deref().ok_or(ByError::Note)?;
+    let by = by(&order.operator, Some(note))?;
+    let filter = matching.filter()?;
+    let mut conn = letters.pool.get().await?;
+    Ok(Json(
+        discard_many(&mut conn, filter, matching.after, by).await?,
+    ))
 }
 
 async fn discard_one<R: Retake>(
@@ -207,10 +245,6 @@ impl From<DeadLetter> for WholeLetterView {
             letter: letter.into(),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl From<DeadLetter> for DeadLetterView {

@@ -7,7 +7,10 @@ use crate::setup::provider;
 #[tokio::test]
 async fn an_unseen_key_that_was_cancelled_is_never_accepted() {
     let (_provider, api) = provider().await;
-    let cancelled = json!({"reference": "key", "status": "cancelled", "receipt": null});
+    let cancelled = json!({
+        "reference": "key", "status": "cancelled", "receipt": null,
+        "amount": null, "currency": null, "provider": null, "account_number": null,
+    });
     for _ in 0..2 {
         let reply = api.cancel("key").await;
         assert_eq!((reply.status, reply.body), (200, cancelled.clone()));
@@ -34,10 +37,7 @@ async fn a_payment_whose_money_was_taken_is_not_cancelled() {
     let paid = api.pay("key").await.body;
     let reply = api.cancel("key").await;
     assert_eq!(reply.status, 200);
-    assert_eq!(
-        reply.body,
-        json!({"reference": "key", "status": "accepted", "receipt": paid["receipt"]})
-    );
+    assert_eq!(reply.body, paid, "with the bill that was paid");
     let again = api.pay("key").await;
     assert_eq!((again.status, again.body), (200, paid));
 }
@@ -72,8 +72,7 @@ async fn a_payment_whose_answer_was_lost_is_told_as_taken() {
     })
     .await;
     lost.abort();
-    assert_eq!(
-        api.cancel("key").await.body,
-        json!({"reference": "key", "status": "accepted", "receipt": receipt})
-    );
+    let told = api.cancel("key").await.body;
+    assert_eq!(told["status"], "accepted");
+    assert_eq!(told["receipt"], json!(receipt));
 }

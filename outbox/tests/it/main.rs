@@ -5,8 +5,8 @@ use diesel::sql_types::{Array, BigInt, Text};
 use diesel_async::{
     AsyncConnection as _, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _,
 };
-use outbox::dead_letter::{self, NewDeadLetter, Status};
-use outbox::inbox::{self, Seen};
+use outbox::dead_letter::{self, Filter, NewDeadLetter, Status};
+use outbox::inbox::{self, EventIdentity, Seen};
 use outbox::schema::outbox as table;
 use outbox::{AppendError, NewEvent, append, statement};
 use testkit::TestDatabase;
@@ -111,7 +111,7 @@ async fn a_key_that_does_not_fit_an_index_is_refused() {
 async fn the_inbox_says_first_once() {
     let database = database().await;
     let mut conn = database.connect().await;
-    let (one, two, three) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
+    let [one, two, three] = [(); 3].map(|()| identity(Uuid::now_v7()));
     let seen = inbox::take(&mut conn, "consumer", &[two, one, two]).await;
     assert_eq!(seen, Ok(vec![Seen::First, Seen::First, Seen::Again]));
     let seen = inbox::take(&mut conn, "consumer", &[one, three]).await;
@@ -120,11 +120,37 @@ async fn the_inbox_says_first_once() {
     assert_eq!(seen, Ok(vec![Seen::First]));
 }
 
+#[tokio::test]
+async fn an_event_is_its_source_its_id_and_what_it_says() {
+    let database = database().await;
+    let mut conn = database.connect().await;
+    let one = identity(Uuid::now_v7());
+    let of_another = EventIdentity {
+        source: "another",
+        ..one
+    };
+    let changed = EventIdentity {
+        fingerprint: [1; 32],
+        ..one
+    };
+    let seen = inbox::take(&mut conn, "c", &[one, of_another, changed, one]).await;
+    let first_and_again = vec![Seen::First, Seen::First, Seen::Conflict, Seen::Again];
+    assert_eq!(seen, Ok(first_and_again));
+    let seen = inbox::take(&mut conn, "c", &[changed, one, of_another]).await;
+    assert_eq!(seen, Ok(vec![Seen::Conflict, Seen::Again, Seen::Again]));
+    // A row of a version that stored no fingerprint.
+    conn.batch_execute("update inbox set fingerprint = null")
+        .await
+        .expect("updated");
+    let seen = inbox::take(&mut conn, "c", &[changed]).await;
+    assert_eq!(seen, Ok(vec![Seen::Again]));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_transactions_that_take_one_event_act_once() {
     let database = database().await;
     let (mut slow, mut fast) = (database.connect().await, database.connect().await);
-    let ids = [Uuid::now_v7()];
+    let ids = [identity(Uuid::now_v7())];
     slow.batch_execute("begin").await.expect("begin");
     assert_eq!(
         inbox::take(&mut slow, "c", &ids).await,
@@ -147,7 +173,8 @@ async fn a_dead_letter_is_kept_once_whatever_it_holds() {
         kafka_partition: 1,
         kafka_offset: 2,
         key: Some(vec![0]),
-        headers: serde_json::json!([["name", "nul \0 inside"]]),
+        headers: serde_json::json!([["name", "value"]]),
+        digest: vec![1],
         payload: Some(vec![0xff, 0]),
         reason: "nul \0 inside".to_owned(),
     };
@@ -155,7 +182,7 @@ async fn a_dead_letter_is_kept_once_whatever_it_holds() {
         let recorded = dead_letter::record(&mut conn, std::slice::from_ref(&letter)).await;
         assert_eq!(recorded, Ok(expected));
     }
-    let kept = dead_letter::list(&mut conn, Status::Open, "", None, 10)
+    let kept = dead_letter::list(&mut conn, Status::Open, Filter::default(), None, 10)
         .await
         .expect("the list");
     assert_eq!(kept.len(), 1);
@@ -167,7 +194,7 @@ async fn a_dead_letter_is_kept_once_whatever_it_holds() {
     large.payload = Some(vec![b'x'; 1_000_000]);
     let recorded = dead_letter::record(&mut conn, &[large]).await;
     assert_eq!(recorded, Ok(1));
-    let listed = dead_letter::list(&mut conn, Status::Open, "", None, 1)
+    let listed = dead_letter::list(&mut conn, Status::Open, Filter::default(), None, 1)
         .await
         .expect("the list");
     let shown = listed
@@ -175,7 +202,14 @@ async fn a_dead_letter_is_kept_once_whatever_it_holds() {
         .first()
         .and_then(|letter| letter.payload.as_ref());
     assert_eq!(shown.map(Vec::len), Some(4_096));
-    let older = dead_letter::list(&mut conn, Status::Open, "", Some(kept.id), 10).await;
+    let older = dead_letter::list(
+        &mut conn,
+        Status::Open,
+        Filter::default(),
+        Some(kept.id),
+        10,
+    )
+    .await;
     assert!(older.expect("the list").is_empty());
 }
 
@@ -208,4 +242,12 @@ async fn a_statement_is_prepared_once_a_connection() {
     .await
     .expect("the statements are listed");
     assert_eq!(prepared.as_slice().first().map(|row| row.count), Some(1));
+}
+
+fn identity(id: Uuid) -> EventIdentity<'static> {
+    EventIdentity {
+        source: "tests",
+        id,
+        fingerprint: [0; 32],
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chassis::consumer::Record;
+use chassis::consumer::{ReadRecord, Record};
 use outbox::NewEvent;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::mocking::MockCluster;
@@ -126,7 +126,7 @@ pub(crate) fn read(brokers: &str, topic: &str) -> Vec<Record> {
     (0..end)
         .map(|_| {
             let message = consumer.poll(within).unwrap().unwrap();
-            Record::from(&message)
+            ReadRecord::from(&message).record
         })
         .collect()
 }

@@ -182,7 +182,8 @@ pub(crate) async fn what_is_there_and_what_comes(stage: &Stage, mode: &str) {
 /// All that a consumer sees of a message, but for its place in the topic.
 pub(crate) fn message(record: &Record) -> String {
     let mut text = format!("key: {}\n", key(record));
-    for (name, value) in &record.headers {
+    for (name, value) in record.header_values() {
+        let value = std::str::from_utf8(value).unwrap();
         writeln!(text, "{name}: {value}").unwrap();
     }
     let payload = record.payload.as_ref().unwrap();

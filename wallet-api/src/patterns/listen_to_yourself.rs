@@ -19,6 +19,9 @@
 //! without being looked up. For that, a decline stands: the same key and body get the declined payment
 //! again, whatever the wallet holds by now. A key with another body is another payment, which is declined
 //! if the first one was not. A wallet's order is that of its commands in their partition.
+//!
+//! The consumer of commands debits a wallet by a message alone. So it runs only where commands are published, or where
+//! what is left of them is to be carried out ([`CommandIntake`](crate::config::CommandIntake)).
 
 mod debit;
 mod payment_id;
@@ -27,12 +30,12 @@ use std::pin::pin;
 use std::time::Duration;
 
 use chassis::consumer::{HandleError, Handler, Record};
-use chassis::database::{Failure, Pool};
-use chassis::dead_letters::{RetakeError, dead_letter};
+use chassis::database::Pool;
+use chassis::dead_letters::{self, RetakeError, dead_letter};
 use chassis::trace::trace_id;
 use chassis::{Traceparent, telemetry};
 use diesel_async::AsyncPgConnection;
-use events::{COMMAND_TOPIC, Money, MoneyError, header};
+use events::{COMMAND_TOPIC, Envelope, Money, MoneyError, WALLET_SOURCE};
 use outbox::{AppendError, NewEvent};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -145,8 +148,7 @@ impl Handler for Commands {
         let mut letters = Vec::new();
         for record in batch {
             match read(record) {
-                Ok(Some(request)) => commands.push(Command { record, request }),
-                Ok(None) => report("unknown_type", 1),
+                Ok(request) => commands.push(Command { record, request }),
                 Err(reason) => letters.push(dead_letter(SERVICE, record, reason)),
             }
         }
@@ -166,9 +168,7 @@ impl Handler for Commands {
     }
 
     async fn reject(&mut self, record: &Record, reason: &str) -> Result<(), HandleError> {
-        let letter = dead_letter(SERVICE, record, reason.to_owned());
-        let mut conn = self.pool.get().await?;
-        outbox::dead_letter::record(&mut conn, &[letter]).await?;
+        dead_letters::store(&self.pool, SERVICE, record, reason).await?;
         report("dead_letter", 1);
         Ok(())
     }
@@ -181,9 +181,6 @@ pub(crate) async fn retake(
     record: &Record,
 ) -> Result<(), RetakeError> {
     let request = read(record).map_err(RetakeError::Refused)?;
-    let request = request.ok_or_else(|| {
-        RetakeError::Refused("this version does not know the command's type".to_owned())
-    })?;
     let commands = [Command { record, request }];
     let taken = debit::take_in_transaction(conn, &commands, Vec::new()).await?;
     if let Some(letter) = taken.dead_letters.first() {
@@ -223,35 +220,21 @@ fn event_id(request: &PayBill) -> Uuid {
     Uuid::new_v5(&request.payment_id, name)
 }
 
-/// The request in a record, `None` if its type is unknown, or why it is none.
-fn read(record: &Record) -> Result<Option<PayBill>, String> {
-    match record.header(header::TYPE) {
-        Some(events::PayBill::TYPE) => {}
-        Some(_) => return Ok(None),
-        None => return Err(format!("the header {} is missing", header::TYPE)),
-    }
-    let payload = record.payload.as_deref().unwrap_or_default();
-    let command: events::PayBill = serde_json::from_slice(payload)
-        .map_err(|error| format!("payload is not a {}: {error}", events::PayBill::TYPE))?;
-    let key = record.key.as_deref().unwrap_or_default();
-    if key != command.wallet_id.to_string().as_bytes() {
-        return Err(format!(
-            "the key is not the wallet id {}",
-            command.wallet_id
-        ));
-    }
+/// The request in a record, or why it is none.
+fn read(record: &Record) -> Result<PayBill, String> {
+    let (key, payload) = (record.key.as_deref(), record.payload.as_deref());
+    let envelope = Envelope::read(key, record.header_values(), payload, WALLET_SOURCE)
+        .map_err(|error| telemetry::chain(&error))?;
+    let command = events::PayBill::read(&envelope).map_err(|error| telemetry::chain(&error))?;
     if command.amount.value().scale() > DECIMALS_MAX {
         return Err("no currency has so many digits after the decimal point".to_owned());
     }
     // A lost trace is no reason not to pay.
-    let traceparent = record
-        .header(header::TRACEPARENT)
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_else(Traceparent::start);
+    let traceparent = envelope.traceparent.and_then(|text| text.parse().ok());
     let key = command.idempotency_key.parse();
     let provider = command.provider.parse();
     let account_number = command.account_number.parse();
-    Ok(Some(PayBill {
+    let request = PayBill {
         payment_id: command.payment_id,
         wallet_id: command.wallet_id,
         key: key.map_err(|error| format!("idempotency_key {error}"))?,
@@ -260,8 +243,17 @@ fn read(record: &Record) -> Result<Option<PayBill>, String> {
         currency: command.currency,
         provider: provider.map_err(|error| format!("provider {error}"))?,
         account_number: account_number.map_err(|error| format!("account_number {error}"))?,
-        traceparent: traceparent.to_string(),
-    }))
+        traceparent: traceparent.unwrap_or_else(Traceparent::start).to_string(),
+    };
+    // The service derives the id from the request. A command with another id is not one of its own.
+    let expected = payment_id::of(&request);
+    if request.payment_id != expected {
+        return Err(format!(
+            "the payment id is {}, and the request has the id {expected}",
+            request.payment_id
+        ));
+    }
+    Ok(request)
 }
 
 impl Taken<'_> {
@@ -289,9 +281,6 @@ fn report(outcome: &'static str, commands: usize) {
 
 impl From<BatchError> for HandleError {
     fn from(error: BatchError) -> Self {
-        match error.failure() {
-            Failure::Retry => Self::Retry(error.into()),
-            Failure::Reject => Self::Reject(error.into()),
-        }
+        Self::of(error.failure(), error)
     }
 }

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use chassis::config::KafkaConfig;
+use chassis::kafka::LogContext;
 use events::header;
 use outbox::NewEvent;
 use rdkafka::ClientConfig;
@@ -78,7 +79,8 @@ pub struct Publisher {
     settings: ClientConfig,
     topic_prefix: String,
     /// None before the first message, and after a failure that a producer does not survive.
-    producer: Mutex<Option<FutureProducer>>,
+    producer: Mutex<Option<FutureProducer<LogContext>>>,
+    log: LogContext,
 }
 
 impl Publisher {
@@ -103,6 +105,7 @@ impl Publisher {
             settings,
             topic_prefix: kafka.topic_prefix.clone(),
             producer: Mutex::new(None),
+            log: LogContext::of("publishing to Kafka"),
         }
     }
 
@@ -177,7 +180,10 @@ impl Publisher {
     async fn acknowledged(&self, mut delivery: DeliveryFuture) -> Result<(), PublishError> {
         loop {
             match tokio::time::timeout(LOOK_EVERY, &mut delivery).await {
-                Ok(Ok(Ok(_))) => return Ok(()),
+                Ok(Ok(Ok(_))) => {
+                    self.log.errors().succeeded();
+                    return Ok(());
+                }
                 Ok(Ok(Err((error, _)))) => return Err(PublishError::NotAcknowledged(error)),
                 Ok(Err(_)) => return Err(PublishError::NotAcknowledged(KafkaError::Canceled)),
                 Err(_) => self.discard_if_dead(),
@@ -185,12 +191,12 @@ impl Publisher {
         }
     }
 
-    fn producer(&self) -> Result<FutureProducer, KafkaError> {
+    fn producer(&self) -> Result<FutureProducer<LogContext>, KafkaError> {
         let mut producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(producer) = &*producer {
             return Ok(producer.clone());
         }
-        let made: FutureProducer = self.settings.create()?;
+        let made = self.settings.create_with_context(self.log.clone())?;
         Ok(producer.insert(made).clone())
     }
 

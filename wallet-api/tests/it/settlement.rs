@@ -3,21 +3,27 @@
 use axum::http::StatusCode;
 use chassis::consumer::{Handler as _, Record};
 use serde_json::{Value, json};
+use testkit::{headers, remove_header, set_header};
 use uuid::Uuid;
 use wallet_api::settlement::Settlement;
 
 use crate::support::WalletApi;
 
-fn record(offset: i64, event_type: &str, payload: &Value) -> Record {
+pub(crate) fn record(offset: i64, event_type: &str, payload: &Value) -> Record {
+    let id = Uuid::now_v7().to_string();
     Record {
         topic: "bill.events".to_owned(),
         partition: 0,
         offset,
-        key: None,
-        headers: vec![
-            ("ce_id".to_owned(), Uuid::now_v7().to_string()),
-            ("ce_type".to_owned(), event_type.to_owned()),
-        ],
+        timestamp_ms: None,
+        key: payload["wallet_id"]
+            .as_str()
+            .map(|id| id.as_bytes().to_vec()),
+        headers: headers(&[
+            ("ce_id", &id),
+            ("ce_type", event_type),
+            ("ce_source", "bill-payer"),
+        ]),
         payload: Some(payload.to_string().into_bytes()),
     }
 }
@@ -132,45 +138,161 @@ async fn results_that_fit_no_pending_payment_move_nothing_and_are_kept() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn unknown_types_are_skipped_and_malformed_messages_are_kept() {
+async fn a_message_that_is_no_result_is_a_dead_letter_with_its_reason() {
     let api = WalletApi::start().await;
     let wallet = api.wallet("10").await;
     let payment = api.pay(&wallet, None, "2").await.id();
-    let mut no_type = paid(1, &wallet, &payment, "2.00");
-    no_type.headers.remove(1);
-    let mut no_id = paid(2, &wallet, &payment, "2.00");
-    no_id.headers[0].1 = "not-a-uuid".to_owned();
-    let mut not_json = paid(3, &wallet, &payment, "2.00");
-    not_json.payload = Some(vec![0, 159, 146, 150]);
-    not_json
-        .headers
-        .push(("x".to_owned(), "nul \0 inside".to_owned()));
-    let mut no_payload = paid(4, &wallet, &payment, "2.00");
-    no_payload.payload = None;
+    let spoilt = |offset, spoil: &dyn Fn(&mut Record)| {
+        let mut record = paid(offset, &wallet, &payment, "2.00");
+        spoil(&mut record);
+        record
+    };
+    let other_key = Uuid::now_v7().to_string();
+    let batch = [
+        spoilt(0, &|it| set_header(it, "ce_type", "BillSplit")),
+        spoilt(1, &|it| remove_header(it, "ce_type")),
+        spoilt(2, &|it| set_header(it, "ce_id", "not-a-uuid")),
+        spoilt(3, &|it| {
+            it.payload = Some(vec![0, 159, 146, 150]);
+            set_header(it, "x", "nul \0 inside");
+        }),
+        spoilt(4, &|it| it.payload = None),
+        paid(5, &wallet, &payment, "1e0"),
+        spoilt(6, &|it| set_header(it, "ce_source", "wallet-api")),
+        spoilt(7, &|it| it.key = None),
+        spoilt(8, &|it| it.key = Some(other_key.clone().into_bytes())),
+        spoilt(9, &|it| {
+            it.headers.extend(headers(&[("ce_id", &other_key)]))
+        }),
+        paid(10, &wallet, &payment, "2.00"),
+    ];
+    take(&api, &batch).await;
+    let letters = dead_letters(&api).await;
+    let reasons: Vec<&str> = letters
+        .iter()
+        .rev()
+        .map(|letter| letter["reason"].as_str().unwrap())
+        .collect();
+    let beginnings = [
+        "this version does not know the type \"BillSplit\"",
+        "the header ce_type is missing",
+        "the header ce_id is not a UUID",
+        "payload is not a BillPaid",
+        "there is no payload",
+        "payload is not a BillPaid",
+        "the header ce_source is \"wallet-api\"",
+        "the key is not a wallet id",
+        "the key is not the wallet id",
+        "the header ce_id is there more than once",
+    ];
+    assert_eq!(reasons.len(), beginnings.len(), "{reasons:?}");
+    for (reason, beginning) in reasons.iter().zip(beginnings) {
+        assert!(reason.starts_with(beginning), "{reason} {beginning}");
+    }
+    let payment = api.get(&format!("/payments/{payment}")).await.body;
+    assert_eq!(payment["status"], "paid");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_id_that_comes_with_another_content_is_a_dead_letter() {
+    let api = WalletApi::start().await;
+    let wallet = api.wallet("10").await;
+    let (one, two) = (
+        api.pay(&wallet, None, "2").await.id(),
+        api.pay(&wallet, None, "3").await.id(),
+    );
+    let first = paid(0, &wallet, &one, "2.00");
+    let mut spelled = first.clone();
+    let payload: Value = serde_json::from_slice(first.payload.as_ref().unwrap()).unwrap();
+    spelled.payload = Some(serde_json::to_vec_pretty(&payload).unwrap());
+    // The id of the first, and the payment of another.
+    let mut other = paid(1, &wallet, &two, "3.00");
+    other.headers = first.headers.clone();
+    take(&api, &[first, spelled, other.clone()]).await;
+    assert_eq!(
+        dead_letters(&api).await.len(),
+        1,
+        "the same spelled otherwise is none"
+    );
+    take(&api, &[other]).await;
+    let letters = dead_letters(&api).await;
+    assert_eq!(letters.len(), 1, "a redelivery of it is none");
+    let reason = letters[0]["reason"].as_str().unwrap();
+    assert!(
+        reason.ends_with("is known with another content"),
+        "{reason}"
+    );
+    let two = api.get(&format!("/payments/{two}")).await.body;
+    assert_eq!(two["status"], "pending");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_of_another_bill_than_the_payments_settles_nothing() {
+    let api = WalletApi::start().await;
+    let wallet = api.wallet("10").await;
+    let payment = api.pay(&wallet, None, "2").await.id();
+    let with_payee = |offset, provider: &str, account: &str| {
+        let payload = json!({ "payment_id": payment, "wallet_id": wallet, "amount": "2.00", "currency": "INR",
+            "receipt": "R-1", "payee": { "provider": provider, "account_number": account } });
+        record(offset, "BillPaid", &payload)
+    };
+    let shown = api.get(&format!("/payments/{payment}")).await.body;
+    let account = shown["account_number"].as_str().unwrap();
     take(
         &api,
         &[
-            record(0, "SomethingNew", &json!({})),
-            no_type,
-            no_id,
-            not_json,
-            no_payload,
-            paid(5, &wallet, &payment, "1e0"),
-            paid(6, &wallet, &payment, "2.00"),
+            with_payee(0, "wifi", "WIFI-ATTACKER"),
+            with_payee(1, "cable", account),
         ],
     )
     .await;
-    let reasons: Vec<String> = dead_letters(&api)
-        .await
-        .iter()
-        .rev()
-        .map(|letter| format!("{}: {}", letter["offset"], letter["reason"]))
-        .collect();
-    assert_eq!(reasons.len(), 5, "{reasons:?}");
-    assert!(
-        reasons[0].starts_with("1: \"the header ce_type is missing"),
-        "{reasons:?}"
-    );
-    let payment = api.get(&format!("/payments/{payment}")).await.body;
-    assert_eq!(payment["status"], "paid");
+    let shown = api.get(&format!("/payments/{payment}")).await.body;
+    assert_eq!(shown["status"], "pending");
+    let letters = dead_letters(&api).await;
+    assert_eq!(letters.len(), 2);
+    let reason = letters[1]["reason"].as_str().unwrap();
+    assert!(reason.contains("to wifi \"WIFI-ATTACKER\""), "{reason}");
+    take(&api, &[with_payee(2, "wifi", account)]).await;
+    let shown = api.get(&format!("/payments/{payment}")).await.body;
+    assert_eq!(shown["status"], "paid");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_comes_again_under_another_id_is_dropped_only_if_it_says_the_same() {
+    let api = WalletApi::start().await;
+    let wallet = api.wallet("10").await;
+    let one = api.pay(&wallet, None, "2").await.id();
+    let two = api.pay(&wallet, None, "2").await.id();
+    // In one batch, and later.
+    take(
+        &api,
+        &[
+            paid(0, &wallet, &one, "2.00"),
+            paid(1, &wallet, &one, "2.00"),
+            failed(2, &wallet, &two, "2.00"),
+        ],
+    )
+    .await;
+    take(
+        &api,
+        &[
+            paid(3, &wallet, &one, "2.00"),
+            failed(4, &wallet, &two, "2.00"),
+        ],
+    )
+    .await;
+    assert_eq!(dead_letters(&api).await, Vec::<Value>::new());
+    let mut other_receipt = paid(5, &wallet, &one, "2.00");
+    let payload = String::from_utf8(other_receipt.payload.take().unwrap()).unwrap();
+    other_receipt.payload = Some(payload.replace("R-1", "R-2").into_bytes());
+    let contradictions = [
+        other_receipt,
+        failed(6, &wallet, &one, "2.00"),
+        paid(7, &wallet, &two, "2.00"),
+        paid(8, &wallet, &one, "1.00"),
+    ];
+    take(&api, &contradictions).await;
+    assert_eq!(dead_letters(&api).await.len(), contradictions.len());
+    assert_eq!(api.balance(&wallet).await, "8.00");
+    api.assert_money_is_conserved().await;
 }
