@@ -1,7 +1,11 @@
 //! The HTTP server and its limits, and extractors that answer every bad request with a [`Problem`].
 
+mod server;
+#[cfg(test)]
+mod tests;
+mod write_timeout;
+
 use std::num::NonZeroU16;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -9,22 +13,17 @@ use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
-use tracing::{Instrument as _, debug, info, info_span, warn};
+use tracing::{Instrument as _, info, info_span};
 
+pub(crate) use self::server::serve;
 use crate::config::HttpConfig;
 use crate::{Problem, Traceparent};
 
@@ -47,57 +46,6 @@ pub fn app(routes: Router, operations: Router, config: &HttpConfig) -> Router {
         .layer(middleware::from_fn(observe))
         .layer(CatchPanicLayer::custom(panicked))
         .merge(operations)
-}
-
-/// Serves `app` on `listener` until `stop`, then lets open requests finish.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    app: Router,
-    config: &HttpConfig,
-    stop: CancellationToken,
-) {
-    let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(config.header_timeout());
-    let connections = Arc::new(Semaphore::new(config.http_connections_max));
-    let open = GracefulShutdown::new();
-    loop {
-        let accepted = stop
-            .run_until_cancelled(async {
-                let permit = Arc::clone(&connections).acquire_owned().await;
-                (permit, listener.accept().await)
-            })
-            .await;
-        let stream = match accepted {
-            None => break,
-            Some((permit, Ok((stream, _)))) => (permit, stream),
-            Some((_, Err(error))) => {
-                // Out of file descriptors, most likely: closing connections will free some.
-                warn!("accepting a connection: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let (permit, stream) = stream;
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!("setting TCP_NODELAY: {error}");
-        }
-        let connection =
-            http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app.clone()));
-        let connection = open.watch(connection);
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "GracefulShutdown waits for the connection; a tracker would wait twice"
-        )]
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                debug!("connection ended: {error}");
-            }
-            drop(permit);
-        });
-    }
-    drop(listener);
-    open.shutdown().await;
 }
 
 async fn unknown_route(request: Request) -> Problem {
@@ -129,6 +77,15 @@ fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
     .into_response()
 }
 
+/// What metrics call a method. A client may make up any: each as a label of its own would be memory for good.
+fn method_label(method: &Method) -> &'static str {
+    const KNOWN: [&str; 9] = [
+        "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT",
+    ];
+    let known = KNOWN.into_iter().find(|known| *known == method.as_str());
+    known.unwrap_or("other")
+}
+
 /// Gives the request a trace, logs it with its answer and counts it.
 async fn observe(mut request: Request, next: Next) -> Response {
     let trace = request
@@ -151,7 +108,7 @@ async fn observe(mut request: Request, next: Next) -> Response {
         let elapsed = begun.elapsed();
         info!(%method, path, status, elapsed_ms = elapsed.as_millis(), "answered");
         let labels = [
-            ("method", method.to_string()),
+            ("method", method_label(&method).to_owned()),
             ("route", route),
             ("status", status.to_string()),
         ];
