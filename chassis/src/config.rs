@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::hosts::Hosts;
+
 /// Where the database is.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DatabaseConfig {
@@ -72,6 +74,9 @@ pub struct HttpConfig {
     /// is idle, 16 more are served for /livez, /readyz and /metrics alone
     #[arg(long, env, default_value_t = 2_048)]
     pub http_connections_max: usize,
+    /// The names under which the service is reached.
+    #[command(flatten)]
+    pub hosts: Hosts,
 }
 
 impl HttpConfig {
@@ -95,6 +100,7 @@ impl Default for HttpConfig {
             http_body_timeout_ms: 5_000,
             http_write_timeout_ms: 8_000,
             http_connections_max: 2_048,
+            hosts: Hosts::default(),
         }
     }
 }

@@ -6,14 +6,16 @@ mod tests;
 mod write_timeout;
 
 use std::num::NonZeroU16;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Request};
+use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -25,6 +27,7 @@ use tracing::{Instrument as _, info, info_span};
 
 pub(crate) use self::server::serve;
 use crate::config::HttpConfig;
+use crate::hosts::{self, Hosts};
 use crate::{Problem, Traceparent};
 
 /// Bytes of a request's body; a larger one is answered 413.
@@ -43,9 +46,34 @@ pub fn app(routes: Router, operations: Router, config: &HttpConfig) -> Router {
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(axum::Extension(BodyTimeout(config.body_timeout())))
+        .layer(middleware::from_fn_with_state(
+            Arc::new(config.hosts.clone()),
+            check_host,
+        ))
         .layer(middleware::from_fn(observe))
         .layer(CatchPanicLayer::custom(panicked))
-        .merge(operations)
+        .merge(operations.layer(middleware::from_fn(check_host_header)))
+}
+
+/// Refuses what [`Hosts::check`] refuses.
+async fn check_host(
+    State(hosts): State<Arc<Hosts>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let target = request.uri().authority().map(Authority::as_str);
+    hosts.check(request.method(), target, request.headers())?;
+    Ok(next.run(request).await)
+}
+
+/// Refuses what HTTP refuses. Orchestrators and Prometheus ask for health and metrics at addresses that no setting can list,
+/// and what they are told is not private, so any name will do; in HTTP/1.0, none at all.
+async fn check_host_header(request: Request, next: Next) -> Result<Response, Problem> {
+    if request.version() > Version::HTTP_10 {
+        let target = request.uri().authority().map(Authority::as_str);
+        hosts::host(target, request.headers())?;
+    }
+    Ok(next.run(request).await)
 }
 
 async fn unknown_route(request: Request) -> Problem {

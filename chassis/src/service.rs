@@ -103,9 +103,10 @@ impl Service {
             .await
             .with_context(|| format!("listening on {listen}"))?;
         info!(address = %listener.local_addr()?, "listening");
+        let mut config = config.clone();
+        config.hosts = config.hosts.with_own(listen);
         let operations = crate::health::router(readiness, self.metrics.clone());
-        let app = http::app(routes, operations.clone(), config);
-        let config = config.clone();
+        let app = http::app(routes, operations.clone(), &config);
         let stop = self.stop_token();
         self.spawn("HTTP server", async move {
             http::serve(listener, (app, operations), &config, stop).await;

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU16;
 
+use chassis::hosts::{self, Hosts};
 use chassis::http::{BODY_BYTES_MAX, TRACEPARENT};
 use chassis::problem::StatusCode;
 use chassis::{Problem, Traceparent};
@@ -13,6 +14,19 @@ use crate::bill::{self, Bill};
 /// Payments of a page unless asked for otherwise, and at the most.
 const LIMIT_DEFAULT: u16 = 50;
 const LIMIT_MAX: u16 = 500;
+
+/// The routes for operations: answered under any name, as in the other services.
+const OPERATIONS: [&str; 3] = ["/livez", "/readyz", "/metrics"];
+
+/// Refuses what [`Hosts::check`] refuses, on the route `path`.
+pub(crate) fn check_host(request: &Request, hosts: &Hosts, path: &str) -> Result<(), Problem> {
+    // wiremock puts localhost where a request's target has no host.
+    let target = Some(request.url.authority()).filter(|target| *target != "localhost");
+    if OPERATIONS.contains(&path) {
+        return hosts::host(target, &request.headers).map(drop);
+    }
+    hosts.check(&request.method, target, &request.headers)
+}
 
 /// Refuses a body of more than [`BODY_BYTES_MAX`].
 pub(crate) fn check_size(request: &Request) -> Result<(), Problem> {

@@ -255,6 +255,74 @@ async fn half_a_request_does_not_hold_up_the_stop() {
     within(server.ended).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_request_names_one_host_and_a_name_of_the_service() {
+    let server = start(patient(10)).await;
+    let status = async |target: &str, headers: &str, status| {
+        let text = format!("GET {target} HTTP/1.1\r\n{headers}connection: close\r\n\r\n");
+        assert_status(&server.exchange(text).await, status);
+    };
+    for (any_host_status, path) in [
+        (421, "/ok"),
+        (421, "/nothing"),
+        (200, "/livez"),
+        (200, "/metrics"),
+    ] {
+        status(path, "host: evil.example\r\n", any_host_status).await;
+        status(path, "", 400).await;
+        status(path, "host: localhost\r\nhost: localhost\r\n", 400).await;
+        status(path, "host: localhost\r\nhost: evil.example\r\n", 400).await;
+        status(path, "host: local host\r\n", 400).await;
+        status(path, "host: \r\n", 400).await;
+        let absolute = format!("http://evil.example{path}");
+        status(&absolute, "host: localhost\r\n", 400).await;
+        status(&absolute, "", 400).await;
+        status(&absolute, "host: evil.example\r\n", any_host_status).await;
+    }
+    status("http://localhost:8080/ok", "host: localhost:8080\r\n", 200).await;
+    assert_status(&server.exchange("GET /livez HTTP/1.0\r\n\r\n").await, 200);
+    assert_status(&server.exchange("GET /ok HTTP/1.0\r\n\r\n").await, 400);
+
+    let answer =
+        server.exchange("GET /ok HTTP/1.1\r\nhost: evil.example\r\nconnection: close\r\n\r\n");
+    let answer = answer.await;
+    assert!(answer.contains("urn:problem:wrong-host"), "{answer}");
+    assert!(answer.contains("HTTP_HOSTS"), "{answer}");
+}
+
+/// An answer to a POST with these headers, their bytes as they are.
+async fn post_with(server: &Server, path: &str, headers: &[u8], body: &[u8]) -> String {
+    let length = format!("content-length: {}\r\n", body.len());
+    let head = format!("POST {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{length}");
+    let text = [head.as_bytes(), headers, b"\r\n", body].concat();
+    server.exchange(text).await
+}
+
+#[tokio::test]
+async fn another_site_s_page_can_order_nothing() {
+    let server = start(patient(10)).await;
+    for headers in [
+        "origin: http://evil.example\r\n",
+        "origin: null\r\n",
+        "sec-fetch-site: cross-site\r\n",
+    ] {
+        let headers = format!("x-operator: asha\r\n{headers}");
+        let answer = post_with(&server, "/order", headers.as_bytes(), b"").await;
+        assert_status(&answer, 403);
+        assert!(answer.contains("urn:problem:cross-origin"), "{answer}");
+    }
+    for headers in [
+        "",
+        "origin: http://localhost\r\nsec-fetch-site: same-origin\r\n",
+    ] {
+        let headers = format!("x-operator: asha\r\n{headers}");
+        assert_status(
+            &post_with(&server, "/order", headers.as_bytes(), b"").await,
+            200,
+        );
+    }
+}
+
 /// The values of all labels in `text`, as `name=value`, but for those of histograms' buckets.
 fn labels(text: &str) -> BTreeSet<String> {
     let series = text.lines().filter(|line| !line.starts_with('#'));
@@ -276,19 +344,20 @@ async fn hostile_requests_make_no_labels_of_their_own() {
             format!("GET /path/{number}?{number} HTTP/1.1\r\n{ends}"),
             format!("get /ok HTTP/1.1\r\n{ends}"),
             format!("DELETE /items/{number} HTTP/1.1\r\n{ends}"),
+            format!("GET /ok HTTP/1.1\r\nhost: h{number}.example\r\n\r\n"),
         ]
         .concat()
     };
     let mut text: String = (0..200).map(requests).collect();
     text += "GET /ok HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     let answers = server.exchange(text).await;
-    assert_eq!(answers.matches("HTTP/1.1 ").count(), 5 * 200 + 1);
+    assert_eq!(answers.matches("HTTP/1.1 ").count(), 6 * 200 + 1);
 
     let methods = [
         "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "other",
     ];
     let routes = ["/ok", "/gate", "/big", "/items/{id}", "/order", "unknown"];
-    let statuses = ["200", "400", "403", "404", "405", "415"];
+    let statuses = ["200", "400", "403", "404", "405", "415", "421"];
     let closed: BTreeSet<String> = [
         ("method", &methods[..]),
         ("route", &routes),
