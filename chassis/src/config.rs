@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::hosts::Hosts;
+
 /// Where the database is.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DatabaseConfig {
@@ -74,9 +76,17 @@ pub struct HttpConfig {
     /// Milliseconds a client has to send a request's body
     #[arg(long, env, default_value_t = 5_000)]
     pub http_body_timeout_ms: u64,
-    /// Open connections at a time; further ones wait to be accepted
+    /// Milliseconds for which an answer may stand still because its client does not read. Too low: slow
+    /// networks are cut off. Too high: such clients hold connections, and hold up the end of the process.
+    #[arg(long, env, default_value_t = 8_000)]
+    pub http_write_timeout_ms: u64,
+    /// Open connections at a time. A further one takes the place of the one that is idle longest; when none
+    /// is idle, 16 more are served for /livez, /readyz and /metrics alone
     #[arg(long, env, default_value_t = 2_048)]
     pub http_connections_max: usize,
+    /// The names under which the service is reached.
+    #[command(flatten)]
+    pub hosts: Hosts,
 }
 
 impl HttpConfig {
@@ -87,6 +97,10 @@ impl HttpConfig {
     pub(crate) const fn body_timeout(&self) -> Duration {
         Duration::from_millis(self.http_body_timeout_ms)
     }
+
+    pub(crate) const fn write_timeout(&self) -> Duration {
+        Duration::from_millis(self.http_write_timeout_ms)
+    }
 }
 
 impl Default for HttpConfig {
@@ -94,7 +108,9 @@ impl Default for HttpConfig {
         Self {
             http_header_timeout_ms: 15_000,
             http_body_timeout_ms: 5_000,
+            http_write_timeout_ms: 8_000,
             http_connections_max: 2_048,
+            hosts: Hosts::default(),
         }
     }
 }

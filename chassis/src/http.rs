@@ -1,5 +1,10 @@
 //! The HTTP server and its limits, and extractors that answer every bad request with a [`Problem`].
 
+mod server;
+#[cfg(test)]
+mod tests;
+mod write_timeout;
+
 use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,25 +12,22 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Request};
+use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
-use tracing::{Instrument as _, debug, info, info_span, warn};
+use tracing::{Instrument as _, info, info_span};
 
+pub(crate) use self::server::serve;
 use crate::config::HttpConfig;
+use crate::hosts::{self, Hosts};
 use crate::{Problem, Traceparent};
 
 /// Bytes of a request's body; a larger one is answered 413.
@@ -44,60 +46,34 @@ pub fn app(routes: Router, operations: Router, config: &HttpConfig) -> Router {
         .fallback(unknown_route)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(axum::Extension(BodyTimeout(config.body_timeout())))
+        .layer(middleware::from_fn_with_state(
+            Arc::new(config.hosts.clone()),
+            check_host,
+        ))
         .layer(middleware::from_fn(observe))
         .layer(CatchPanicLayer::custom(panicked))
-        .merge(operations)
+        .merge(operations.layer(middleware::from_fn(check_host_header)))
 }
 
-/// Serves `app` on `listener` until `stop`, then lets open requests finish.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    app: Router,
-    config: &HttpConfig,
-    stop: CancellationToken,
-) {
-    let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(config.header_timeout());
-    let connections = Arc::new(Semaphore::new(config.http_connections_max));
-    let open = GracefulShutdown::new();
-    loop {
-        let accepted = stop
-            .run_until_cancelled(async {
-                let permit = Arc::clone(&connections).acquire_owned().await;
-                (permit, listener.accept().await)
-            })
-            .await;
-        let stream = match accepted {
-            None => break,
-            Some((permit, Ok((stream, _)))) => (permit, stream),
-            Some((_, Err(error))) => {
-                // Out of file descriptors, most likely: closing connections will free some.
-                warn!("accepting a connection: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let (permit, stream) = stream;
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!("setting TCP_NODELAY: {error}");
-        }
-        let connection =
-            http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app.clone()));
-        let connection = open.watch(connection);
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "GracefulShutdown waits for the connection; a tracker would wait twice"
-        )]
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                debug!("connection ended: {error}");
-            }
-            drop(permit);
-        });
+/// Refuses what [`Hosts::check`] refuses.
+async fn check_host(
+    State(hosts): State<Arc<Hosts>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let target = request.uri().authority().map(Authority::as_str);
+    hosts.check(request.method(), target, request.headers())?;
+    Ok(next.run(request).await)
+}
+
+/// Refuses what HTTP refuses. Orchestrators and Prometheus ask for health and metrics at addresses that no setting can list,
+/// and what they are told is not private, so any name will do; in HTTP/1.0, none at all.
+async fn check_host_header(request: Request, next: Next) -> Result<Response, Problem> {
+    if request.version() > Version::HTTP_10 {
+        let target = request.uri().authority().map(Authority::as_str);
+        hosts::host(target, request.headers())?;
     }
-    drop(listener);
-    open.shutdown().await;
+    Ok(next.run(request).await)
 }
 
 async fn unknown_route(request: Request) -> Problem {
@@ -129,6 +105,15 @@ fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
     .into_response()
 }
 
+/// What metrics call a method. A client may make up any: each as a label of its own would be memory for good.
+fn method_label(method: &Method) -> &'static str {
+    const KNOWN: [&str; 9] = [
+        "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT",
+    ];
+    let known = KNOWN.into_iter().find(|known| *known == method.as_str());
+    known.unwrap_or("other")
+}
+
 /// Gives the request a trace, logs it with its answer and counts it.
 async fn observe(mut request: Request, next: Next) -> Response {
     let trace = request
@@ -151,7 +136,7 @@ async fn observe(mut request: Request, next: Next) -> Response {
         let elapsed = begun.elapsed();
         info!(%method, path, status, elapsed_ms = elapsed.as_millis(), "answered");
         let labels = [
-            ("method", method.to_string()),
+            ("method", method_label(&method).to_owned()),
             ("route", route),
             ("status", status.to_string()),
         ];
@@ -165,7 +150,7 @@ async fn observe(mut request: Request, next: Next) -> Response {
     .await
 }
 
-/// A JSON body. Refuses another content type (415), more than [`BODY_BYTES_MAX`] (413), a body that
+/// A JSON body. Refuses another content type and encodings (415), more than [`BODY_BYTES_MAX`] (413), a body that
 /// does not arrive in time (408), what is not JSON (400) and what does not fit `T` (422).
 #[derive(Debug)]
 pub struct JsonBody<T>(pub T);
@@ -174,19 +159,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let media_type = request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok()?.split(';').next())
-            .map(|media_type| media_type.trim().to_ascii_lowercase());
-        if media_type.as_deref() != Some("application/json") {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported-media-type",
-                "Unsupported media type",
-                "send the body as JSON, with the header Content-Type: application/json",
-            ));
-        }
+        check_json_headers(request.headers())?;
         let timeout = request
             .extensions()
             .get::<BodyTimeout>()
@@ -203,6 +176,47 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
             })??;
         parse(&bytes).map(Self)
     }
+}
+
+/// Refuses a body that is not JSON as it is, by what its headers say.
+///
+/// # Errors
+/// 415: another content type, or a content encoding. 501: a transfer coding besides `chunked`.
+pub fn check_json_headers(headers: &HeaderMap) -> Result<(), Problem> {
+    let unsupported = |detail| {
+        Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "Unsupported media type",
+            detail,
+        )
+    };
+    let media_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok()?.split(';').next());
+    if !media_type.is_some_and(|it| it.trim().eq_ignore_ascii_case("application/json")) {
+        return Err(unsupported(
+            "send the body as JSON, with the header Content-Type: application/json",
+        ));
+    }
+    let has_only = |name, coding: &[u8]| {
+        let mut codings = headers.get_all(name).iter();
+        codings.all(|it| it.as_bytes().eq_ignore_ascii_case(coding))
+    };
+    if !has_only(header::CONTENT_ENCODING, b"identity") {
+        return Err(unsupported(
+            "send the body uncompressed, without the header Content-Encoding",
+        ));
+    }
+    if !has_only(header::TRANSFER_ENCODING, b"chunked") {
+        return Err(Problem::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "unsupported-transfer-coding",
+            "Unsupported transfer coding",
+            "send the body uncompressed: the one transfer coding that is understood is chunked",
+        ));
+    }
+    Ok(())
 }
 
 async fn read_body(body: Body) -> Result<axum::body::Bytes, Problem> {

@@ -12,6 +12,7 @@ pub mod consumer;
 pub mod database;
 pub mod dead_letters;
 pub mod health;
+pub mod hosts;
 pub mod housekeeping;
 pub mod http;
 pub mod kafka;

@@ -103,15 +103,13 @@ impl Service {
             .await
             .with_context(|| format!("listening on {listen}"))?;
         info!(address = %listener.local_addr()?, "listening");
-        let app = http::app(
-            routes,
-            crate::health::router(readiness, self.metrics.clone()),
-            config,
-        );
-        let config = config.clone();
+        let mut config = config.clone();
+        config.hosts = config.hosts.with_own(listen);
+        let operations = crate::health::router(readiness, self.metrics.clone());
+        let app = http::app(routes, operations.clone(), &config);
         let stop = self.stop_token();
         self.spawn("HTTP server", async move {
-            http::serve(listener, app, &config, stop).await;
+            http::serve(listener, (app, operations), &config, stop).await;
             Ok(())
         });
         Ok(())

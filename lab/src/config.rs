@@ -3,6 +3,7 @@
 use std::fmt;
 
 use anyhow::Context as _;
+use chassis::hosts::Hosts;
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +37,9 @@ pub(crate) struct Settings {
     /// Where things listen, on 127.0.0.1.
     #[command(flatten)]
     pub ports: Ports,
+    /// The names under which the page is reached; the services inherit the variable.
+    #[command(flatten)]
+    pub hosts: Hosts,
 }
 
 /// A relay's mode: its own `--help` says more.

@@ -101,13 +101,7 @@ impl Start<'_> {
         };
         let mut service = Service::start("lab", &log)?;
         let (orders, mut ordered) = orders::channel();
-        web::serve(
-            &service,
-            self.settings.ports.lab_port,
-            (self.home, self.board),
-            orders,
-        )
-        .await?;
+        web::serve(&service, self.settings, (self.home, self.board), orders).await?;
 
         let homes = (self.home, self.home);
         let servers = Servers::start(supervisor, self.board, homes, self.sources).await?;

@@ -1,7 +1,7 @@
 //! What the lab itself answers: the page, its live figures, the orders that people give on it, and for programs
 //! `GET /status` (the parts, as text) and `GET /stack` (`stack.json`).
 //!
-//! Promises: only this machine reaches it, under a name of this machine; whatever changes something needs the token that
+//! Promises: only this machine reaches it, under a name of this machine or of `HTTP_HOSTS`; whatever changes something needs the token that
 //! is in the page and in `processes.json`, so another page in the same browser can give no orders.
 
 mod compare;
@@ -33,16 +33,17 @@ use tokio::sync::mpsc;
 
 use self::lab::Lab;
 use crate::board::Board;
+use crate::config::Settings;
 use crate::home::Home;
 use crate::orders::Ordered;
 
-/// Serves on `port`, and takes orders; `/readyz` succeeds while every part works.
+/// Serves on the lab's port, and takes orders; `/readyz` succeeds while every part works.
 ///
 /// # Errors
 /// The port can't be listened on.
 pub(crate) async fn serve(
     service: &Service,
-    port: u16,
+    settings: &Settings,
     (home, board): (&Home, &Board),
     orders: mpsc::Sender<Ordered>,
 ) -> anyhow::Result<()> {
@@ -60,15 +61,17 @@ pub(crate) async fn serve(
     ] {
         service.spawn(name, live::keep(Arc::clone(&lab), task));
     }
-    let guard = guard::Guard::new(port, board.token().await);
+    let guard = guard::Guard::new(board.token().await);
     let routes = routes(lab).layer(middleware::from_fn_with_state(
         Arc::new(guard),
         guard::check,
     ));
-    let listen = format!("127.0.0.1:{port}");
-    service
-        .serve(&listen, &HttpConfig::default(), readiness, routes)
-        .await
+    let listen = format!("127.0.0.1:{}", settings.ports.lab_port);
+    let config = HttpConfig {
+        hosts: settings.hosts.clone(),
+        ..HttpConfig::default()
+    };
+    service.serve(&listen, &config, readiness, routes).await
 }
 
 fn routes(lab: Arc<Lab>) -> Router {

@@ -2,7 +2,8 @@
 
 use std::num::NonZeroU16;
 
-use chassis::http::{BODY_BYTES_MAX, TRACEPARENT};
+use chassis::hosts::{self, Hosts};
+use chassis::http::{BODY_BYTES_MAX, TRACEPARENT, check_json_headers};
 use chassis::problem::StatusCode;
 use chassis::{Problem, Traceparent};
 use serde::de::DeserializeOwned;
@@ -13,6 +14,19 @@ use crate::bill::{self, Bill};
 /// Payments of a page unless asked for otherwise, and at the most.
 const LIMIT_DEFAULT: u16 = 50;
 const LIMIT_MAX: u16 = 500;
+
+/// The routes for operations: answered under any name, as in the other services.
+const OPERATIONS: [&str; 3] = ["/livez", "/readyz", "/metrics"];
+
+/// Refuses what [`Hosts::check`] refuses, on the route `path`.
+pub(crate) fn check_host(request: &Request, hosts: &Hosts, path: &str) -> Result<(), Problem> {
+    // wiremock puts localhost where a request's target has no host.
+    let target = Some(request.url.authority()).filter(|target| *target != "localhost");
+    if OPERATIONS.contains(&path) {
+        return hosts::host(target, &request.headers).map(drop);
+    }
+    hosts.check(&request.method, target, &request.headers)
+}
 
 /// Refuses a body of more than [`BODY_BYTES_MAX`].
 pub(crate) fn check_size(request: &Request) -> Result<(), Problem> {
@@ -54,16 +68,7 @@ pub(crate) fn bill(request: &Request) -> Result<Bill, Problem> {
 
 /// A JSON object in the body.
 pub(crate) fn json<T: DeserializeOwned>(request: &Request) -> Result<T, Problem> {
-    let media_type = request.headers.get("content-type");
-    let media_type = media_type.and_then(|value| value.to_str().ok()?.split(';').next());
-    if !media_type.is_some_and(|it| it.trim().eq_ignore_ascii_case("application/json")) {
-        return Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported-media-type",
-            "Unsupported media type",
-            "send the body as JSON, with the header Content-Type: application/json",
-        ));
-    }
+    check_json_headers(&request.headers)?;
     if request.body.trim_ascii_start().starts_with(b"[") {
         // Serde would fill the fields of a struct from it, in their order.
         return Err(invalid("the body must be a JSON object, not an array"));

@@ -4,7 +4,7 @@
 //! time, so they only compute and append to the journal; a delay is waited for outside of that, so a slow
 //! answer holds up nobody; it keeps a copy of each request that a mock has matched, even with request
 //! recording disabled, until `reset`; it ends for good when it can't accept a connection; dropping it
-//! cuts off the answers that are still due.
+//! cuts off the answers that are still due; it limits neither connections nor the time they take.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use chassis::Problem;
+use chassis::hosts::Hosts;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -61,6 +62,9 @@ pub struct ProviderConfig {
     /// File that keeps what was received, so that it outlives a kill -9; without it, a restart forgets
     #[arg(long = "provider-journal", env = "PROVIDER_JOURNAL")]
     pub journal: Option<PathBuf>,
+    /// The names under which the provider is reached.
+    #[command(flatten)]
+    pub hosts: Hosts,
 }
 
 /// Why the provider did not start.
@@ -96,6 +100,7 @@ pub struct Provider {
 /// What the handlers share.
 pub(crate) struct Shared {
     state: Mutex<State>,
+    hosts: Hosts,
     render_metrics: Box<dyn Fn() -> String + Send + Sync>,
     server: OnceLock<Weak<MockServer>>,
     retained_bytes: AtomicUsize,
@@ -139,6 +144,7 @@ impl Provider {
                 answers_due: Instant::now(),
                 stopping: false,
             }),
+            hosts: config.hosts.with_own(&config.listen),
             render_metrics: Box::new(render_metrics),
             server: OnceLock::new(),
             retained_bytes: AtomicUsize::new(0),
@@ -309,7 +315,8 @@ impl Respond for Responder {
     fn respond(&self, request: &Request) -> ResponseTemplate {
         let begun = Instant::now();
         self.shared.limit_retained(request);
-        let answer = input::check_size(request)
+        let answer = input::check_host(request, &self.shared.hosts, self.path)
+            .and_then(|()| input::check_size(request))
             .and_then(|()| (self.handler)(&self.shared, request))
             .unwrap_or_else(Answer::from);
         let labels = [

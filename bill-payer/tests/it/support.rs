@@ -13,6 +13,7 @@ use bill_payer::provider::Provider;
 use chassis::config::{DatabaseConfig, HttpConfig};
 use chassis::consumer::{Handler as _, Record};
 use chassis::database::Pool;
+use chassis::hosts::Hosts;
 use diesel::QueryableByName;
 use diesel::sql_types::{Integer, Jsonb, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
@@ -87,6 +88,7 @@ pub(crate) async fn provider() -> mock_provider::Provider {
     let config = mock_provider::ProviderConfig {
         listen: "127.0.0.1:0".to_owned(),
         journal: None,
+        hosts: Hosts::default(),
     };
     mock_provider::Provider::start(config)
         .await
@@ -228,7 +230,9 @@ impl BillPayer {
         self.answer(request.unwrap()).await
     }
 
-    async fn answer(&self, request: Request<Body>) -> (StatusCode, Value) {
+    async fn answer(&self, mut request: Request<Body>) -> (StatusCode, Value) {
+        let headers = request.headers_mut();
+        headers.insert("host", "localhost".parse().unwrap());
         let response = self.router.clone().oneshot(request).await.unwrap();
         let status = response.status();
         let body = axum::body::to_bytes(response.into_body(), 1 << 20).await;

@@ -159,6 +159,79 @@ async fn another_content_type_is_refused() {
 }
 
 #[tokio::test]
+async fn a_compressed_body_is_told_so() {
+    let (_provider, api) = provider().await;
+    for (encoding, status) in [("gzip", 415), ("identity, br", 415), ("identity", 201)] {
+        let request = api.payment("key", &bill("1"));
+        let reply = api.send(request.header("Content-Encoding", encoding)).await;
+        assert_eq!(reply.status, status, "{encoding}: {reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn another_site_s_page_can_order_nothing() {
+    let (_provider, api) = provider().await;
+    for (name, value) in [
+        ("Origin", "http://evil.example"),
+        ("Origin", "null"),
+        ("Sec-Fetch-Site", "cross-site"),
+    ] {
+        for (method, path) in [
+            ("POST", "/payments/key/cancel"),
+            ("DELETE", "/payments"),
+            ("PUT", "/behaviour"),
+        ] {
+            let reply = api
+                .send(api.request(method, path).header(name, value))
+                .await;
+            assert_eq!(
+                (reply.status, reply.problem()),
+                (403, "cross-origin"),
+                "{path}"
+            );
+        }
+    }
+    // Nothing was cancelled.
+    assert_eq!(api.pay("key").await.status, 201);
+    let own = api.request("POST", "/payments/other/cancel");
+    let own = own
+        .header("Origin", &api.url)
+        .header("Sec-Fetch-Site", "same-origin");
+    assert_eq!(api.send(own).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_request_names_one_host_and_a_name_of_the_provider() {
+    let (provider, api) = provider().await;
+    for (path, status) in [
+        ("/payments", 421),
+        ("/nothing", 421),
+        ("/livez", 200),
+        ("/readyz", 200),
+    ] {
+        let request = api.request("GET", path).header("Host", "evil.example");
+        assert_eq!(api.send(request).await.status, status, "{path}");
+        for head in [
+            format!("GET {path} HTTP/1.1\r\n"),
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n"),
+            format!("GET http://evil.example{path} HTTP/1.1\r\nHost: localhost\r\n"),
+        ] {
+            let address = provider.url().replace("http://", "");
+            let answered = tokio::task::spawn_blocking(move || {
+                let mut stream = TcpStream::connect(address).unwrap();
+                let text = format!("{head}Connection: close\r\n\r\n");
+                stream.write_all(text.as_bytes()).unwrap();
+                let mut answer = String::new();
+                stream.read_to_string(&mut answer).unwrap();
+                answer
+            });
+            let answer = answered.await.unwrap();
+            assert!(answer.starts_with("HTTP/1.1 400 "), "{path}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_body_above_16_kib_is_refused() {
     let (_provider, api) = provider().await;
     let padded = |bytes: usize| {

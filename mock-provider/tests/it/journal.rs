@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use chassis::hosts::Hosts;
 use futures_util::future::join_all;
 use mock_provider::{Provider, ProviderConfig};
 use serde_json::{Value, json};
@@ -173,6 +174,7 @@ async fn a_provider_that_was_stopped_leaves_address_and_journal_to_the_next() {
         let provider = Provider::start(ProviderConfig {
             listen,
             journal: Some(folder.journal()),
+            hosts: Hosts::default(),
         })
         .await
         .unwrap();
@@ -191,6 +193,7 @@ async fn a_provider_that_was_dropped_leaves_its_journal_to_the_next_at_once() {
         let provider = Provider::start(ProviderConfig {
             listen: "127.0.0.1:0".to_owned(),
             journal: Some(folder.journal()),
+            hosts: Hosts::default(),
         })
         .await
         .unwrap();

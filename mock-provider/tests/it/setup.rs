@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use chassis::hosts::Hosts;
 use mock_provider::{Provider, ProviderConfig};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
@@ -18,6 +19,7 @@ pub(crate) async fn provider() -> (Provider, Api) {
     let provider = Provider::start(ProviderConfig {
         listen: "127.0.0.1:0".to_owned(),
         journal: None,
+        hosts: Hosts::default(),
     })
     .await
     .unwrap();

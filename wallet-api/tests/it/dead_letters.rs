@@ -9,7 +9,6 @@ use diesel_async::SimpleAsyncConnection as _;
 use serde_json::{Value, json};
 use testkit::TopicReader;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
 use uuid::Uuid;
 use wallet_api::lab::Lab;
 use wallet_api::patterns::{Commands, Patience, Pattern, Publisher};
@@ -33,10 +32,8 @@ async fn retry(api: &WalletApi, letter: &Value) -> (StatusCode, Value) {
     let request = Request::post(format!("/dead-letters/{}/retry", letter["id"]))
         .header("x-operator", "asha")
         .body(Body::empty());
-    let answer = api.router.clone().oneshot(request.unwrap()).await.unwrap();
-    let status = answer.status();
-    let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await;
-    (status, serde_json::from_slice(&body.unwrap()).unwrap())
+    let answer = api.send(request.unwrap()).await;
+    (answer.status, answer.body)
 }
 
 /// A payment of 2.00 that this database does not have yet, as one that is restored from a backup.

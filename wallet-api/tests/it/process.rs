@@ -113,12 +113,70 @@ async fn stall_after(address: &str, text: &str) -> String {
 async fn a_request_that_stalls_is_cut_off() {
     let server = start().await;
     assert_eq!(stall_after(&server.address, "").await, "");
-    let half_a_header = "POST /wallets HTTP/1.1\r\nhost: x\r\ncontent-ty";
+    let half_a_header = "POST /wallets HTTP/1.1\r\nhost: localhost\r\ncontent-ty";
     let answer = stall_after(&server.address, half_a_header).await;
     assert!(!answer.contains("200"), "{answer}");
-    let half_a_body = "POST /wallets HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+    let half_a_body = "POST /wallets HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
                        content-length: 100\r\n\r\n{";
     let answer = stall_after(&server.address, half_a_body).await;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     assert!(answer.contains("urn:problem:body-timeout"), "{answer}");
+}
+
+/// Puts `marker` into everything that a client may make up.
+async fn send_hostile_requests(address: &str, marker: &str) {
+    let body = format!(
+        r#"{{"amount": "1", "account_number": "{marker}", "provider": "{marker}", "currency": "{marker}"}}"#
+    );
+    let headers = format!(
+        "host: {{host}}\r\ntraceparent: {marker}\r\nidempotency-key: {marker}\r\nx-operator: {marker}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut text = String::new();
+    for (method, path, host) in [
+        (marker, "/wallets", "localhost"),
+        (marker, "/livez", "localhost"),
+        ("GET", marker, "localhost"),
+        ("GET", "/wallets", marker),
+        ("POST", "/wallets", "localhost"),
+        (
+            "POST",
+            "/wallets/0190b3a0-0000-7000-8000-000000000000/pay-bill",
+            "localhost",
+        ),
+        ("DELETE", "/wallets", "localhost"),
+        ("POST", "/dead-letters/retry", "localhost"),
+    ] {
+        let path = path.replace(marker, &format!("/{marker}"));
+        text += &format!(
+            "{method} {path} HTTP/1.1\r\n{}",
+            headers.replace("{host}", host)
+        );
+    }
+    let end = "GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    let answers = stall_after(address, &(text + end)).await;
+    assert_eq!(answers.matches("HTTP/1.1 ").count(), 9, "{answers}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_requests_make_no_labels_of_their_own() {
+    let server = start().await;
+    let series = async || {
+        let metrics = server
+            .client
+            .get(format!("http://{}/metrics", server.address));
+        let metrics = metrics.send().await.expect("metrics are answered");
+        metrics.text().await.expect("they are text")
+    };
+    send_hostile_requests(&server.address, "hostile-first").await;
+    let after_one = series().await;
+    assert!(after_one.contains(r#"method="other""#), "{after_one}");
+    for round in 0..50 {
+        send_hostile_requests(&server.address, &format!("hostile-{round}")).await;
+    }
+    let after_many = series().await;
+    assert!(!after_many.contains("hostile"), "{after_many}");
+    let requests = |metrics: &str| metrics.matches("http_request_duration_seconds").count();
+    assert_eq!(requests(&after_many), requests(&after_one), "{after_many}");
 }

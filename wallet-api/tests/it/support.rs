@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
 use chassis::config::{DatabaseConfig, HttpConfig, KafkaConfig};
 use chassis::database::Pool;
 use chassis::http::app;
@@ -120,7 +120,9 @@ impl WalletApi {
         (api, writers)
     }
 
-    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn send(&self, mut request: Request<Body>) -> Answer {
+        let host = HeaderValue::from_static("localhost");
+        request.headers_mut().insert("host", host);
         let response = self
             .router
             .clone()
