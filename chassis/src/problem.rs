@@ -155,7 +155,8 @@ impl From<diesel::result::Error> for Problem {
         match crate::database::classify(&error) {
             crate::database::Failure::Retry => {
                 tracing::warn!("answering 503: {}", chain(&error));
-                Self::unavailable("the database does not answer")
+                // Not "does not answer": it may have, with an error such as that of a missing table.
+                Self::unavailable("the database can't do this now; GET /readyz says more")
             }
             crate::database::Failure::Reject => Self::internal(&error),
         }
