@@ -34,9 +34,11 @@ pub type PoolError = diesel_deadpool::PoolError;
 /// How long to wait for a free connection of the pool, and for a new one to be made.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Limits of each session: a statement that hangs, or a transaction nobody ends, is cut off by the
-/// database itself.
-const SESSION_SETTINGS: &str = "set statement_timeout = '15s'; \
+/// Settings of each session: a statement that hangs, or a transaction nobody ends, is cut off by the
+/// database itself. The transactions here take their locks first and are right under read committed; under another
+/// default of the database, each that waits for a lock would fail when it gets it.
+const SESSION_SETTINGS: &str = "set default_transaction_isolation = 'read committed'; \
+     set statement_timeout = '15s'; \
      set lock_timeout = '10s'; \
      set idle_in_transaction_session_timeout = '30s'; \
      set tcp_keepalives_idle = 10; \
