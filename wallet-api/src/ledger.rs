@@ -81,19 +81,18 @@ impl Transfers {
         payment: Option<Uuid>,
     ) -> Uuid {
         let id = Uuid::now_v7();
-        self.add_as(id, kind, wallet, money, payment);
+        self.ids.push(id);
+        self.add_without_id(kind, wallet, money, payment);
         id
     }
 
-    /// The same, under an id that was made before.
-    pub(crate) fn add_as(
-        &mut self,
-        id: Uuid,
-        kind: Kind,
-        wallet: Uuid,
-        money: Money,
-        payment: Option<Uuid>,
-    ) {
+    /// Adds a top-up under an id that was made before.
+    pub(crate) fn add_top_up(&mut self, id: Uuid, wallet: Uuid, money: Money) {
+        self.ids.push(id);
+        self.add_without_id(Kind::TopUp, wallet, money, None);
+    }
+
+    fn add_without_id(&mut self, kind: Kind, wallet: Uuid, money: Money, payment: Option<Uuid>) {
         let currency = money.currency();
         let clearing = SystemAccount::Clearing.id(currency);
         let (debit, credit) = match kind {
@@ -102,7 +101,6 @@ impl Transfers {
             Kind::Settlement => (clearing, SystemAccount::Provider.id(currency)),
             Kind::Refund => (clearing, wallet),
         };
-        self.ids.push(id);
         self.kinds.push(kind.name());
         self.debits.push(debit);
         self.credits.push(credit);

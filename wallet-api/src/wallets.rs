@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::domain::{Decline, Fingerprint, IdempotencyKey};
 use crate::group_commit::Replayed;
-use crate::ledger::{self, Kind, SystemAccount, Transfers};
+use crate::ledger::{self, SystemAccount, Transfers};
 use crate::schema::{accounts, top_ups, wallet_keys, wallets};
 
 /// Tries of a transaction whose failure may pass, such as a serialization failure. A payment has as many.
@@ -108,6 +108,8 @@ pub(crate) async fn create(
         let created = conn
             .transaction(async |conn| create_once(conn, id, currency, opening, key).await)
             .await;
+        // Others may have it meanwhile.
+        drop(conn);
         match created {
             Err(error) if tries.go_on_after(&error).await => {}
             created => return created,
@@ -200,6 +202,8 @@ pub(crate) async fn top_up(
         let topped_up = conn
             .transaction(async |conn| top_up_once(conn, id, wallet_id, amount, key).await)
             .await;
+        // Others may have it meanwhile.
+        drop(conn);
         match topped_up {
             Err(error) if tries.go_on_after(&error).await => {}
             topped_up => return topped_up,
@@ -277,7 +281,7 @@ async fn post_top_up(
     money: Money,
 ) -> QueryResult<()> {
     let mut transfers = Transfers::default();
-    transfers.add_as(id, Kind::TopUp, wallet_id, money, None);
+    transfers.add_top_up(id, wallet_id, money);
     transfers.post(conn).await?;
     ledger::change_balances(conn, [(wallet_id, money.value())]).await
 }
