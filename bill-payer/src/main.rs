@@ -11,6 +11,7 @@ use bill_payer::intake::Intake;
 use bill_payer::provider::Provider;
 use bill_payer::{MIGRATIONS, SERVICE, cli, gauges, http};
 use chassis::consumer::{Consumer, ConsumerConfig};
+use chassis::database::Schema;
 use chassis::housekeeping::Housekeeping;
 use chassis::operator::Actions;
 use chassis::{Service, database, dead_letters, health::Readiness, kafka};
@@ -106,8 +107,14 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         events::WALLET_TOPIC,
     );
     let checked = pool.clone();
+    let schema = Schema::of(
+        &[outbox::MIGRATIONS, MIGRATIONS],
+        "run `bill-payer migrate`",
+    )?;
     let readiness = Readiness::new()
-        .require("database", move || database::check(checked.clone()))
+        .require("database", move || {
+            database::check(checked.clone(), schema.clone())
+        })
         .require("kafka", move || probe.clone().check())
         .require("intake", move || progress.clone().check());
     service

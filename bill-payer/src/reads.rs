@@ -2,8 +2,9 @@
 
 use chassis::Problem;
 use chrono::{DateTime, Utc};
+use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{Double, Text};
+use diesel::sql_types::{Bool, Double, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use events::Currency;
 use outbox::statement;
@@ -97,8 +98,8 @@ impl TryFrom<BillRow> for BillView {
     }
 }
 
-/// Bills older than `before`, of one status or of all. By payment id, which carries the time at which the
-/// payment was made.
+/// Bills taken in before the bill `before`, of one status or of all, newest first. By time and not by id alone: in
+/// wallet-api's `listen-to-yourself` the id follows from the request.
 pub(crate) async fn bills(
     conn: &mut AsyncPgConnection,
     status: Option<Status>,
@@ -106,16 +107,39 @@ pub(crate) async fn bills(
     limit: i64,
 ) -> Result<Vec<BillView>, Problem> {
     let mut query = bills::table
-        .filter(bills::payment_id.lt(before.unwrap_or(Uuid::max())))
-        .order(bills::payment_id.desc())
+        .order((bills::created_at.desc(), bills::payment_id.desc()))
         .limit(limit)
         .select(BillRow::as_select())
         .into_boxed();
+    if let Some(before) = before {
+        let taken_in_at = taken_in_at(conn, before).await?;
+        // Compared as a row, which is one range of the index.
+        let is_older = sql::<Bool>("(created_at, payment_id) < (")
+            .bind::<Timestamptz, _>(taken_in_at)
+            .sql(", ")
+            .bind::<SqlUuid, _>(before)
+            .sql(")");
+        query = query.filter(is_older);
+    }
     if let Some(status) = status {
         query = query.filter(bills::status.eq(status.as_str()));
     }
     let rows: Vec<BillRow> = query.load(conn).await?;
     rows.into_iter().map(TryInto::try_into).collect()
+}
+
+/// When the bill was taken in that a page begins after.
+async fn taken_in_at(conn: &mut AsyncPgConnection, before: Uuid) -> Result<DateTime<Utc>, Problem> {
+    let taken_in_at = bills::table
+        .find(before)
+        .select(bills::created_at)
+        .first(conn)
+        .await
+        .optional()?;
+    taken_in_at.ok_or_else(|| {
+        let detail = "is no bill, or one that was deleted since: begin with the first page";
+        Problem::invalid(detail).in_field("before")
+    })
 }
 
 /// One bill.

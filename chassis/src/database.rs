@@ -4,7 +4,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use deadpool::Runtime;
-use diesel::result::{ConnectionError, DatabaseErrorKind, Error};
+use diesel::QueryableByName;
+use diesel::dsl::sql;
+use diesel::migration::MigrationSource;
+use diesel::pg::Pg;
+use diesel::result::{ConnectionError, DatabaseErrorKind, Error, QueryResult};
+use diesel::sql_types::{Bool, Nullable, Text};
 use diesel_async::pooled_connection::{
     AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, deadpool as diesel_deadpool,
 };
@@ -30,9 +35,11 @@ pub type PoolError = diesel_deadpool::PoolError;
 /// How long to wait for a free connection of the pool, and for a new one to be made.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Limits of each session: a statement that hangs, or a transaction nobody ends, is cut off by the
-/// database itself.
-const SESSION_LIMITS: &str = "set statement_timeout = '15s'; \
+/// Settings of each session: a statement that hangs, or a transaction nobody ends, is cut off by the
+/// database itself. The transactions here take their locks first and are right under read committed; under another
+/// default of the database, each that waits for a lock would fail when it gets it.
+const SESSION_SETTINGS: &str = "set default_transaction_isolation = 'read committed'; \
+     set statement_timeout = '15s'; \
      set lock_timeout = '10s'; \
      set idle_in_transaction_session_timeout = '30s'; \
      set tcp_keepalives_idle = 10; \
@@ -132,7 +139,7 @@ pub fn pool(config: &DatabaseConfig, application_name: &'static str) -> anyhow::
         .context("making the database pool")
 }
 
-/// One connection of its own, with the session limits of the pool's.
+/// One connection of its own, with the session settings of the pool's.
 ///
 /// # Errors
 /// The server can't be reached or refuses.
@@ -143,7 +150,7 @@ pub async fn connect(
     refuse_encryption(url)?;
     let mut conn = AsyncPgConnection::establish(url).await?;
     conn.batch_execute(&format!(
-        "set application_name = '{application_name}'; {SESSION_LIMITS}"
+        "set application_name = '{application_name}'; {SESSION_SETTINGS}"
     ))
     .await
     .map_err(ConnectionError::CouldntSetupConfiguration)?;
@@ -178,14 +185,85 @@ pub async fn migrate(url: &str, sources: Vec<EmbeddedMigrations>) -> anyhow::Res
     .await?
 }
 
-/// Succeeds when the database answers a query.
+/// The schema that a program works with: the migrations that it was built with.
+#[derive(Debug, Clone)]
+pub struct Schema {
+    migrations: Vec<Migration>,
+    remedy: &'static str,
+}
+
+#[derive(Debug, Clone)]
+struct Migration {
+    version: String,
+    name: String,
+}
+
+#[derive(QueryableByName)]
+struct Applied {
+    #[diesel(sql_type = Text)]
+    version: String,
+}
+
+impl Schema {
+    /// All of `sources`; `remedy` tells an operator how to apply them.
+    ///
+    /// # Errors
+    /// A source can't be read; one that is embedded always can.
+    pub fn of(sources: &[EmbeddedMigrations], remedy: &'static str) -> anyhow::Result<Self> {
+        let mut migrations = Vec::new();
+        for source in sources {
+            let embedded = MigrationSource::<Pg>::migrations(source);
+            for migration in embedded.map_err(|error| anyhow::anyhow!(error))? {
+                migrations.push(Migration {
+                    version: migration.name().version().to_string(),
+                    name: migration.name().to_string(),
+                });
+            }
+        }
+        Ok(Self { migrations, remedy })
+    }
+
+    /// The names of its migrations that the database has not applied.
+    async fn missing(&self, conn: &mut AsyncPgConnection) -> QueryResult<Vec<&str>> {
+        let may_read = "has_table_privilege(to_regclass('__diesel_schema_migrations'), 'select')";
+        let may_read = diesel::select(sql::<Nullable<Bool>>(may_read));
+        let applied: Vec<Applied> = match may_read.get_result(conn).await? {
+            Some(true) => {
+                let applied = diesel::sql_query("select version from __diesel_schema_migrations");
+                applied.load(conn).await?
+            }
+            // A relay's role may have been given the outbox and nothing else: it can't tell, and works.
+            Some(false) => return Ok(Vec::new()),
+            // No table: nobody has migrated this database.
+            None => Vec::new(),
+        };
+        let is_missing = |migration: &&Migration| {
+            !applied
+                .iter()
+                .any(|applied| applied.version == migration.version)
+        };
+        let missing = self.migrations.iter().filter(is_missing);
+        Ok(missing.map(|migration| migration.name.as_str()).collect())
+    }
+}
+
+/// Succeeds when the database answers a query and has all migrations of `schema`.
+///
+/// A migration that the program does not know is no failure: a rolling upgrade migrates first, while the older programs
+/// still serve. If each of them became unready then, the upgrade would be an outage.
 ///
 /// # Errors
-/// It does not.
-pub async fn check(pool: Pool) -> anyhow::Result<()> {
+/// The database does not answer, or its schema is older than the program.
+pub async fn check(pool: Pool, schema: Schema) -> anyhow::Result<()> {
     let mut conn = pool.get().await?;
-    diesel::sql_query("select 1").execute(&mut conn).await?;
+    let missing = schema.missing(&mut conn).await?;
     ERRORS.succeeded();
+    anyhow::ensure!(
+        missing.is_empty(),
+        "the schema is older: {} (missing: {})",
+        schema.remedy,
+        missing.join(", ")
+    );
     Ok(())
 }
 

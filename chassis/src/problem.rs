@@ -159,7 +159,8 @@ impl From<diesel::result::Error> for Problem {
             }
             crate::database::Failure::Unknown => {
                 crate::database::ERRORS.failed(chain(&error));
-                Self::unavailable("the database can't do this now; the service's log says why")
+                // Not "does not answer": it has, with an error such as that of a missing table.
+                Self::unavailable("the database can't do this now; GET /readyz says more")
             }
             crate::database::Failure::Reject => Self::internal(&error),
         }

@@ -152,6 +152,16 @@ pub struct Currency {
     scale: u32,
 }
 
+/// Codes of `iso_currency` that ISO 4217 has withdrawn, as of November 2026. The crate's own flag is not asked: it
+/// counts VES, which is in use besides VED.
+const WITHDRAWN: [&str; 5] = [
+    "BGN", // 2026: EUR
+    "CUC", // 2021: CUP
+    "HRK", // 2023: EUR
+    "SLL", // 2024: SLE
+    "ZWL", // 2024: ZWG
+];
+
 /// Why a text is not a [`Currency`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be an ISO 4217 currency code in capitals, such as \"INR\"")]
@@ -168,6 +178,14 @@ impl Currency {
     #[must_use]
     pub const fn scale(self) -> u32 {
         self.scale
+    }
+
+    /// Whether people pay with it today (November 2026): neither withdrawn nor a fund's or an accountant's unit.
+    ///
+    /// A new wallet asks. Whatever holds a currency already keeps it, so reading one does not.
+    #[must_use]
+    pub fn is_in_use(self) -> bool {
+        !WITHDRAWN.contains(&self.code()) && !self.code.is_fund() && !self.code.is_special()
     }
 
     /// A sum of money as text, at this currency's scale: `0` is `0.00` in INR.

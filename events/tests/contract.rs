@@ -210,6 +210,22 @@ fn scales_are_those_of_iso_4217() {
     }
 }
 
+#[test]
+fn currencies_that_were_withdrawn_can_be_read_and_are_not_in_use() {
+    for code in [
+        "HRK", "ZWL", "SLL", "CUC", "BGN", "CLF", "CHE", "USN", "XAD",
+    ] {
+        let currency: Currency = code.parse().unwrap();
+        assert!(!currency.is_in_use(), "{code}");
+    }
+    for code in [
+        "INR", "EUR", "JPY", "KWD", "ZWG", "SLE", "VES", "VED", "XCG", "XOF", "XCD",
+    ] {
+        let currency: Currency = code.parse().unwrap();
+        assert!(currency.is_in_use(), "{code}");
+    }
+}
+
 proptest! {
     #[test]
     fn money_survives_the_wire(minor in 1_u64..=100_000_000_000, scale in 0_u32..=3) {

@@ -3,6 +3,7 @@
 
 use anyhow::Context as _;
 use axum::Router;
+use chassis::database::Schema;
 use chassis::health::Readiness;
 use chassis::{Service, database, kafka};
 use clap::Parser;
@@ -57,8 +58,13 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         }
     }
 
+    // The outbox is part of a service's database, and that service migrates it.
+    let remedy = "run `wallet-api migrate` or `bill-payer migrate`, whichever owns the database";
+    let schema = Schema::of(&[outbox::MIGRATIONS], remedy)?;
     let readiness = Readiness::new()
-        .require("database", move || database::check(pool.clone()))
+        .require("database", move || {
+            database::check(pool.clone(), schema.clone())
+        })
         .require("kafka", move || probe.clone().check())
         .require("progress", move || std::future::ready(progress.check()));
     service

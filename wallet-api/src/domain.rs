@@ -213,7 +213,9 @@ pub enum Decline {
     #[error(transparent)]
     TooManyDecimals(#[from] MoneyError),
     /// The key stands for another request.
-    #[error("this Idempotency-Key was used for another request; use a new key for a new payment")]
+    #[error(
+        "this Idempotency-Key was used for another request; use a new key for each new request"
+    )]
     KeyReused,
 }
 

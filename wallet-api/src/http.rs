@@ -14,7 +14,7 @@ use chassis::Problem;
 use chassis::database::Pool;
 use chassis::http::{JsonBody, Page, PageQuery, Path, Query};
 use events::{Amount, Currency};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
 use self::pay_bill::pay_bill;
@@ -44,6 +44,9 @@ pub struct App {
 }
 
 /// The routes of the API.
+///
+/// A route that changes something takes an `Idempotency-Key` ([`RequestKey`]), or is an operator's and idempotent by
+/// state: a dead letter is taken or discarded once, whoever asks and however often.
 pub fn routes(app: App) -> Router {
     Router::new()
         .route("/wallets", post(create_wallet).get(list_wallets))
@@ -63,9 +66,21 @@ pub fn routes(app: App) -> Router {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CreateWallet {
+    #[serde(deserialize_with = "in_use")]
     currency: Currency,
     #[serde(default, deserialize_with = "events::amount_or_zero")]
     opening_balance: Option<Amount>,
+}
+
+/// A currency that a new wallet may be in. Wallets keep theirs when it is withdrawn, so other places read any.
+fn in_use<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Currency, D::Error> {
+    let currency = Currency::deserialize(deserializer)?;
+    if currency.is_in_use() {
+        return Ok(currency);
+    }
+    Err(serde::de::Error::custom(format!(
+        "{currency} was withdrawn, or is no money that people pay with: take a currency that is in use"
+    )))
 }
 
 #[derive(Debug, Deserialize)]
@@ -87,23 +102,33 @@ struct TopUpView {
     wallet_id: Uuid,
     amount: String,
     currency: Currency,
-    /// The wallet's balance behind the top-up.
+    /// The wallet's balance after the top-up.
     balance: String,
 }
 
 async fn create_wallet(
     State(app): State<App>,
+    key: RequestKey,
     JsonBody(request): JsonBody<CreateWallet>,
-) -> Result<Response, Problem> {
-    let mut conn = app.pool.get().await?;
-    let wallet = wallets::create(&mut conn, request.currency, request.opening_balance).await?;
-    let view = NewWalletView {
-        id: wallet.id,
-        currency: request.currency,
-        balance: request.currency.format(wallet.balance),
-    };
-    let location = [(header::LOCATION, format!("/wallets/{}", wallet.id))];
-    Ok((StatusCode::CREATED, location, Json(view)).into_response())
+) -> Response {
+    let CreateWallet {
+        currency,
+        opening_balance,
+    } = request;
+    let wallet = wallets::create(&app.pool, currency, opening_balance, &key.key)
+        .await
+        .map_err(Problem::from);
+    let answer = wallet.map(|wallet| {
+        let location = [(header::LOCATION, format!("/wallets/{}", wallet.id))];
+        let view = NewWalletView {
+            id: wallet.id,
+            currency,
+            balance: currency.format(wallet.balance),
+        };
+        let answer = (StatusCode::CREATED, location, Json(view)).into_response();
+        (answer, wallet.replayed)
+    });
+    key.echo(answer)
 }
 
 async fn list_wallets(
@@ -128,9 +153,8 @@ async fn top_up(
     Path(wallet_id): Path<Uuid>,
     key: RequestKey,
     JsonBody(request): JsonBody<TopUpRequest>,
-) -> Result<Response, Problem> {
-    let mut conn = app.pool.get().await?;
-    let top_up = wallets::top_up(&mut conn, wallet_id, request.amount, &key.key)
+) -> Response {
+    let top_up = wallets::top_up(&app.pool, wallet_id, request.amount, &key.key)
         .await
         .map_err(Problem::from);
     let answer = top_up.map(|top_up| {
@@ -145,7 +169,7 @@ async fn top_up(
         let answer = (StatusCode::CREATED, Json(view)).into_response();
         (answer, top_up.replayed)
     });
-    Ok(key.echo(answer))
+    key.echo(answer)
 }
 
 async fn list_payments(
@@ -230,6 +254,7 @@ impl RequestKey {
 impl From<WalletError> for Problem {
     fn from(error: WalletError) -> Self {
         match error {
+            WalletError::Pool(error) => error.into(),
             WalletError::Database(error) => error.into(),
             WalletError::Declined(decline) => decline.into(),
         }

@@ -80,6 +80,19 @@ impl Transfers {
         money: Money,
         payment: Option<Uuid>,
     ) -> Uuid {
+        let id = Uuid::now_v7();
+        self.ids.push(id);
+        self.add_without_id(kind, wallet, money, payment);
+        id
+    }
+
+    /// Adds a top-up under an id that was made before.
+    pub(crate) fn add_top_up(&mut self, id: Uuid, wallet: Uuid, money: Money) {
+        self.ids.push(id);
+        self.add_without_id(Kind::TopUp, wallet, money, None);
+    }
+
+    fn add_without_id(&mut self, kind: Kind, wallet: Uuid, money: Money, payment: Option<Uuid>) {
         let currency = money.currency();
         let clearing = SystemAccount::Clearing.id(currency);
         let (debit, credit) = match kind {
@@ -88,14 +101,11 @@ impl Transfers {
             Kind::Settlement => (clearing, SystemAccount::Provider.id(currency)),
             Kind::Refund => (clearing, wallet),
         };
-        let id = Uuid::now_v7();
-        self.ids.push(id);
         self.kinds.push(kind.name());
         self.debits.push(debit);
         self.credits.push(credit);
         self.amounts.push(money.value());
         self.payments.push(payment);
-        id
     }
 
     /// Writes them. The balances of the wallets are the caller's to change, in the same transaction.

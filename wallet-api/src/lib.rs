@@ -15,7 +15,7 @@ pub mod lab;
 mod ledger;
 pub mod patterns;
 mod payments;
-mod reads;
+pub mod reads;
 mod schema;
 pub mod settlement;
 mod wallets;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use chassis::consumer::{Consumer, ConsumerConfig, GroupLag};
-use chassis::database::{self, Pool};
+use chassis::database::{self, Pool, Schema};
 use chassis::housekeeping::{Housekeeping, Nothing};
 use chassis::operator::Actions;
 use chassis::{RepeatedError, Service, dead_letters, health::Readiness};
@@ -112,9 +112,14 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         &config.kafka,
         events::BILL_TOPIC,
     );
-    let checked = pool;
+    let schema = Schema::of(
+        &[outbox::MIGRATIONS, MIGRATIONS],
+        "run `wallet-api migrate`",
+    )?;
     // Not Kafka: payments are accepted while it is away, and settled when it is back.
-    let readiness = readiness.require("database", move || database::check(checked.clone()));
+    let readiness = readiness.require("database", move || {
+        database::check(pool.clone(), schema.clone())
+    });
     service
         .serve(&config.listen, &config.http, readiness, http::routes(app))
         .await

@@ -94,7 +94,7 @@ impl TryFrom<WalletRow> for WalletView {
     }
 }
 
-#[derive(Queryable, Selectable)]
+#[derive(Queryable, QueryableByName, Selectable)]
 #[diesel(table_name = schema::payments, check_for_backend(diesel::pg::Pg))]
 struct PaymentRow {
     id: Uuid,
@@ -148,7 +148,7 @@ struct TransferRow {
     created_at: DateTime<Utc>,
 }
 
-/// Wallets made before `before`.
+/// Wallets made before `before`. This service makes their ids, which carry the time.
 pub(crate) async fn wallets(
     conn: &mut AsyncPgConnection,
     before: Option<Uuid>,
@@ -203,27 +203,57 @@ fn no_payment(id: Uuid) -> Problem {
     )
 }
 
-/// Payments of a wallet, made before `before`.
+/// A wallet's payments before a moment and an id, newest first: a range of the index `payments_of_wallet_by_time`.
+///
+/// By time and not by id alone: in `listen-to-yourself` the id follows from the request.
+pub const PAYMENTS_OF_WALLET: &str = "\
+    select id, wallet_id, amount, currency, provider, account_number, status, receipt, reason, created_at, updated_at \
+    from payments where wallet_id = $1 and (created_at, id) < (coalesce($2, 'infinity'), $3) \
+    order by created_at desc, id desc limit $4";
+
+/// Payments of a wallet, made before the payment `before`.
 pub(crate) async fn payments(
     conn: &mut AsyncPgConnection,
     wallet_id: Uuid,
     before: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<PaymentView>, Problem> {
-    use schema::payments::dsl;
     wallet(conn, wallet_id).await?;
-    let rows: Vec<PaymentRow> = dsl::payments
-        .filter(dsl::wallet_id.eq(wallet_id))
-        .filter(dsl::id.lt(before.unwrap_or(Uuid::max())))
-        .order(dsl::id.desc())
-        .limit(limit)
-        .select(PaymentRow::as_select())
+    let made_at = match before {
+        Some(before) => Some(made_at(conn, wallet_id, before).await?),
+        None => None,
+    };
+    let rows: Vec<PaymentRow> = statement(PAYMENTS_OF_WALLET)
+        .bind::<SqlUuid, _>(wallet_id)
+        .bind::<Nullable<Timestamptz>, _>(made_at)
+        .bind::<SqlUuid, _>(before.unwrap_or(Uuid::max()))
+        .bind::<BigInt, _>(limit)
         .load(conn)
         .await?;
     rows.into_iter().map(TryInto::try_into).collect()
 }
 
-/// Transfers that changed a wallet's balance, made before `before`.
+/// When the payment was made that a page begins after.
+async fn made_at(
+    conn: &mut AsyncPgConnection,
+    wallet_id: Uuid,
+    before: Uuid,
+) -> Result<DateTime<Utc>, Problem> {
+    use schema::payments::dsl;
+    let made_at = dsl::payments
+        .find(before)
+        .filter(dsl::wallet_id.eq(wallet_id))
+        .select(dsl::created_at)
+        .first(conn)
+        .await
+        .optional()?;
+    made_at.ok_or_else(|| {
+        let detail = "is no payment of this wallet: pass the next_before of the page before";
+        Problem::invalid(detail).in_field("before")
+    })
+}
+
+/// Transfers that changed a wallet's balance, made before `before`. This service makes their ids, which carry the time.
 pub(crate) async fn transfers(
     conn: &mut AsyncPgConnection,
     wallet_id: Uuid,

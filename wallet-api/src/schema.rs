@@ -48,6 +48,14 @@ diesel::table! {
 }
 
 diesel::table! {
+    wallet_keys (idempotency_key) {
+        idempotency_key -> Text,
+        fingerprint -> Binary,
+        wallet_id -> Uuid,
+    }
+}
+
+diesel::table! {
     transfers (id) {
         id -> Uuid,
         kind -> Text,

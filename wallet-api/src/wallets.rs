@@ -1,5 +1,9 @@
-//! Making wallets and topping them up: rare, so each is a plain transaction of its own.
+//! Making wallets and topping them up, once for each key: rare, so each is a plain transaction of its own.
 
+use std::time::{Duration, Instant};
+
+use chassis::Backoff;
+use chassis::database::{Failure, Pool, PoolError, classify};
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 use events::{Amount, Currency, Money, MoneyError};
@@ -8,12 +12,26 @@ use uuid::Uuid;
 
 use crate::domain::{Decline, Fingerprint, IdempotencyKey};
 use crate::group_commit::Replayed;
-use crate::ledger::{self, Kind, SystemAccount, Transfers};
-use crate::schema::{accounts, top_ups, wallets};
+use crate::ledger::{self, SystemAccount, Transfers};
+use crate::schema::{accounts, top_ups, wallet_keys, wallets};
 
-/// Why a wallet was not made or topped up; nothing was written.
+/// Tries of a transaction whose failure may pass, such as a serialization failure. A payment has as many.
+const TRIES_MAX: u32 = 8;
+
+/// How long to wait between them.
+const RETRY: Backoff = Backoff {
+    first: Duration::from_millis(20),
+    max: Duration::from_millis(500),
+};
+
+/// No further try begins after that long, as the client waits: one that ends at a `lock_timeout` is the last.
+const TRIED_FOR_MAX: Duration = Duration::from_secs(2);
+
+/// Why a wallet was not made or topped up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WalletError {
+    #[error("waiting for a database connection")]
+    Pool(#[from] PoolError),
     #[error("writing a wallet")]
     Database(#[from] diesel::result::Error),
     #[error(transparent)]
@@ -26,136 +44,244 @@ impl From<MoneyError> for WalletError {
     }
 }
 
-/// A wallet that was just made.
+/// A wallet that was made, as the first answer said and every repetition says again.
 pub(crate) struct NewWallet {
     pub(crate) id: Uuid,
     pub(crate) balance: Decimal,
+    pub(crate) replayed: Replayed,
 }
 
 /// A top-up, as its first answer said and every repetition says again.
 pub(crate) struct TopUp {
     pub(crate) id: Uuid,
     pub(crate) money: Money,
-    /// The wallet's balance behind it.
+    /// The wallet's balance after it.
     pub(crate) balance: Decimal,
     pub(crate) replayed: Replayed,
 }
 
-/// Makes a wallet with `opening_balance` in it.
+/// The tries of one request.
+struct Tries {
+    made: u32,
+    begun: Instant,
+}
+
+impl Tries {
+    fn begin() -> Self {
+        Self {
+            made: 0,
+            begun: Instant::now(),
+        }
+    }
+
+    /// Whether to try again after `error`; waits before it says yes.
+    async fn go_on_after(&mut self, error: &WalletError) -> bool {
+        self.made += 1;
+        let may_pass = match error {
+            WalletError::Database(error) => classify(error) != Failure::Reject,
+            // The pool has waited as long as a client should.
+            WalletError::Pool(_) | WalletError::Declined(_) => false,
+        };
+        let goes_on = may_pass && self.made < TRIES_MAX && self.begun.elapsed() < TRIED_FOR_MAX;
+        if goes_on {
+            tokio::time::sleep(RETRY.wait(self.made)).await;
+        }
+        goes_on
+    }
+}
+
+/// Makes a wallet with `opening_balance` in it, once for each key.
 pub(crate) async fn create(
-    conn: &mut AsyncPgConnection,
+    pool: &Pool,
     currency: Currency,
     opening_balance: Option<Amount>,
+    key: &IdempotencyKey,
 ) -> Result<NewWallet, WalletError> {
     let opening = opening_balance
         .map(|amount| Money::new(amount, currency))
         .transpose()?;
+    // One id for all tries: if it is in the database, an earlier try of this request was committed unnoticed.
     let id = Uuid::now_v7();
-    conn.transaction(async |conn| {
-        let system = SystemAccount::ALL.map(|account| {
-            (
-                accounts::id.eq(account.id(currency)),
-                accounts::kind.eq(account.kind()),
-                accounts::currency.eq(currency.code()),
-            )
-        });
-        diesel::insert_into(accounts::table)
-            .values(system.to_vec())
-            .on_conflict_do_nothing()
-            .execute(conn)
-            .await?;
-        diesel::insert_into(accounts::table)
-            .values((
-                accounts::id.eq(id),
-                accounts::kind.eq("wallet"),
-                accounts::currency.eq(currency.code()),
-            ))
-            .execute(conn)
-            .await?;
-        diesel::insert_into(wallets::table)
-            .values((wallets::id.eq(id), wallets::currency.eq(currency.code())))
-            .execute(conn)
-            .await?;
-        if let Some(money) = opening {
-            post_top_up(conn, id, money).await?;
+    let mut tries = Tries::begin();
+    loop {
+        let mut conn = pool.get().await?;
+        let created = conn
+            .transaction(async |conn| create_once(conn, id, currency, opening, key).await)
+            .await;
+        // Others may have it meanwhile.
+        drop(conn);
+        match created {
+            Err(error) if tries.go_on_after(&error).await => {}
+            created => return created,
         }
-        Ok(NewWallet {
-            id,
-            balance: opening.map_or(Decimal::ZERO, Money::value),
-        })
-    })
-    .await
+    }
+}
+
+async fn create_once(
+    conn: &mut AsyncPgConnection,
+    id: Uuid,
+    currency: Currency,
+    opening: Option<Money>,
+    key: &IdempotencyKey,
+) -> Result<NewWallet, WalletError> {
+    let wallet = |id, replayed| NewWallet {
+        id,
+        balance: opening.map_or(Decimal::ZERO, Money::value),
+        replayed,
+    };
+    let amount = opening.map_or_else(String::new, |money| money.value().to_string());
+    let fingerprint = Fingerprint::of(&["create-wallet", currency.code(), &amount]);
+    // Waits for another request with this key to end.
+    let first = diesel::insert_into(wallet_keys::table)
+        .values((
+            wallet_keys::idempotency_key.eq(key.as_str()),
+            wallet_keys::fingerprint.eq(fingerprint.as_bytes().as_slice()),
+            wallet_keys::wallet_id.eq(id),
+        ))
+        .on_conflict_do_nothing()
+        .execute(conn)
+        .await?;
+    if first == 0 {
+        let (known, made): (Vec<u8>, Uuid) = wallet_keys::table
+            .find(key.as_str())
+            .select((wallet_keys::fingerprint, wallet_keys::wallet_id))
+            .first(conn)
+            .await?;
+        if known != fingerprint.as_bytes() {
+            return Err(Decline::KeyReused.into());
+        }
+        let replayed = if made == id {
+            Replayed::No
+        } else {
+            Replayed::Yes
+        };
+        return Ok(wallet(made, replayed));
+    }
+    let system = SystemAccount::ALL.map(|account| {
+        (
+            accounts::id.eq(account.id(currency)),
+            accounts::kind.eq(account.kind()),
+            accounts::currency.eq(currency.code()),
+        )
+    });
+    diesel::insert_into(accounts::table)
+        .values(system.to_vec())
+        .on_conflict_do_nothing()
+        .execute(conn)
+        .await?;
+    diesel::insert_into(accounts::table)
+        .values((
+            accounts::id.eq(id),
+            accounts::kind.eq("wallet"),
+            accounts::currency.eq(currency.code()),
+        ))
+        .execute(conn)
+        .await?;
+    diesel::insert_into(wallets::table)
+        .values((wallets::id.eq(id), wallets::currency.eq(currency.code())))
+        .execute(conn)
+        .await?;
+    if let Some(money) = opening {
+        post_top_up(conn, Uuid::now_v7(), id, money).await?;
+    }
+    Ok(wallet(id, Replayed::No))
 }
 
 /// Adds money to a wallet, once for each key.
 pub(crate) async fn top_up(
+    pool: &Pool,
+    wallet_id: Uuid,
+    amount: Amount,
+    key: &IdempotencyKey,
+) -> Result<TopUp, WalletError> {
+    // As in `create`.
+    let id = Uuid::now_v7();
+    let mut tries = Tries::begin();
+    loop {
+        let mut conn = pool.get().await?;
+        let topped_up = conn
+            .transaction(async |conn| top_up_once(conn, id, wallet_id, amount, key).await)
+            .await;
+        // Others may have it meanwhile.
+        drop(conn);
+        match topped_up {
+            Err(error) if tries.go_on_after(&error).await => {}
+            topped_up => return topped_up,
+        }
+    }
+}
+
+async fn top_up_once(
     conn: &mut AsyncPgConnection,
+    id: Uuid,
     wallet_id: Uuid,
     amount: Amount,
     key: &IdempotencyKey,
 ) -> Result<TopUp, WalletError> {
     let fingerprint = Fingerprint::of(&["top-up", &amount.to_string()]);
-    conn.transaction(async |conn| {
-        let (currency, balance): (String, Decimal) = wallets::table
-            .find(wallet_id)
-            .select((wallets::currency, wallets::balance))
-            .for_no_key_update()
-            .first(conn)
-            .await
-            .optional()?
-            .ok_or(Decline::UnknownWallet(wallet_id))?;
-        let currency = currency
-            .parse::<Currency>()
-            .map_err(|error| diesel::result::Error::DeserializationError(Box::new(error)))?;
-        let money = Money::new(amount, currency)?;
-        let known: Option<(Uuid, Vec<u8>, Decimal)> = top_ups::table
-            .filter(top_ups::wallet_id.eq(wallet_id))
-            .filter(top_ups::idempotency_key.eq(key.as_str()))
-            .select((top_ups::id, top_ups::fingerprint, top_ups::balance_after))
-            .first(conn)
-            .await
-            .optional()?;
-        if let Some((id, known, balance)) = known {
-            if known != fingerprint.as_bytes() {
-                return Err(Decline::KeyReused.into());
-            }
-            return Ok(TopUp {
-                id,
-                money,
-                balance,
-                replayed: Replayed::Yes,
-            });
+    let (currency, balance): (String, Decimal) = wallets::table
+        .find(wallet_id)
+        .select((wallets::currency, wallets::balance))
+        .for_no_key_update()
+        .first(conn)
+        .await
+        .optional()?
+        .ok_or(Decline::UnknownWallet(wallet_id))?;
+    let currency = currency
+        .parse::<Currency>()
+        .map_err(|error| diesel::result::Error::DeserializationError(Box::new(error)))?;
+    let money = Money::new(amount, currency)?;
+    let known: Option<(Uuid, Vec<u8>, Decimal)> = top_ups::table
+        .filter(top_ups::wallet_id.eq(wallet_id))
+        .filter(top_ups::idempotency_key.eq(key.as_str()))
+        .select((top_ups::id, top_ups::fingerprint, top_ups::balance_after))
+        .first(conn)
+        .await
+        .optional()?;
+    if let Some((made, known, balance)) = known {
+        if known != fingerprint.as_bytes() {
+            return Err(Decline::KeyReused.into());
         }
-        let id = post_top_up(conn, wallet_id, money).await?;
-        let balance = balance + money.value();
-        diesel::insert_into(top_ups::table)
-            .values((
-                top_ups::id.eq(id),
-                top_ups::wallet_id.eq(wallet_id),
-                top_ups::idempotency_key.eq(key.as_str()),
-                top_ups::fingerprint.eq(fingerprint.as_bytes().as_slice()),
-                top_ups::balance_after.eq(balance),
-            ))
-            .execute(conn)
-            .await?;
-        Ok(TopUp {
-            id,
+        return Ok(TopUp {
+            id: made,
             money,
             balance,
-            replayed: Replayed::No,
-        })
+            replayed: if made == id {
+                Replayed::No
+            } else {
+                Replayed::Yes
+            },
+        });
+    }
+    post_top_up(conn, id, wallet_id, money).await?;
+    let balance = balance + money.value();
+    diesel::insert_into(top_ups::table)
+        .values((
+            top_ups::id.eq(id),
+            top_ups::wallet_id.eq(wallet_id),
+            top_ups::idempotency_key.eq(key.as_str()),
+            top_ups::fingerprint.eq(fingerprint.as_bytes().as_slice()),
+            top_ups::balance_after.eq(balance),
+        ))
+        .execute(conn)
+        .await?;
+    Ok(TopUp {
+        id,
+        money,
+        balance,
+        replayed: Replayed::No,
     })
-    .await
 }
 
+/// Posts the transfer `id`. The balance is changed, too.
 async fn post_top_up(
     conn: &mut AsyncPgConnection,
+    id: Uuid,
     wallet_id: Uuid,
     money: Money,
-) -> QueryResult<Uuid> {
+) -> QueryResult<()> {
     let mut transfers = Transfers::default();
-    let id = transfers.add(Kind::TopUp, wallet_id, money, None);
+    transfers.add_top_up(id, wallet_id, money);
     transfers.post(conn).await?;
-    ledger::change_balances(conn, [(wallet_id, money.value())]).await?;
-    Ok(id)
+    ledger::change_balances(conn, [(wallet_id, money.value())]).await
 }

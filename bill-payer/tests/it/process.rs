@@ -315,6 +315,15 @@ async fn health_and_metrics_tell_what_the_process_does() {
         ready["checks"],
         json!({ "database": "ok", "intake": "ok", "kafka": "ok" })
     );
+    let mut conn = around.database.connect().await;
+    conn.batch_execute("delete from __diesel_schema_migrations where version = '20261125000111'")
+        .await
+        .unwrap();
+    let (status, unready) = around.get("/readyz").await.unwrap();
+    assert_eq!(status, 503);
+    let older =
+        "the schema is older: run `bill-payer migrate` (missing: 2026-11-25-000111_bills_by_time)";
+    assert!(unready.contains(older), "{unready}");
     eventually("the metrics tell", async || {
         let (_, metrics) = around.get("/metrics").await?;
         let told = [

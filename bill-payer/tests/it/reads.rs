@@ -41,6 +41,29 @@ async fn bills_come_newest_first_a_page_at_a_time() {
 }
 
 #[tokio::test]
+async fn a_bill_whose_id_has_another_time_is_listed_where_it_was_taken_in() {
+    let payer = BillPayer::start().await;
+    let mut expected = Vec::new();
+    for number in 0..4 {
+        let mut request = request("WIFI-1");
+        // As of wallet-api's listen-to-yourself, with the wallet's time.
+        if number % 2 == 1 {
+            request.payment_id =
+                Uuid::from_u128(0x0190_0000_0000_8000_8000_0000_0000_0000 - number);
+        }
+        payer.take_all(std::slice::from_ref(&request)).await;
+        expected.insert(0, json!(request.payment_id));
+    }
+    let (_, first) = payer.get("/bills?limit=2&status=paying").await;
+    let next = first["next_before"].as_str().unwrap();
+    let (_, second) = payer.get(&format!("/bills?limit=2&before={next}")).await;
+    assert_eq!([ids(&first), ids(&second)].concat(), expected);
+    let unknown = Uuid::now_v7();
+    let (_, refused) = payer.get(&format!("/bills?before={unknown}")).await;
+    assert_eq!(refused["field"], "before", "{refused}");
+}
+
+#[tokio::test]
 async fn bills_of_one_status_can_be_asked_for() {
     let payer = BillPayer::start().await;
     let open = payer.take("WIFI-1").await;

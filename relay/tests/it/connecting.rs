@@ -7,6 +7,19 @@ use crate::slot::streams;
 use crate::stage::{Stage, id};
 
 #[tokio::test]
+async fn a_relay_whose_outbox_is_not_migrated_is_not_ready() {
+    let stage = Stage::set().await;
+    let relay = stage.relay(&[]);
+    relay.is_ready().await;
+    let mut conn = stage.database.connect().await;
+    conn.batch_execute("delete from __diesel_schema_migrations")
+        .await
+        .unwrap();
+    let older = "the schema is older: run `wallet-api migrate` or `bill-payer migrate`";
+    relay.is_not_ready("database", older).await;
+}
+
+#[tokio::test]
 async fn both_connections_of_mode_cdc_know_a_password_by_scram() {
     let mut server = PostgresServer::start(&["wal_level = logical"]).await;
     let stage = Stage::on(&server).await;

@@ -160,7 +160,8 @@ impl From<PayError> for Problem {
             )
             .retry_after(1),
             PayError::Unavailable => Self::unavailable(
-                "the database does not answer; try again with the same Idempotency-Key",
+                "the database does not answer, or can't do this now (GET /readyz says more); try again with the \
+                 same Idempotency-Key",
             ),
             PayError::Unwritable => Self::internal(&error),
         }

@@ -17,13 +17,13 @@ use wallet_api::settlement::Settlement;
 use crate::settlement::failed;
 use crate::support::WalletApi;
 
-async fn take(api: &WalletApi, record: &Record) {
+pub(crate) async fn take(api: &WalletApi, record: &Record) {
     let mut settlement = Settlement::new(api.pool.clone());
     let taken = settlement.handle(std::slice::from_ref(record)).await;
     taken.expect("the result is taken");
 }
 
-async fn letter(api: &WalletApi) -> Value {
+pub(crate) async fn letter(api: &WalletApi) -> Value {
     let page = api.get("/dead-letters").await.body;
     page["items"][0].clone()
 }
@@ -37,12 +37,12 @@ async fn retry(api: &WalletApi, letter: &Value) -> (StatusCode, Value) {
 }
 
 /// A payment of 2.00 that this database does not have yet, as one that is restored from a backup.
-async fn restore(api: &WalletApi, wallet: &str, payment: &str) {
+pub(crate) async fn restore(api: &WalletApi, wallet: &str, payment: &str, key: &str) {
     let like = api.pay(wallet, None, "2").await.id();
     let mut conn = api.database.connect().await;
     conn.batch_execute(&format!(
         "insert into payments (id, wallet_id, amount, currency, provider, account_number, idempotency_key, fingerprint) \
-             select '{payment}', wallet_id, amount, currency, provider, account_number, 'restored', fingerprint \
+             select '{payment}', wallet_id, amount, currency, provider, account_number, '{key}', fingerprint \
              from payments where id = '{like}'; \
          insert into transfers (id, kind, debit_account, credit_account, amount, payment_id) \
              select gen_random_uuid(), kind, debit_account, credit_account, amount, '{payment}' \
@@ -67,7 +67,7 @@ async fn a_result_of_an_unknown_payment_settles_by_a_retry_once_the_payment_is_t
         (status, &answer["outcome"]),
         (StatusCode::OK, &json!("refused"))
     );
-    restore(&api, &wallet, &payment).await;
+    restore(&api, &wallet, &payment, "restored").await;
     assert_eq!(api.balance(&wallet).await, "6.00");
     let (status, answer) = retry(&api, &open).await;
     assert_eq!(

@@ -94,6 +94,51 @@ async fn two_transactions_with_one_key_make_one_payment() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_requests_with_one_key_at_once_make_one_wallet() {
+    let api = Arc::new(WalletApi::start().await);
+    // Stops the first transaction when it has written its key.
+    let hold = "create function hold() returns trigger language plpgsql as \
+                'begin perform pg_advisory_xact_lock(42); return new; end'; \
+                create trigger hold before insert on wallets for each row execute function hold(); \
+                commit; begin; select pg_advisory_xact_lock(42)";
+    let hold = api.database.in_the_way(hold).await;
+    let mut requests = tokio::task::JoinSet::new();
+    for transactions in 1..=2 {
+        let api_of_one = Arc::clone(&api);
+        requests.spawn(async move {
+            let wallet = json!({ "currency": "INR", "opening_balance": "5" });
+            let answer = api_of_one.post("/wallets", Some("same"), &wallet).await;
+            assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+            let first = answer.header("idempotency-replayed").is_empty();
+            (answer.id(), answer.body["balance"].clone(), first)
+        });
+        api.database.sessions_wait(transactions).await;
+    }
+    hold.clear().await;
+    let answers = requests.join_all().await;
+    assert_eq!(answers[0].0, answers[1].0);
+    assert!(answers.iter().all(|(_, balance, _)| balance == "5.00"));
+    assert_eq!(answers.iter().filter(|(_, _, first)| *first).count(), 1);
+    assert_eq!(api.count("select count(*) from wallets").await, 1);
+    assert_eq!(api.count("select count(*) from transfers").await, 1);
+    api.assert_money_is_conserved().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_made_up_key_finds_the_wallet_that_it_made() {
+    let api = WalletApi::start().await;
+    let wallet = json!({ "currency": "INR", "opening_balance": "5" });
+    let made = api.post("/wallets", None, &wallet).await;
+    let key = made.header("idempotency-key");
+    let again = api.post("/wallets", Some(key), &wallet).await;
+    assert_eq!(again.body, made.body);
+    assert_eq!(api.count("select count(*) from wallets").await, 1);
+    // Another wallet's payments have nothing to do with it.
+    let other = api.post("/wallets", None, &wallet).await;
+    assert_ne!(other.id(), made.id());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_top_up_gets_the_same_answer_and_adds_once() {
     let api = WalletApi::start().await;
     let wallet = api.wallet("0").await;

@@ -75,6 +75,41 @@ fn payload(event: &Record) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn payments_are_listed_newest_first_whatever_their_keys() {
+    let mut stage = Stage::set().await;
+    let wallet = stage.api.wallet("10").await;
+    let mut expected = Vec::new();
+    // Of a made-up key the payment's id has the time, of another one it has not.
+    for key in [None, Some("b"), Some("a"), None, Some("c")] {
+        let (paid, _) = stage.pay(&wallet, key, "1").await;
+        expected.insert(0, paid["id"].clone());
+    }
+    let list = format!("/wallets/{wallet}/payments");
+    let mut listed = Vec::new();
+    let mut page = stage.api.get(&format!("{list}?limit=2")).await.body;
+    loop {
+        let items = page["items"].as_array().unwrap();
+        listed.extend(items.iter().map(|payment| payment["id"].clone()));
+        let Some(before) = page["next_before"].as_str() else {
+            break;
+        };
+        let next = format!("{list}?limit=2&before={before}");
+        page = stage.api.get(&next).await.body;
+    }
+    assert_eq!(listed, expected);
+    let elsewhere = stage.api.wallet("10").await;
+    let path = format!(
+        "/wallets/{elsewhere}/payments?before={}",
+        listed[0].as_str().unwrap()
+    );
+    let refused = stage.api.get(&path).await;
+    assert_eq!(
+        (refused.problem(), &refused.body["field"]),
+        ("invalid-request", &json!("before"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_redelivered_command_debits_once_and_publishes_the_same_event_again() {
     let mut stage = Stage::set().await;
     let wallet = stage.api.wallet("10").await;
@@ -197,7 +232,7 @@ async fn a_key_used_for_another_payment_ends_as_declined_and_debits_nothing() {
     stage.take(&commands).await;
     assert_eq!(stage.shown(&first).await["status"], "pending");
     let reused =
-        "this Idempotency-Key was used for another request; use a new key for a new payment";
+        "this Idempotency-Key was used for another request; use a new key for each new request";
     let second = stage.shown(&second).await;
     assert_eq!(
         (&second["status"], &second["reason"]),

@@ -6,6 +6,7 @@
 )]
 
 mod bad_input;
+mod contention;
 mod dead_letters;
 mod domain;
 mod group_commit;
@@ -13,9 +14,12 @@ mod idempotency;
 mod lab;
 mod ledger_rules;
 mod listen_to_yourself;
+mod mutating_routes;
 mod patterns;
 mod pay_bill;
+mod plans;
 mod process;
+mod readiness;
 mod reads;
 mod settlement;
 mod support;

@@ -1,11 +1,11 @@
 //! The id of a payment that nobody looks up: it follows from the request.
 //!
 //! The same wallet, key and body have the same id, so that a repeated request can be told it. Ids of
-//! payments are otherwise UUIDs v7, whose time puts lists in order. A key says when it was made if it is a
+//! payments are otherwise UUIDs v7, which carry their time. A key says when it was made if it is a
 //! UUID v7 itself, as those are that this service makes up for clients that send none: the payment takes
 //! over its time. Of any other key the time is not known (that of the request would differ at each
 //! repetition), and the payment gets the time of its wallet and the version 8: not to be read as its own.
-//! Such payments are listed as the oldest of their wallet.
+//! So lists go by the time of the debit, not by id.
 //!
 //! The rest is 74 bits of SHA-256. Two requests with one id are told apart by the consumer, which debits
 //! the first and puts the other aside.

@@ -1,0 +1,1 @@
+drop index bills_by_time;

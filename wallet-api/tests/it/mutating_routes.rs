@@ -1,0 +1,143 @@
+//! Promise 6, for every route that changes something: what is asked for twice is done once.
+//!
+//! The routes are read from the router itself. A new one fails the test until it has a case here.
+
+use std::collections::BTreeSet;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode, header};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::dead_letters::{letter, restore, take};
+use crate::settlement::failed;
+use crate::support::{Answer, WalletApi};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_mutating_route_is_asked_twice_it_does_once() {
+    let api = WalletApi::start().await;
+    let wallet = api.wallet("100").await;
+    let routes = mutating_routes(&api).await;
+    assert!(
+        routes.contains("POST /wallets/{id}/pay-bill"),
+        "axum shows its routes otherwise by now: {routes:?}"
+    );
+    for route in routes {
+        match route.as_str() {
+            "POST /wallets" => {
+                let body = |balance| json!({ "currency": "INR", "opening_balance": balance });
+                once_a_key(&api, "/wallets", &body("5"), &body("6")).await;
+            }
+            "POST /wallets/{id}/top-ups" => {
+                let path = format!("/wallets/{wallet}/top-ups");
+                let body = |amount| json!({ "amount": amount });
+                once_a_key(&api, &path, &body("5"), &body("6")).await;
+            }
+            "POST /wallets/{id}/pay-bill" => {
+                let path = format!("/wallets/{wallet}/pay-bill");
+                let body = |amount| json!({ "amount": amount, "account_number": "W" });
+                once_a_key(&api, &path, &body("5"), &body("6")).await;
+            }
+            "POST /dead-letters/{id}/retry" => {
+                let id = takeable_letter(&api, &wallet, 0).await;
+                let path = format!("/dead-letters/{id}/retry");
+                let taken = order(&api, &path, &json!({})).await;
+                assert_eq!(taken.body["outcome"], "taken", "{taken:?}");
+                let done = effects(&api).await;
+                let again = order(&api, &path, &json!({})).await;
+                assert_eq!(again.problem(), "dead-letter-ended");
+                assert_eq!(effects(&api).await, done);
+            }
+            "POST /dead-letters/retry" => {
+                takeable_letter(&api, &wallet, 1).await;
+                let body = json!({ "reason": "no pending payment" });
+                let taken = order(&api, "/dead-letters/retry", &body).await;
+                assert_eq!(taken.body["taken"], 1, "{taken:?}");
+                let done = effects(&api).await;
+                let again = order(&api, "/dead-letters/retry", &body).await;
+                assert_eq!(again.body["taken"], 0, "{again:?}");
+                assert_eq!(effects(&api).await, done);
+            }
+            "POST /dead-letters/{id}/discard" => {
+                let nobodys = failed(2, &wallet, &Uuid::now_v7().to_string(), "2.00");
+                take(&api, &nobodys).await;
+                let id = letter(&api).await["id"].clone();
+                let path = format!("/dead-letters/{id}/discard");
+                let note = json!({ "note": "a test" });
+                let discarded = order(&api, &path, &note).await;
+                assert_eq!(discarded.status, StatusCode::NO_CONTENT);
+                let done = effects(&api).await;
+                let again = order(&api, &path, &note).await;
+                assert_eq!(again.problem(), "dead-letter-ended");
+                assert_eq!(effects(&api).await, done);
+            }
+            _ => panic!(
+                "{route} has no case here: it takes an Idempotency-Key, or a case shows that it is idempotent by state"
+            ),
+        }
+    }
+    api.assert_money_is_conserved().await;
+}
+
+/// The routes whose method is another than GET or HEAD. axum has no list of its routes, but its `Debug` shows their
+/// paths, and the answer to a method that a path does not have lists those that it has.
+async fn mutating_routes(api: &WalletApi) -> BTreeSet<String> {
+    let shown = format!("{:?}", api.router);
+    let (own, _) = shown.split_once("fallback_router").unwrap();
+    let mut routes = BTreeSet::new();
+    for path in own.split('"').filter(|text| text.starts_with('/')) {
+        let request = Request::options(path.replace("{id}", "1"));
+        let answer = api.send(request.body(Body::empty()).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+        let methods = answer.header(header::ALLOW.as_str()).split(',');
+        let mutating = methods.filter(|method| !["GET", "HEAD"].contains(method));
+        routes.extend(mutating.map(|method| format!("{method} {path}")));
+    }
+    routes
+}
+
+/// The same key with the same body gets the same answer and does nothing; with `other` it is refused.
+async fn once_a_key(api: &WalletApi, path: &str, body: &Value, other: &Value) {
+    let first = api.post(path, Some("k"), body).await;
+    assert!(first.status.is_success(), "{path}: {first:?}");
+    assert_eq!(first.header("idempotency-replayed"), "", "{path}");
+    let done = effects(api).await;
+    let again = api.post(path, Some("k"), body).await;
+    assert_eq!(again.header("idempotency-replayed"), "true", "{path}");
+    assert_eq!(again.header("idempotency-key"), "k", "{path}");
+    let said = |answer: &Answer| {
+        let location = answer.header("location").to_owned();
+        (answer.status, answer.body.clone(), location)
+    };
+    assert_eq!(said(&again), said(&first), "{path}");
+    let refused = api.post(path, Some("k"), other).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{path}");
+    assert_eq!(refused.problem(), "idempotency-key-reused", "{path}");
+    assert_eq!(effects(api).await, done, "{path}");
+}
+
+/// A result that came before its payment, which is there by now; its id.
+async fn takeable_letter(api: &WalletApi, wallet: &str, offset: i64) -> Value {
+    let payment = Uuid::now_v7().to_string();
+    take(api, &failed(offset, wallet, &payment, "2.00")).await;
+    restore(api, wallet, &payment, &format!("restored-{offset}")).await;
+    letter(api).await["id"].clone()
+}
+
+async fn order(api: &WalletApi, path: &str, body: &Value) -> Answer {
+    let request = Request::post(path)
+        .header("content-type", "application/json")
+        .header("x-operator", "asha");
+    let request = request.body(Body::from(body.to_string()));
+    api.send(request.unwrap()).await
+}
+
+/// Whatever a request can change.
+async fn effects(api: &WalletApi) -> Vec<String> {
+    let counted = "select concat_ws(' ', \
+        (select count(*) || ':' || sum(balance) from wallets), (select count(*) from transfers), \
+        (select count(*) from payments), (select count(*) from outbox), (select count(*) from top_ups), \
+        (select count(*) from wallet_keys), (select count(*) from operator_actions), \
+        (select count(*) from dead_letters where status = 'open')) as text";
+    api.texts(counted).await
+}
