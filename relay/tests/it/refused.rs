@@ -218,32 +218,19 @@ fn of_key(records: &[Record], wanted: &str) -> Vec<Uuid> {
 /// later takes effect at some moment.
 async fn set_with_messages_up_to(bytes: &str) -> Stage {
     let prefix = unique_prefix();
-    create_topic(
-        &format!("{prefix}wallet.events"),
-        "max.message.bytes",
-        bytes,
-    )
-    .await;
-    Stage::set_under(prefix).await
-}
-
-/// Creates a topic with that setting.
-pub(crate) async fn create_topic(topic: &str, setting: &str, value: &str) {
-    let topic = NewTopic::new(topic, 8, TopicReplication::Fixed(1)).set(setting, value);
+    let topic = format!("{prefix}wallet.events");
+    let topic = NewTopic::new(&topic, 8, TopicReplication::Fixed(1));
+    let topic = topic.set("max.message.bytes", bytes);
     let created = admin().create_topics(&[topic], &AdminOptions::new()).await;
     assert!(created.unwrap()[0].is_ok());
+    Stage::set_under(prefix).await
 }
 
 /// Raises the limit; that takes effect at some moment.
 async fn raise_limit(stage: &Stage, bytes: &str) {
     let topic = format!("{}wallet.events", stage.prefix);
-    alter_topic(&topic, "max.message.bytes", bytes).await;
-}
-
-/// Alters a setting of a topic; that takes effect at some moment.
-pub(crate) async fn alter_topic(topic: &str, setting: &str, value: &str) {
-    let topic = ResourceSpecifier::Topic(topic);
-    let change = AlterConfig::new(topic).set(setting, value);
+    let topic = ResourceSpecifier::Topic(&topic);
+    let change = AlterConfig::new(topic).set("max.message.bytes", bytes);
     let changed = admin().alter_configs(&[change], &AdminOptions::new()).await;
     assert!(changed.unwrap()[0].is_ok());
 }
