@@ -38,6 +38,10 @@ pub mod header {
     /// Events of one key are first published in its order; other outboxes have numbers of their own. Not CloudEvents'
     /// `sequence`: the order of that one is that of text.
     pub const OUTBOX_SEQ: &str = "outbox_seq";
+    /// Which count the numbers of [`OUTBOX_SEQ`] belong to: a letter and 16 hexadecimal digits.
+    ///
+    /// Numbers of one epoch can be compared. After a restore of the database they may begin again, in another epoch.
+    pub const OUTBOX_EPOCH: &str = "outbox_epoch";
 }
 
 /// A wallet was debited for a bill: the provider is to be paid.

@@ -13,10 +13,13 @@
 //! | 7 | a delete that finds too little: again, until SQL sees every transaction of the batch | | the log is ahead of what queries see for a moment; what is missing then was deleted before |
 //! | 8 | park what was refused for good | the key's row in `parked_events` | its key is held up from now on |
 //! | 9 | confirm the end of the last transaction that is done as a whole | | PostgreSQL may forget it: what is not published is in the table |
+//! | 10 | every 5 s: is the publication as it was, has the table old rows? | | an altered publication leaves events out of the stream, without a word |
 //!
 //! Keys are held up whose event is parked, and for a while those whose event Kafka did not take. Sweep again
 //! when it is time to try one of these, when a parked event is gone or to be replayed, and while the stream
-//! is still busy with what was swept: new events don't wait behind old ones. Why no event overtakes one of
+//! is still busy with what was swept: new events don't wait behind old ones. Sweep also when the table has old rows,
+//! and before an event that follows an alteration of the table or the publication: PostgreSQL describes the table
+//! again before it, so that what the alteration has left out goes first. Why no event overtakes one of
 //! its key: in a snapshot, and in the log, an event is there only if those of its key before it are (the
 //! writer locks the key first); a sweep publishes all it sees, and the stream goes on with what it did not
 //! see.
@@ -30,7 +33,6 @@ pub mod position;
 mod stream;
 pub mod swept;
 mod table;
-mod waiting;
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -57,6 +59,9 @@ const RECEIVE_WITHIN: Duration = Duration::from_secs(1);
 /// How often to sweep while the stream brings what was swept.
 const CATCH_UP_EVERY: Duration = Duration::from_millis(50);
 
+/// How often to look whether the stream leaves something out.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
 /// How often to ask PostgreSQL about a stream that is silent.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 
@@ -80,11 +85,21 @@ pub enum CdcError {
         "the replication stream is silent although the log has grown for {STREAM_SILENCE_MAX:?}"
     )]
     Silent,
+    /// The stream leaves events out.
+    #[error("the publication {0} was altered or dropped: it is made again, with its slot")]
+    Publication(&'static str),
 }
 
 impl CdcError {
     fn slot_is_useless(&self) -> bool {
         matches!(self, Self::Stream(error) if error.slot_is_useless())
+    }
+
+    const fn is_away(&self) -> bool {
+        match self {
+            Self::Session(error) | Self::Slot(SlotError::Session(error)) => error.is_away(),
+            Self::Slot(_) | Self::Stream(_) | Self::Silent | Self::Publication(_) => false,
+        }
     }
 }
 
@@ -108,14 +123,14 @@ pub async fn run(
             };
             let mut cdc = cdc?;
             recreate_slot = false;
-            tries.succeeded();
-            cdc.run(&mut publisher, &progress, &stop).await
+            cdc.run(&mut publisher, &mut tries, &progress, &stop).await
         };
         let relayed: Result<(), CdcError> = relayed.await;
         metrics::gauge!("relay_active").set(0.0);
         if let Err(error) = relayed {
             recreate_slot = error.slot_is_useless();
-            tries.failed(&error, &progress, &stop).await;
+            let is_away = error.is_away();
+            tries.failed(&error, is_away, &progress, &stop).await;
         }
     }
     Ok(())
@@ -138,6 +153,8 @@ pub struct Cdc {
     swept_at: Instant,
     /// The stream is still busy with what was swept.
     catching_up: bool,
+    /// When the table and the publication were looked at last.
+    looked_at: Instant,
     /// When the stream was found silent, and how far the log was then.
     silent: Option<(Instant, Lsn)>,
 }
@@ -173,6 +190,7 @@ impl Cdc {
             swept: None,
             swept_at: Instant::now(),
             catching_up: false,
+            looked_at: Instant::now(),
             silent: None,
         })
     }
@@ -180,17 +198,20 @@ impl Cdc {
     /// Relays until `stop`.
     ///
     /// # Errors
-    /// The connections are not to be used further; nothing is in flight.
-    pub async fn run(
+    /// The connections are not to be used further.
+    async fn run(
         &mut self,
         publisher: &mut Publisher,
+        tries: &mut Tries,
         progress: &Progress,
         stop: &CancellationToken,
     ) -> Result<(), CdcError> {
         let mut failures = 0;
         while !stop.is_cancelled() {
             let run = self.run_once(publisher, stop).await?;
-            if run.is_progress() {
+            // A sweep before a stream that can't be opened is no success: it would open one again and again.
+            if run.is_success() && self.stream.is_some() {
+                tries.succeeded();
                 progress.made();
             }
             match run.next() {
@@ -219,7 +240,10 @@ impl Cdc {
         publisher: &mut Publisher,
         stop: &CancellationToken,
     ) -> Result<Run, CdcError> {
-        if self.table.is_parking_changed().await? {
+        if self.table.is_parking_changed().await? || self.is_something_left_out().await? {
+            self.swept = None;
+        }
+        if std::mem::take(&mut self.received.is_after_alteration) {
             self.swept = None;
         }
         if self.sweep_is_due() {
@@ -236,11 +260,36 @@ impl Cdc {
         if self.received.is_empty() {
             self.receive(stop).await?;
         }
+        if self.received.is_after_alteration {
+            return Ok(Run::default());
+        }
         let batch = std::mem::take(&mut self.received);
         if batch.is_empty() {
             return Ok(Run::default());
         }
         self.carry(batch, publisher, stop).await
+    }
+
+    /// Whether the stream may have left events out, if it is time to look.
+    async fn is_something_left_out(&mut self) -> Result<bool, CdcError> {
+        if self.swept.is_none() || self.looked_at.elapsed() < LOOK_EVERY {
+            return Ok(false);
+        }
+        self.looked_at = Instant::now();
+        let version = slot::publication_version(self.table.connection(), self.slot.publication);
+        let version = answer("looking at the publication", version).await?;
+        let Some(version) = version else {
+            return Err(CdcError::Publication(self.slot.publication));
+        };
+        let is_altered = version != self.slot.publication_version;
+        if is_altered {
+            warn!(
+                publication = self.slot.publication,
+                "the publication was altered: the table is swept"
+            );
+            self.slot.publication_version = version;
+        }
+        Ok(is_altered || self.table.has_old_rows().await?)
     }
 
     fn sweep_is_due(&self) -> bool {
@@ -321,8 +370,8 @@ impl Cdc {
             .carry(&batch.events, &batch.transactions, publisher, stop);
         let stream = (&mut self.stream, &mut self.received);
         let (carried, lost) = attended(stream, self.kafka_away_max, carried).await;
-        let (run, all_are_remembered) = carried?;
-        if self.stream.is_none() || !all_are_remembered {
+        let run = carried?;
+        if self.stream.is_none() || run.again > 0 {
             self.swept = None;
         }
         if let (Some(stream), Some(end)) = (&self.stream, batch.end) {

@@ -71,6 +71,17 @@ pub struct PublisherConfig {
     /// so are those of its key behind it. Above the topics' max.message.bytes, the broker refuses it
     #[arg(long, env, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
     pub message_bytes_max: u32,
+    /// Milliseconds that a topic may fail, because it is missing or may not be written, before its events are parked.
+    /// Too low: a topic that is created a little late costs a replay. Too high: the keys wait without anybody
+    /// knowing
+    #[arg(long, env, default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
+    pub topic_failing_ms_max: u64,
+}
+
+impl PublisherConfig {
+    pub(crate) const fn topic_failing_max(&self) -> Duration {
+        Duration::from_millis(self.topic_failing_ms_max)
+    }
 }
 
 /// Settings of the poller.

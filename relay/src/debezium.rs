@@ -12,6 +12,9 @@
 //! Meanwhile, once a second: a connector that is gone is registered again, what has failed of it is started again, a
 //! slot that is lost is dropped, so that Debezium begins anew, with a snapshot: the table is the truth.
 //!
+//! An altered publication leaves rows out, and the connector comes past them all the same. So step 6 happens only if the
+//! publication is still the one that the connector was registered with; otherwise the slot is dropped, too.
+//!
 //! What this mode can't do: leave out an event that Kafka refuses for good. Debezium's task stops there, for all
 //! keys; the log says what to do.
 //!
@@ -21,6 +24,7 @@ pub mod connect;
 pub mod connector;
 mod removal;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use chassis::Backoff;
@@ -32,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use self::connect::{Connect, ConnectError, Verdict};
-use self::connector::{Connector, UrlError};
+use self::connector::{Connector, PUBLICATION_VERSION, UrlError};
 pub use self::removal::{Removed, remove};
 use crate::cdc::position::Lsn;
 use crate::config::Config;
@@ -86,9 +90,22 @@ pub enum DebeziumError {
     /// The topic of heartbeats is not there.
     #[error("the topic of heartbeats: {0:#}")]
     Topic(anyhow::Error),
+    /// The connector may have come past rows without publishing them.
+    #[error("the publication {0} was altered or dropped: Debezium begins again, with a snapshot")]
+    Publication(&'static str),
     /// PostgreSQL gives a position of another form.
     #[error("a position in the log of another form: {0}")]
     Position(String),
+}
+
+impl DebeziumError {
+    const fn is_away(&self) -> bool {
+        match self {
+            Self::Session(error) | Self::Slot(SlotError::Session(error)) => error.is_away(),
+            Self::Connect(_) | Self::Topic(_) => true,
+            Self::Slot(_) | Self::Url(_) | Self::Publication(_) | Self::Position(_) => false,
+        }
+    }
 }
 
 /// Relays until `stop`; whatever fails is tried again, with a new connection.
@@ -109,13 +126,13 @@ pub async fn run(
                 return Ok(());
             };
             let mut debezium = debezium?;
-            tries.succeeded();
-            debezium.run(&progress, &stop).await
+            debezium.run(&mut tries, &progress, &stop).await
         };
         let relayed: Result<(), DebeziumError> = relayed.await;
         metrics::gauge!("relay_active").set(0.0);
         if let Err(error) = relayed {
-            tries.failed(&error, &progress, &stop).await;
+            let is_away = error.is_away();
+            tries.failed(&error, is_away, &progress, &stop).await;
         }
     }
     Ok(())
@@ -175,7 +192,8 @@ impl Debezium {
         leftovers::remove(&mut conn, Mode::Debezium, config).await?;
         let (slot, _) = slot::ensure(&mut conn, slot::DEBEZIUM, false).await?;
         let schema = answer("asking for the outbox's schema", schema(&mut conn)).await?;
-        let connector = Connector::new(config, &slot, &schema)?;
+        let epoch = answer("asking for the epoch", session::epoch(&mut conn)).await?;
+        let connector = Connector::new(config, &slot, &schema, &epoch)?;
         let heartbeats = connector.heartbeat_topic();
         chassis::kafka::create_topics(
             &config.kafka.kafka_brokers,
@@ -204,8 +222,9 @@ impl Debezium {
     ///
     /// # Errors
     /// The connection is not to be used further.
-    pub async fn run(
+    async fn run(
         &mut self,
+        tries: &mut Tries,
         progress: &Progress,
         stop: &CancellationToken,
     ) -> Result<(), DebeziumError> {
@@ -216,7 +235,10 @@ impl Debezium {
             let run = run?;
             match &self.trouble {
                 Some(trouble) => progress.held_up(trouble.reason.clone()),
-                None if run.read == 0 || run.deleted > 0 => progress.made(),
+                None if run.is_success() => {
+                    tries.succeeded();
+                    progress.made();
+                }
                 None => {}
             }
             stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY))
@@ -251,6 +273,8 @@ impl Debezium {
             self.seen = Some(seen);
             return Ok(run);
         }
+        // Last: an alteration after the rows were committed does no harm to them.
+        self.check_publication().await?;
         run.deleted = rows::delete(&mut self.conn, &seen.rows).await?;
         answer("tidying parked events", parked::tidy(&mut self.conn)).await?;
         run.published = run.deleted;
@@ -289,6 +313,16 @@ impl Debezium {
         Ok(published.is_some_and(|published| published >= until))
     }
 
+    async fn check_publication(&mut self) -> Result<(), DebeziumError> {
+        let version = slot::publication_version(&mut self.conn, self.slot.publication);
+        let version = answer("looking at the publication", version).await?;
+        if version.as_ref() == Some(&self.slot.publication_version) {
+            Ok(())
+        } else {
+            Err(DebeziumError::Publication(self.slot.publication))
+        }
+    }
+
     /// Sees to it that the connector is there and runs.
     async fn watch(&mut self) -> Result<(), DebeziumError> {
         let name = self.connector.name.clone();
@@ -317,6 +351,17 @@ impl Debezium {
         if found.as_ref() == Some(&self.connector.config) {
             return Ok(());
         }
+        let version = |config: &BTreeMap<String, String>| config.get(PUBLICATION_VERSION).cloned();
+        if let Some(found) = &found
+            && version(found) != version(&self.connector.config)
+        {
+            let publication = self.slot.publication;
+            warn!(
+                publication,
+                "the publication was altered: Debezium begins again, with a snapshot"
+            );
+            slot::drop_ours(&mut self.conn, &self.slot.name).await?;
+        }
         self.connect.put(&self.connector).await?;
         let done = if found.is_some() {
             "updated"
@@ -339,7 +384,10 @@ impl Debezium {
         };
         trouble.restarts += 1;
         trouble.restart_at = now + RESTART.ceiling(trouble.restarts);
-        slot::ensure(&mut self.conn, slot::DEBEZIUM, recreate_slot).await?;
+        let (slot, _) = slot::ensure(&mut self.conn, slot::DEBEZIUM, recreate_slot).await?;
+        if slot.publication_version != self.slot.publication_version {
+            return Err(DebeziumError::Publication(self.slot.publication));
+        }
         self.connect.restart_failed(&self.connector.name).await?;
         metrics::counter!("relay_connector_restarts_total").increment(1);
         Ok(())

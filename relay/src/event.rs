@@ -52,13 +52,18 @@ impl Event {
         format!("{prefix}{}.events", self.aggregatetype)
     }
 
-    /// The message's headers, in order: CloudEvents 1.0 in binary mode, the trace context, and the row's number,
-    /// which tells whoever reads the topic whether events of a key came in order. `id` and `seq` are those of the
-    /// event as text.
+    /// The message's headers, in order: CloudEvents 1.0 in binary mode, the trace context, the row's number, which
+    /// tells whoever reads the topic whether events of a key came in order, and the epoch of these numbers
+    /// ([`crate::session::epoch`]). `id` and `seq` are those of the event as text.
     ///
     /// Source: CloudEvents Kafka protocol binding 1.0.2, section 3.2.
     #[must_use]
-    pub fn headers<'a>(&'a self, id: &'a str, seq: &'a str) -> [(&'static str, &'a str); 7] {
+    pub fn headers<'a>(
+        &'a self,
+        id: &'a str,
+        seq: &'a str,
+        epoch: &'a str,
+    ) -> [(&'static str, &'a str); 8] {
         [
             ("ce_id", id),
             ("ce_type", &self.event_type),
@@ -67,7 +72,14 @@ impl Event {
             ("content-type", &self.contenttype),
             ("traceparent", &self.traceparent),
             ("outbox_seq", seq),
+            ("outbox_epoch", epoch),
         ]
+    }
+
+    /// Which row this is: after a restore of the database a number may come again, with another id.
+    #[must_use]
+    pub const fn row(&self) -> (i64, Uuid) {
+        (self.seq, self.id)
     }
 
     /// The part of the trace context that all log lines of a payment share; the whole if it is not one.

@@ -21,6 +21,7 @@ pub mod publisher;
 mod rows;
 pub mod session;
 pub mod slot;
+mod waiting;
 
 /// The name in logs and database sessions.
 pub const SERVICE: &str = "relay";

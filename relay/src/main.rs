@@ -38,7 +38,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let pool = database::pool(&config.database, SERVICE)?;
     let probe = kafka::Probe::new(&config.kafka.kafka_brokers, SERVICE)?;
 
-    service.spawn("pending events", pending::run(pool.clone(), stop.clone()));
+    let pending = pending::run(pool.clone(), progress.clone(), stop.clone());
+    service.spawn("pending events", pending);
     match config.relay_mode {
         RelayMode::Poller => {
             let poller = poller::run(config.clone(), progress.clone(), stop);

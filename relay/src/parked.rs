@@ -1,4 +1,5 @@
-//! Parked events: Kafka refuses them for good, so they wait for a person, and those of their key with them.
+//! Parked events: Kafka refuses them, or their topic has failed for long. They wait for a person, and those of their
+//! key with them.
 //!
 //! The event stays in `outbox`, where a row is an event not yet known to be published. Its row in
 //! `parked_events` says that the key is to be left alone, by every relay and every mode, and why.
@@ -25,6 +26,9 @@ use crate::publisher::Refusal;
 /// Keys that are held up at the most, about: a batch may go beyond. When more are refused, something is
 /// wrong with a topic rather than with the events: they are tried again, at the pace of tries.
 pub const PARKED_KEYS_MAX: i64 = 10_000;
+
+/// Events that are logged when many are parked together: those of a topic that is missing.
+const SAID_MAX: usize = 10;
 
 /// Characters of a payload that are shown; the outbox has all of them.
 pub const SHOWN_PAYLOAD_CHARS_MAX: i32 = 4_096;
@@ -72,19 +76,25 @@ struct Seq {
 }
 
 fn say(refused: &[Refusal<'_>], parked: &HashSet<i64>) {
-    for Refusal { event, reason } in refused {
-        if parked.contains(&event.seq) {
-            error!(
-                seq = event.seq,
-                event_id = %event.id,
-                trace_id = event.trace_id(),
-                key = event.key(),
-                bytes = event.payload.len(),
-                "Kafka refuses an event for good; it is parked, and those of its key wait behind it: {reason}. \
-                 See \"relay parked list\"; if it is too large, raise MESSAGE_BYTES_MAX and the topic's \
-                 max.message.bytes, then \"relay parked replay KEY\""
-            );
-        }
+    for Refusal { event, reason } in refused
+        .iter()
+        .filter(|refusal| parked.contains(&refusal.event.seq))
+        .take(SAID_MAX)
+    {
+        error!(
+            seq = event.seq,
+            event_id = %event.id,
+            trace_id = event.trace_id(),
+            key = event.key(),
+            bytes = event.payload.len(),
+            "Kafka does not take an event; it is parked, and those of its key wait behind it: {reason}. \
+             See \"relay parked list\"; if it is too large, raise MESSAGE_BYTES_MAX and the topic's \
+             max.message.bytes; if its topic is missing or may not be written, see to the topic; then \
+             \"relay parked replay KEY\""
+        );
+    }
+    if parked.len() > SAID_MAX {
+        error!("and {} more are parked", parked.len() - SAID_MAX);
     }
     if parked.len() < refused.len() {
         let count = refused.len() - parked.len();

@@ -1,4 +1,5 @@
-//! How much is waiting, since when, and how much of it for a person: the gauges that matter.
+//! How much is waiting, since when, and how much of it for a person: the gauges that matter, and half of what
+//! `/readyz` says.
 //!
 //! Apart from the relaying, on a connection of its own: they go on when that stands still.
 
@@ -7,11 +8,13 @@ use std::time::Duration;
 use chassis::database::Pool;
 use chassis::telemetry::chain;
 use diesel::QueryableByName;
-use diesel::sql_types::{BigInt, Double};
+use diesel::sql_types::{BigInt, Double, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use outbox::statement;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
+
+use crate::progress::Progress;
 
 /// Rows are counted up to this many, so that counting a backlog does not slow down its removal.
 pub const PENDING_ROWS_MAX: i64 = 10_000;
@@ -20,7 +23,7 @@ pub const PENDING_ROWS_MAX: i64 = 10_000;
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 
 /// What is waiting in the outbox.
-#[derive(Debug, Clone, Copy, PartialEq, QueryableByName)]
+#[derive(Debug, Clone, PartialEq, QueryableByName)]
 pub struct Pending {
     /// Rows, up to [`PENDING_ROWS_MAX`].
     #[diesel(sql_type = BigInt)]
@@ -31,6 +34,9 @@ pub struct Pending {
     /// Parked events, up to [`PENDING_ROWS_MAX`].
     #[diesel(sql_type = BigInt)]
     pub parked: i64,
+    /// The oldest row whose key is not parked, in words, if it is among the first [`PENDING_ROWS_MAX`].
+    #[diesel(sql_type = Nullable<Text>)]
+    pub oldest: Option<String>,
 }
 
 /// Looks once.
@@ -41,20 +47,26 @@ pub async fn sample(conn: &mut AsyncPgConnection) -> diesel::QueryResult<Pending
     statement(
         "select count(*) as rows, \
          coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0)::float8 as oldest_age_seconds, \
-         (select count(*) from (select from parked_events limit $1) as parked) as parked \
-         from (select created_at from outbox order by seq limit $2) as oldest",
+         (select count(*) from (select from parked_events limit $1) as parked) as parked, \
+         (select format('%s for the topic %s.events', seq, aggregatetype) \
+             from (select seq, aggregatetype, aggregateid from outbox order by seq limit $2) as first \
+             where aggregateid not in ( \
+                 select aggregateid from parked_events where replay_requested_at is null) \
+             order by seq limit 1) as oldest \
+         from (select created_at from outbox order by seq limit $3) as oldest",
     )
+    .bind::<BigInt, _>(PENDING_ROWS_MAX)
     .bind::<BigInt, _>(PENDING_ROWS_MAX)
     .bind::<BigInt, _>(PENDING_ROWS_MAX)
     .get_result(conn)
     .await
 }
 
-/// Keeps the gauges up to date until `stop`.
+/// Keeps the gauges and `progress` up to date until `stop`.
 ///
 /// # Errors
 /// None: the signature is that of a service's task.
-pub async fn run(pool: Pool, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(pool: Pool, progress: Progress, stop: CancellationToken) -> anyhow::Result<()> {
     metrics::describe_gauge!(
         "outbox_oldest_unpublished_age_seconds",
         metrics::Unit::Seconds,
@@ -83,6 +95,7 @@ pub async fn run(pool: Pool, stop: CancellationToken) -> anyhow::Result<()> {
                 metrics::gauge!("relay_parked_events").set(count(pending.parked));
                 metrics::gauge!("outbox_oldest_unpublished_age_seconds")
                     .set(pending.oldest_age_seconds);
+                progress.oldest_is(pending.oldest);
             }
             // The relaying says so when the database is away; a line a second more helps nobody.
             Some(Err(error)) => debug!("sampling the outbox: {}", chain(&*error)),

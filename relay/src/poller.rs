@@ -2,7 +2,7 @@
 //!
 //! | step | what | lock | why here |
 //! | --- | --- | --- | --- |
-//! | 1 | `select` the first rows of each held shard, in `seq` order | shards, by the session | no cursor: a smaller `seq` may commit later |
+//! | 1 | `select` the first rows of each held shard, in `seq` order, but for those of keys that are parked or left alone for a while | shards, by the session | no cursor: a smaller `seq` may commit later |
 //! | 2 | publish, await every report | shards; no transaction is open | Kafka may take its time |
 //! | 3 | `delete` what was acknowledged | the rows | a crash before it publishes again, with the same ids |
 //! | 4 | park what was refused for good | the key's row in `parked_events` | step 1 leaves the key out from now on; a crash before it tries once more |
@@ -14,7 +14,7 @@ pub mod shards;
 
 use std::time::{Duration, Instant};
 
-use diesel::sql_types::{Array, BigInt, Integer};
+use diesel::sql_types::{Array, BigInt, Integer, Text};
 use diesel_async::AsyncPgConnection;
 use outbox::statement;
 use tokio_util::sync::CancellationToken;
@@ -29,11 +29,12 @@ use crate::progress::{Next, Progress, RETRY, Run, Tries};
 use crate::publisher::{self, Publisher, Sorted};
 use crate::rows;
 use crate::session::{self, SessionError, answer};
+use crate::waiting::WaitingKeys;
 
 /// The first wait when there is nothing to do; doubles up to the configured maximum.
 const IDLE_WAIT_FIRST: Duration = Duration::from_millis(1);
 
-/// The next events of the shards `$1`, at most `$2` each, but for those of keys that are parked.
+/// The next events of the shards `$1`, at most `$3` each, but for those of keys that are parked and of the keys `$2`.
 ///
 /// A range of the index, and not `shard = $1 order by seq`: while one shard has all the rows, PostgreSQL
 /// would rather read the whole table by its primary key, once for each shard. `not in`, whose list is read
@@ -47,7 +48,8 @@ pub const NEXT_OF_SHARDS: &str = "select next.* from unnest($1) as held (shard) 
          where (outbox.shard, seq) >= (held.shard, 0) and (outbox.shard, seq) < (held.shard + 1, 0) \
              and aggregateid not in ( \
                  select aggregateid from parked_events where replay_requested_at is null) \
-         order by outbox.shard, seq limit $2 \
+             and aggregateid not in (select unnest($2)) \
+         order by outbox.shard, seq limit $3 \
      ) as next";
 
 /// Relays until `stop`; whatever fails is tried again, with a new connection.
@@ -68,12 +70,14 @@ pub async fn run(
                 return Ok(());
             };
             let mut poller = poller?;
-            tries.succeeded();
-            poller.run(&mut publisher, &progress, &stop).await
+            poller
+                .run(&mut publisher, &mut tries, &progress, &stop)
+                .await
         };
         let relayed: Result<(), SessionError> = relayed.await;
         if let Err(error) = relayed {
-            tries.failed(&error, &progress, &stop).await;
+            let is_away = error.is_away();
+            tries.failed(&error, is_away, &progress, &stop).await;
         }
     }
     Ok(())
@@ -85,6 +89,9 @@ pub struct Poller {
     session: i32,
     shards: Vec<i32>,
     rebalanced: Option<Instant>,
+    /// Keys whose next event Kafka did not take this time.
+    waiting: WaitingKeys,
+    epoch: String,
     config: PollerConfig,
 }
 
@@ -99,12 +106,15 @@ impl Poller {
         leftovers::remove(&mut conn, Mode::Poller, config).await?;
         let session = shards::session(&mut conn);
         let session = answer("asking for the session's number", session).await?;
-        info!(session, "mode {} begins", Mode::Poller);
+        let epoch = answer("asking for the epoch", session::epoch(&mut conn)).await?;
+        info!(session, epoch, "mode {} begins", Mode::Poller);
         Ok(Self {
             conn,
             session,
             shards: Vec::new(),
             rebalanced: None,
+            waiting: WaitingKeys::default(),
+            epoch,
             config: config.poller.clone(),
         })
     }
@@ -112,10 +122,11 @@ impl Poller {
     /// Relays until `stop`.
     ///
     /// # Errors
-    /// The connection is not to be used further; nothing is in flight.
-    pub async fn run(
+    /// The connection is not to be used further.
+    async fn run(
         &mut self,
         publisher: &mut Publisher,
+        tries: &mut Tries,
         progress: &Progress,
         stop: &CancellationToken,
     ) -> Result<(), SessionError> {
@@ -123,7 +134,8 @@ impl Poller {
         let mut failures = 0;
         while !stop.is_cancelled() {
             let run = self.run_once(publisher, stop).await?;
-            if run.is_progress() {
+            if run.is_success() {
+                tries.succeeded();
                 progress.made();
             }
             let wait = match run.next() {
@@ -162,19 +174,23 @@ impl Poller {
         stop: &CancellationToken,
     ) -> Result<Run, SessionError> {
         self.rebalance().await?;
-        let events = self.read().await?;
-        let outcomes = publisher.publish(&events, stop).await;
+        let now = Instant::now();
+        let events = self.read(now).await?;
+        let outcomes = publisher.publish(&self.epoch, &events, stop).await;
         let sorted = Sorted::new(&events, outcomes);
-        let seqs: Vec<i64> = sorted.published.iter().map(|event| event.seq).collect();
-        let deleted = rows::delete(&mut self.conn, &seqs).await?;
+        let deleted = rows::delete(&mut self.conn, &sorted.seqs()).await?;
+        publisher.forget(&sorted.published);
         let parked = parked::park(&mut self.conn, &sorted.refused);
         let parked = answer("parking what is refused", parked).await?;
+        let again = self.waiting.remember(&sorted, &parked);
+        self.waiting.forget_due(now);
         let run = Run {
             read: events.len(),
             published: sorted.published.len(),
             refused: sorted.refused.len(),
             parked: parked.len(),
             deleted,
+            again,
         };
         run.count();
         Ok(run)
@@ -203,13 +219,14 @@ impl Poller {
         Ok(())
     }
 
-    /// The next events of each held shard, in `seq` order, but for those of keys that are parked.
-    async fn read(&mut self) -> Result<Vec<Event>, SessionError> {
+    /// The next events of each held shard, in `seq` order, but for those of keys that are parked or left alone.
+    async fn read(&mut self, now: Instant) -> Result<Vec<Event>, SessionError> {
         if self.shards.is_empty() {
             return Ok(Vec::new());
         }
         let select = statement(NEXT_OF_SHARDS)
             .bind::<Array<Integer>, _>(self.shards.clone())
+            .bind::<Array<Text>, _>(self.waiting.left_alone(now))
             .bind::<BigInt, _>(i64::from(self.config.rows_per_shard_max));
         let (mut events, cut_off) =
             rows::read(&mut self.conn, select, publisher::BYTES_MAX).await?;

@@ -1,70 +1,107 @@
-//! Whether the relay gets on: what `/readyz` answers and the counters show.
+//! Whether the relay makes progress: what `/readyz` answers and the counters show.
 
 use std::error::Error;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chassis::Backoff;
 use chassis::telemetry::chain;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
-/// How long a relay may be without progress and still count as ready. Longer than a slow batch, shorter
-/// than anybody wants to be paid late without knowing.
+/// How long the oldest event of the outbox may stay the oldest before the relay counts as not ready. Longer than a
+/// slow batch, shorter than anybody wants to be paid late without knowing.
 pub const PROGRESS_WITHIN: Duration = Duration::from_secs(10);
 
-/// How long to wait before the next connection, or before the next try when Kafka took nothing.
+/// How long to wait before the next try to reach the database, or when Kafka took nothing.
 pub(crate) const RETRY: Backoff = Backoff {
     first: Duration::from_millis(100),
     max: Duration::from_secs(5),
 };
 
-/// When progress was made last: something was published, or nothing was there to be. Clones share it.
+/// How long to wait after a session that has failed: each try costs a connection, and may publish again.
+const RETRY_SESSION: Backoff = Backoff {
+    first: Duration::from_millis(100),
+    max: Duration::from_secs(60),
+};
+
+/// How often to log a failure that lasts.
+const SAY_EVERY: Duration = Duration::from_secs(30);
+
+/// Whether the relay works, and whether events wait for longer than they should. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Progress(Arc<Mutex<State>>);
 
 #[derive(Debug)]
-enum State {
-    /// Publishing, as of then.
-    Since(Instant),
-    /// Held up, by what.
+struct State {
+    phase: Phase,
+    /// The oldest event that is neither published nor parked, and since when it is the oldest.
+    oldest: Option<(String, Instant)>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Starting,
+    Works,
+    StandsBy,
+    /// By what.
     HeldUp(String),
 }
 
 impl Default for Progress {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(State::HeldUp("starting".to_owned()))))
+        Self(Arc::new(Mutex::new(State {
+            phase: Phase::Starting,
+            oldest: None,
+        })))
     }
 }
 
 impl Progress {
     /// Something was published, or nothing is pending.
     pub fn made(&self) {
-        self.set(State::Since(Instant::now()));
+        self.state().phase = Phase::Works;
+    }
+
+    /// Another relay works.
+    pub fn stands_by(&self) {
+        self.state().phase = Phase::StandsBy;
     }
 
     /// No progress can be made, and why.
     pub fn held_up(&self, reason: String) {
-        self.set(State::HeldUp(reason));
+        self.state().phase = Phase::HeldUp(reason);
     }
 
-    /// Succeeds if progress was made within [`PROGRESS_WITHIN`].
-    ///
-    /// # Errors
-    /// It was not, and why or for how long.
-    pub fn check(&self) -> anyhow::Result<()> {
-        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            State::Since(last) if last.elapsed() <= PROGRESS_WITHIN => Ok(()),
-            State::Since(last) => anyhow::bail!(
-                "events are pending and none was published for {} s",
-                last.elapsed().as_secs()
-            ),
-            State::HeldUp(reason) => anyhow::bail!("{reason}"),
+    /// What the table says: its oldest event that is neither published nor parked, in words.
+    pub fn oldest_is(&self, event: Option<String>) {
+        let mut state = self.state();
+        if state.oldest.as_ref().map(|(known, _)| known) != event.as_ref() {
+            state.oldest = event.map(|event| (event, Instant::now()));
         }
     }
 
-    fn set(&self, state: State) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    /// Succeeds if the relay works and the oldest event has not been the oldest for [`PROGRESS_WITHIN`], or if it
+    /// stands by.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let state = self.state();
+        match (&state.phase, &state.oldest) {
+            (Phase::StandsBy, _) => Ok(()),
+            (Phase::HeldUp(reason), _) => anyhow::bail!("{reason}"),
+            (_, Some((event, since))) if since.elapsed() > PROGRESS_WITHIN => anyhow::bail!(
+                "event {event} waits and was neither published nor parked for {} s",
+                since.elapsed().as_secs()
+            ),
+            (Phase::Starting, _) => anyhow::bail!("starting"),
+            (Phase::Works, _) => Ok(()),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -82,13 +119,15 @@ pub struct Run {
     pub parked: usize,
     /// Gone from the outbox.
     pub deleted: usize,
+    /// Come again at the next look: neither published nor parked, and their keys are not left alone for a while.
+    pub again: usize,
 }
 
 /// What is to be done after a run.
 #[must_use]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// There was nothing: wait for events.
+    /// There was nothing to publish now: wait for events.
     Idle,
     /// There may be more.
     GoOn,
@@ -99,18 +138,19 @@ pub(crate) enum Next {
 impl Run {
     /// What is to be done after it.
     pub(crate) const fn next(self) -> Next {
-        if self.read == 0 {
-            Next::Idle
-        } else if self.published + self.parked == 0 || self.parked < self.refused {
+        let nothing_done = self.published + self.parked == 0;
+        if self.again > 0 && (nothing_done || self.parked < self.refused) {
             Next::Retry
+        } else if nothing_done {
+            Next::Idle
         } else {
             Next::GoOn
         }
     }
 
-    /// Whether something was published, or nothing was there to be.
-    pub(crate) const fn is_progress(self) -> bool {
-        self.read == 0 || self.published > 0
+    /// Whether the work succeeds: an event was published and deleted, or none was there.
+    pub(crate) const fn is_success(self) -> bool {
+        self.read == 0 || (self.published > 0 && self.deleted > 0)
     }
 
     /// Adds to the counters that `/metrics` shows.
@@ -124,35 +164,89 @@ impl Run {
     }
 }
 
-/// Failures in a row: each reason is logged once, and each wait is longer.
+/// A failure that repeats: to be logged when it begins, now and then while it lasts, and when it ends.
+#[derive(Debug, Default)]
+pub(crate) struct Repeated {
+    reason: String,
+    /// When it began, and when it was logged last.
+    since: Option<(Instant, Instant)>,
+    times: u32,
+}
+
+impl Repeated {
+    /// It has happened once more; answers how to log it, if that is due.
+    pub(crate) fn happened(&mut self, reason: &str) -> Option<String> {
+        let now = Instant::now();
+        self.times += 1;
+        let (begun, said) = *self.since.get_or_insert((now, now));
+        let is_new = self.reason != reason;
+        if !is_new && said.elapsed() < SAY_EVERY {
+            return None;
+        }
+        self.since = Some((begun, now));
+        if is_new {
+            reason.clone_into(&mut self.reason);
+        }
+        Some(if self.times == 1 {
+            reason.to_owned()
+        } else {
+            format!(
+                "{reason} (failure {}, for {} s)",
+                self.times,
+                begun.elapsed().as_secs()
+            )
+        })
+    }
+
+    /// It has ended; answers how often it has happened and for how long, if it has.
+    pub(crate) fn end(&mut self) -> Option<(u32, Duration)> {
+        let (begun, _) = self.since?;
+        let Self { times, .. } = std::mem::take(self);
+        Some((times, begun.elapsed()))
+    }
+}
+
+/// Failures in a row: each wait is longer. Work that succeeds ends them, not a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Tries {
+    /// To reach the database or Kafka Connect.
+    unreached: u32,
+    /// Of what was done with a connection.
     failures: u32,
-    held_up_by: String,
+    repeated: Repeated,
 }
 
 impl Tries {
     pub(crate) fn succeeded(&mut self) {
-        *self = Self::default();
+        (self.unreached, self.failures) = (0, 0);
+        if let Some((failures, lasted)) = self.repeated.end() {
+            let seconds = lasted.as_secs();
+            info!(failures, seconds, "relaying goes on");
+        }
     }
 
     /// Says so, and waits before the next try, or until `stop`.
     pub(crate) async fn failed(
         &mut self,
         error: &(dyn Error + Send + Sync + 'static),
+        is_away: bool,
         progress: &Progress,
         stop: &CancellationToken,
     ) {
-        self.failures += 1;
-        let wait = RETRY.wait(self.failures);
-        let reason = chain(error);
-        if reason == self.held_up_by {
-            debug!(?wait, "{reason}");
+        let wait = if is_away {
+            self.unreached += 1;
+            RETRY.wait(self.unreached)
         } else {
-            warn!("relaying is held up: {reason}");
-            progress.held_up(reason.clone());
-            self.held_up_by = reason;
+            self.unreached = 0;
+            self.failures += 1;
+            RETRY_SESSION.wait(self.failures)
+        };
+        let reason = chain(error);
+        match self.repeated.happened(&reason) {
+            Some(reason) => warn!("relaying is held up: {reason}"),
+            None => debug!(?wait, "{reason}"),
         }
+        progress.held_up(reason);
         stop.run_until_cancelled(tokio::time::sleep(wait)).await;
     }
 }
@@ -174,7 +268,7 @@ mod tests {
         let error = std::io::Error::other("it is away");
         let mut tries = Tries::default();
         for failures in 1..=3 {
-            let failed = tries.failed(&error, &progress, &stop).now_or_never();
+            let failed = tries.failed(&error, false, &progress, &stop).now_or_never();
             assert!(failed.is_some(), "a stop waits for nothing");
             assert_eq!(tries.failures, failures);
         }
@@ -184,33 +278,100 @@ mod tests {
         tries.succeeded();
         progress.made();
         assert_eq!(tries.failures, 0);
-        let waits = tries.failed(&error, &progress, &running);
+        let waits = tries.failed(&error, false, &progress, &running);
         assert!(waits.now_or_never().is_none(), "it waits");
-        assert!(progress.check().is_err(), "the same reason, anew");
+        assert!(progress.check().is_err(), "the same reason, again");
+    }
+
+    #[tokio::test]
+    async fn a_connection_does_not_end_a_back_off_and_a_failure_to_connect_does_not_lengthen_it() {
+        for (failures, at_most) in [(1, 100), (6, 3_200), (10, 51_200), (20, 60_000)] {
+            assert_eq!(
+                RETRY_SESSION.ceiling(failures),
+                Duration::from_millis(at_most)
+            );
+        }
+        let error = std::io::Error::other("it is read-only");
+        let (progress, stop) = (Progress::default(), CancellationToken::new());
+        stop.cancel();
+        let mut tries = Tries::default();
+        for is_away in [false, true, true, false] {
+            let failed = tries.failed(&error, is_away, &progress, &stop);
+            assert!(failed.now_or_never().is_some());
+        }
+        assert_eq!((tries.unreached, tries.failures), (0, 2));
+    }
+
+    #[test]
+    fn a_failure_is_logged_when_it_begins_or_changes_and_when_it_ends() {
+        let mut repeated = Repeated::default();
+        assert_eq!(repeated.end(), None);
+        assert_eq!(repeated.happened("away").as_deref(), Some("away"));
+        assert_eq!(repeated.happened("away"), None);
+        let changed = repeated.happened("read-only").unwrap();
+        assert_eq!(changed, "read-only (failure 3, for 0 s)");
+        let long_ago = Instant::now() - SAY_EVERY;
+        repeated.since = Some((long_ago, long_ago));
+        let lasts = repeated.happened("read-only").unwrap();
+        assert_eq!(lasts, "read-only (failure 4, for 30 s)");
+        assert_eq!(repeated.happened("read-only"), None);
+        let (times, lasted) = repeated.end().unwrap();
+        assert!(times == 5 && lasted >= SAY_EVERY);
+        assert_eq!(repeated.happened("read-only").as_deref(), Some("read-only"));
+    }
+
+    #[test]
+    fn a_relay_is_ready_while_the_oldest_event_changes_and_when_it_stands_by() {
+        let progress = Progress::default();
+        assert_eq!(progress.check().unwrap_err().to_string(), "starting");
+        progress.made();
+        let age = |progress: &Progress| {
+            let mut state = progress.state();
+            let (_, since) = state.oldest.as_mut().unwrap();
+            *since = Instant::now() - PROGRESS_WITHIN - Duration::from_secs(1);
+        };
+        progress.oldest_is(Some("7".to_owned()));
+        age(&progress);
+        progress.oldest_is(Some("8".to_owned()));
+        assert!(progress.check().is_ok(), "another one");
+        age(&progress);
+        progress.oldest_is(Some("8".to_owned()));
+        let stuck = progress.check().unwrap_err().to_string();
+        assert_eq!(
+            stuck,
+            "event 8 waits and was neither published nor parked for 11 s"
+        );
+        progress.stands_by();
+        assert!(progress.check().is_ok());
+        progress.made();
+        progress.oldest_is(None);
+        assert!(progress.check().is_ok());
     }
 
     #[test]
     fn a_relay_pauses_when_kafka_takes_nothing_and_not_when_an_event_is_parked() {
-        let run = |read, published, refused, parked| Run {
+        let run = |read, published, refused, parked, again| Run {
             read,
             published,
             refused,
             parked,
             deleted: published,
+            again,
         };
-        for (run, next, is_progress) in [
-            (run(0, 0, 0, 0), Next::Idle, true),
-            (run(3, 3, 0, 0), Next::GoOn, true),
-            (run(3, 1, 0, 0), Next::GoOn, true),
-            (run(3, 0, 0, 0), Next::Retry, false),
-            (run(3, 0, 1, 1), Next::GoOn, false),
-            (run(3, 1, 1, 1), Next::GoOn, true),
-            (run(3, 1, 1, 0), Next::Retry, true),
-            (run(3, 0, 2, 1), Next::Retry, false),
+        for (run, next, is_success) in [
+            (run(0, 0, 0, 0, 0), Next::Idle, true),
+            (run(3, 3, 0, 0, 0), Next::GoOn, true),
+            (run(3, 1, 0, 0, 2), Next::GoOn, true),
+            (run(3, 0, 0, 0, 3), Next::Retry, false),
+            (run(3, 0, 0, 0, 0), Next::Idle, false),
+            (run(3, 0, 1, 1, 0), Next::GoOn, false),
+            (run(3, 1, 1, 1, 0), Next::GoOn, true),
+            (run(3, 1, 1, 0, 1), Next::Retry, true),
+            (run(3, 0, 2, 1, 1), Next::Retry, false),
         ] {
             assert_eq!(
-                (run.next(), run.is_progress()),
-                (next, is_progress),
+                (run.next(), run.is_success()),
+                (next, is_success),
                 "{run:?}"
             );
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chassis::database;
 use diesel::prelude::*;
+use diesel::sql_types::Text;
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
 use outbox::statement;
 use tracing::info;
@@ -59,6 +60,13 @@ pub enum SessionError {
     },
 }
 
+impl SessionError {
+    /// Whether the database can't be reached.
+    pub(crate) const fn is_away(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Silent { .. })
+    }
+}
+
 /// Connects, and waits until no mode but `mode` is running. May be dropped half-way.
 ///
 /// # Errors
@@ -109,9 +117,36 @@ pub(crate) async fn stand_by(
             info!("mode {mode} stands by: another relay works");
             said = true;
         }
-        progress.made();
+        progress.stands_by();
         tokio::time::sleep(STANDBY_EVERY).await;
     }
+}
+
+/// Which count the numbers of the outbox's rows belong to: the same text while they run on, another one after a
+/// restore of the database, a failover or a restart of the sequence, when they may begin again with smaller ones.
+///
+/// The server's identity, its timeline, the database, and the files of the table and of its sequence. The letter
+/// keeps Kafka Connect from reading the text as a number.
+///
+/// # Errors
+/// The database is away, or is a standby.
+pub async fn epoch(conn: &mut AsyncPgConnection) -> QueryResult<String> {
+    #[derive(QueryableByName)]
+    struct Epoch {
+        #[diesel(sql_type = Text)]
+        epoch: String,
+    }
+    let epoch: Epoch = statement(
+        "select 'e' || left(md5(concat_ws(':', \
+             (select system_identifier from pg_control_system()), \
+             left(pg_walfile_name(pg_current_wal_lsn()), 8), \
+             (select oid from pg_database where datname = current_database()), \
+             pg_relation_filenode('outbox'), \
+             pg_relation_filenode(pg_get_serial_sequence('outbox', 'seq')::regclass))), 16) as epoch",
+    )
+    .get_result(conn)
+    .await?;
+    Ok(epoch.epoch)
 }
 
 /// Frees the mode's lock and all others of the connection: the next relay need not wait for the server to notice

@@ -69,6 +69,8 @@ pub struct Slot {
     pub database: String,
     /// The role that streams.
     pub user: String,
+    /// Another one after each alteration of the publication.
+    pub publication_version: String,
 }
 
 /// The name of the slot of a database: readable, and another for another database.
@@ -100,7 +102,7 @@ pub(crate) async fn ensure(
     recreate: bool,
 ) -> Result<(Slot, bool), SlotError> {
     let asking = "asking for the server's settings";
-    let server = answer(asking, server(conn, publication)).await?;
+    let server = answer(asking, server(conn)).await?;
     if server.wal_level != "logical" {
         return Err(SlotError::WalLevel(server.wal_level));
     }
@@ -108,11 +110,14 @@ pub(crate) async fn ensure(
         return Err(SlotError::NotAllowed(server.user));
     }
     let database = answer(asking, database(conn)).await?;
-    let slot = Slot {
+    let found = answer(asking, publication_version(conn, publication)).await?;
+    let has_publication = found.is_some();
+    let mut slot = Slot {
         name: slot_name(publication, &database.name, database.oid),
         publication,
         database: database.name,
         user: server.user,
+        publication_version: found.unwrap_or_default(),
     };
     let state = answer("looking at the slot", state(conn, &slot.name)).await?;
     let mut there = state.is_some();
@@ -120,7 +125,7 @@ pub(crate) async fn ensure(
         if !state.is_ours {
             return Err(SlotError::Foreign(slot.name));
         }
-        if recreate || state.wal_status.as_deref() == Some("lost") || !server.has_publication {
+        if recreate || state.wal_status.as_deref() == Some("lost") || !has_publication {
             warn!(
                 slot = slot.name,
                 "the slot is of no use any more and is made anew"
@@ -129,13 +134,15 @@ pub(crate) async fn ensure(
             there = false;
         }
     }
-    if !server.has_publication {
+    if !has_publication {
         let create = format!(
             "drop publication if exists {publication}; \
              create publication {publication} for table outbox with (publish = 'insert')"
         );
         let created = conn.batch_execute(&create);
         answer("creating the publication", created).await?;
+        let created = answer(asking, publication_version(conn, publication)).await?;
+        slot.publication_version = created.unwrap_or_default();
     }
     Ok((slot, there))
 }
@@ -206,8 +213,10 @@ pub(crate) async fn drop_publication(
     publication: &str,
 ) -> Result<bool, SessionError> {
     let found = answer("looking for the publication", has(conn, publication)).await?;
-    let drop = format!("drop publication if exists {publication}");
-    answer("dropping the publication", conn.batch_execute(&drop)).await?;
+    if found {
+        let drop = format!("drop publication if exists {publication}");
+        answer("dropping the publication", conn.batch_execute(&drop)).await?;
+    }
     Ok(found)
 }
 
@@ -302,11 +311,9 @@ struct Server {
     wal_level: String,
     #[diesel(sql_type = Bool)]
     may_replicate: bool,
-    #[diesel(sql_type = Bool)]
-    has_publication: bool,
 }
 
-async fn server(conn: &mut AsyncPgConnection, publication: &str) -> diesel::QueryResult<Server> {
+async fn server(conn: &mut AsyncPgConnection) -> diesel::QueryResult<Server> {
     statement(
         "select current_user::text as user, current_setting('wal_level') as wal_level, \
              exists ( \
@@ -314,15 +321,37 @@ async fn server(conn: &mut AsyncPgConnection, publication: &str) -> diesel::Quer
              ) or exists ( \
                  select from pg_roles as hosted \
                  where hosted.rolname = 'rds_replication' and pg_has_role(hosted.oid, 'member') \
-             ) as may_replicate, \
-             exists ( \
-                 select from pg_publication join pg_publication_rel on prpubid = pg_publication.oid \
-                 where pubname = $1 and prrelid = 'outbox'::regclass and pubinsert and not pubdelete \
-             ) as has_publication",
+             ) as may_replicate",
     )
-    .bind::<Text, _>(publication)
     .get_result(conn)
     .await
+}
+
+/// Which version of `publication` this is, if it is there and publishes each insert into the outbox. An alteration
+/// writes one of its rows in the catalog again, also one that was taken back.
+///
+/// # Errors
+/// Whatever the database says.
+pub(crate) async fn publication_version(
+    conn: &mut AsyncPgConnection,
+    publication: &str,
+) -> diesel::QueryResult<Option<String>> {
+    #[derive(QueryableByName)]
+    struct Version {
+        #[diesel(sql_type = Text)]
+        version: String,
+    }
+    let versions: Vec<Version> = statement(
+        "select format('%s-%s-%s-%s', publication.oid, publication.xmin, of_table.oid, of_table.xmin) as version \
+         from pg_publication as publication \
+             join pg_publication_rel as of_table on prpubid = publication.oid \
+         where pubname = $1 and prrelid = 'outbox'::regclass and pubinsert and not pubdelete \
+             and prqual is null and prattrs is null",
+    )
+    .bind::<Text, _>(publication)
+    .load(conn)
+    .await?;
+    Ok(versions.into_iter().next().map(|found| found.version))
 }
 
 /// The name of this database's slot.

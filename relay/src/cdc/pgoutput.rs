@@ -76,6 +76,7 @@ type Row<'a> = [Option<&'a str>; COLUMNS.len()];
 pub struct Decoder {
     /// For each column of a table, by its number in the catalog, its place in [`Row`].
     relations: HashMap<u32, Vec<Option<usize>>>,
+    described_again: bool,
 }
 
 impl Decoder {
@@ -88,7 +89,7 @@ impl Decoder {
         match bytes.u8()? {
             b'R' => {
                 let (number, columns) = relation(&mut bytes)?;
-                self.relations.insert(number, columns);
+                self.described_again |= self.relations.insert(number, columns).is_some();
                 Ok(None)
             }
             b'I' => {
@@ -101,6 +102,12 @@ impl Decoder {
             }
             _ => Ok(None),
         }
+    }
+
+    /// Whether a table was described again since this was asked last. PostgreSQL does that before the next row when
+    /// the table or a publication was altered: rows before may be missing.
+    pub fn take_described_again(&mut self) -> bool {
+        std::mem::take(&mut self.described_again)
     }
 }
 

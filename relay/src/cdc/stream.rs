@@ -88,6 +88,8 @@ pub(super) struct Batch {
     pub(super) end: Option<Received>,
     /// From the commit of the last one until PostgreSQL sent it; zero when it had nothing more to send.
     pub(super) lag: Duration,
+    /// Something was altered before an event of this batch: the table may have older ones that never come.
+    pub(super) is_after_alteration: bool,
     bytes: usize,
 }
 
@@ -226,7 +228,9 @@ impl Stream {
             } => {
                 let lag = server_time_micros.saturating_sub(self.committed_micros);
                 batch.lag = Duration::from_micros(u64::try_from(lag).unwrap_or(0));
-                if let Some(event) = self.decoder.decode(&data)? {
+                let event = self.decoder.decode(&data)?;
+                batch.is_after_alteration |= self.decoder.take_described_again();
+                if let Some(event) = event {
                     let transaction = self.transaction;
                     let transaction = transaction.ok_or(StreamError::OutsideTransaction)?;
                     batch.push(event, transaction);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use diesel::QueryableByName;
 use diesel::prelude::*;
 use diesel::result::Error::DeserializationError;
-use diesel::sql_types::{Array, BigInt, Text};
+use diesel::sql_types::{Array, BigInt, Bool, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use outbox::statement;
 use tokio_util::sync::CancellationToken;
@@ -14,13 +14,13 @@ use tokio_util::sync::CancellationToken;
 use super::position::Lsn;
 use super::stream::{BYTES_MAX, ROWS_MAX};
 use super::swept::{Snapshot, Swept, Transaction};
-use super::waiting::WaitingKeys;
 use crate::event::Event;
 use crate::parked;
 use crate::progress::Run;
 use crate::publisher::{Publisher, Sorted};
 use crate::rows;
-use crate::session::{SessionError, answer};
+use crate::session::{self, SessionError, answer};
+use crate::waiting::WaitingKeys;
 
 /// The first wait for a transaction that the stream has brought and SQL does not see yet; doubles up to
 /// [`VISIBLE_WAIT_MAX`]. It is a moment, or as long as a synchronous standby takes.
@@ -47,18 +47,21 @@ pub(super) struct Table {
     waiting: WaitingKeys,
     /// The number of a transaction that began when the slot was there.
     begun: u64,
+    epoch: String,
 }
 
 impl Table {
     /// To be called when the slot is there.
     pub(super) async fn new(mut conn: AsyncPgConnection) -> Result<Self, SessionError> {
         let begun = answer("beginning a transaction", next_xid(&mut conn)).await?;
+        let epoch = answer("asking for the epoch", session::epoch(&mut conn)).await?;
         Ok(Self {
             conn,
             parked: HashSet::new(),
             looked: None,
             waiting: WaitingKeys::default(),
             begun,
+            epoch,
         })
     }
 
@@ -92,6 +95,27 @@ impl Table {
         answer("looking for parked keys", keys).await
     }
 
+    /// Whether the table's first row, but for those of keys that are held up, is five seconds old: the stream brings a
+    /// row long before, or never.
+    pub(super) async fn has_old_rows(&mut self) -> Result<bool, SessionError> {
+        #[derive(QueryableByName)]
+        struct Found {
+            #[diesel(sql_type = Bool)]
+            found: bool,
+        }
+        let found = statement(
+            "select coalesce(clock_timestamp() - ( \
+                 select created_at from outbox \
+                 where aggregateid not in (select unnest($1)) and aggregateid not in ( \
+                     select aggregateid from parked_events where replay_requested_at is null) \
+                 order by seq limit 1) > interval '5 s', false) as found",
+        )
+        .bind::<Array<Text>, _>(self.waiting.all())
+        .get_result(&mut self.conn);
+        let found: Found = answer("looking for old rows", found).await?;
+        Ok(found.found)
+    }
+
     /// Publishes the first rows of the table and deletes them. Answers what is covered if there was
     /// nothing else: every row is gone then, or its key is held up.
     ///
@@ -108,7 +132,7 @@ impl Table {
         // Before the read too: that one leaves out no more.
         self.parked = self.parked_keys().await?;
         let (events, there_is_more) = self.read(begun).await?;
-        let (run, _) = self.carry(&events, &[], publisher, stop).await?;
+        let run = self.carry(&events, &[], publisher, stop).await?;
         let held_up = events.iter().filter(|event| self.is_held_up(event.key()));
         if there_is_more || run.published + held_up.count() < run.read {
             return Ok((run, None));
@@ -122,57 +146,39 @@ impl Table {
     }
 
     /// Publishes `events`, deletes what was acknowledged and parks what was refused; `transactions` are
-    /// those of the events, if they come by the stream. Answers too whether each key that has to wait is
-    /// remembered.
+    /// those of the events, if they come by the stream.
     pub(super) async fn carry(
         &mut self,
         events: &[Event],
         transactions: &[Transaction],
         publisher: &mut Publisher,
         stop: &CancellationToken,
-    ) -> Result<(Run, bool), SessionError> {
+    ) -> Result<Run, SessionError> {
         if events.is_empty() {
-            return Ok((Run::default(), true));
+            return Ok(Run::default());
         }
-        let outcomes = publisher.publish(events, stop).await;
+        let outcomes = publisher.publish(&self.epoch, events, stop).await;
         let sorted = Sorted::new(events, outcomes);
-        for event in &sorted.published {
-            self.waiting.forget(event.key());
-        }
-        let seqs: Vec<i64> = sorted.published.iter().map(|event| event.seq).collect();
+        let seqs = sorted.seqs();
         let deleted = self.delete(&seqs, events.len(), transactions, stop).await?;
+        publisher.forget(&sorted.published);
         // Now that SQL sees the events.
         let parked = parked::park(&mut self.conn, &sorted.refused);
         let parked = answer("parking what is refused", parked).await?;
+        for refusal in &sorted.refused {
+            if parked.contains(&refusal.event.seq) {
+                self.parked.insert(refusal.event.key().to_owned());
+            }
+        }
         let run = Run {
             read: events.len(),
             published: sorted.published.len(),
             refused: sorted.refused.len(),
             parked: parked.len(),
             deleted,
+            again: self.waiting.remember(&sorted, &parked),
         };
-        Ok((run, self.remember(&sorted, &parked)))
-    }
-
-    /// Remembers the keys that have to wait, `parked` being the events that are parked by now. Answers
-    /// whether it does each.
-    fn remember(&mut self, sorted: &Sorted<'_>, parked: &HashSet<i64>) -> bool {
-        let refused = sorted.refused.iter().map(|refusal| refusal.event);
-        let (parked, refused): (Vec<_>, Vec<_>) =
-            refused.partition(|event| parked.contains(&event.seq));
-        for event in parked {
-            self.waiting.forget(event.key());
-            self.parked.insert(event.key().to_owned());
-        }
-        let now = Instant::now();
-        let mut all_are_remembered = true;
-        for event in refused.iter().chain(&sorted.pending) {
-            if !self.parked.contains(event.key()) {
-                self.waiting.not_taken(event.key(), now);
-            }
-            all_are_remembered &= self.is_held_up(event.key());
-        }
-        all_are_remembered
+        Ok(run)
     }
 
     /// The first rows, but for those of keys that are parked or left alone, and whether there may be more.
@@ -181,7 +187,7 @@ impl Table {
         let select = statement(
             "select seq, id, aggregatetype, aggregateid, type, source, specversion, contenttype, \
                  traceparent, payload::text as payload \
-             from outbox where aggregateid <> all ($1) and aggregateid not in ( \
+             from outbox where aggregateid not in (select unnest($1)) and aggregateid not in ( \
                  select aggregateid from parked_events where replay_requested_at is null) \
              order by seq limit $2",
         )

@@ -20,6 +20,10 @@ const POLL_MS: u32 = 10;
 /// Milliseconds before Debezium comes back after a connection is lost. Its own default is 10 s.
 const RETRY_MS: u32 = 1_000;
 
+/// Where the configuration keeps the version of the publication that the connector was registered with. Debezium does
+/// not read it.
+pub(super) const PUBLICATION_VERSION: &str = "outbox.publication.version";
+
 /// A connector, as Kafka Connect knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connector {
@@ -41,17 +45,17 @@ impl Connector {
         format!("{topic_prefix}{slot}")
     }
 
-    /// The connector of the table `outbox` in `schema`.
+    /// The connector of the table `outbox` in `schema`, whose numbers belong to `epoch`.
     ///
     /// # Errors
     /// The database's URL is none, or not one that another machine could use.
-    pub fn new(config: &Config, slot: &Slot, schema: &str) -> Result<Self, UrlError> {
+    pub fn new(config: &Config, slot: &Slot, schema: &str, epoch: &str) -> Result<Self, UrlError> {
         let name = Self::name(&config.kafka.topic_prefix, &slot.name);
         let mut map = BTreeMap::from([("name".to_owned(), name.clone())]);
         let own = [
             database(&config.database.database_url, slot)?,
             source(&name, slot, schema),
-            router(&config.kafka.topic_prefix),
+            router(&config.kafka.topic_prefix, epoch),
             producer(config),
         ];
         for (key, value) in own.into_iter().flatten() {
@@ -109,6 +113,7 @@ fn source(name: &str, slot: &Slot, schema: &str) -> Settings {
         ("slot.name", &slot.name),
         ("slot.retry.delay.ms", &RETRY_MS.to_string()),
         ("publication.name", publication),
+        (PUBLICATION_VERSION, &slot.publication_version),
         // Without ours, Debezium is to stop: it makes a slot by itself, and would do so behind a change of mode.
         ("publication.autocreate.mode", "disabled"),
         ("table.include.list", &format!("{schema}\\.outbox")),
@@ -139,11 +144,11 @@ fn source(name: &str, slot: &Slot, schema: &str) -> Settings {
     settings.into_iter().map(owned).collect()
 }
 
-fn router(topic_prefix: &str) -> Settings {
+fn router(topic_prefix: &str, epoch: &str) -> Settings {
     let text = "org.apache.kafka.connect.storage.StringConverter";
     let topic = format!("{topic_prefix}${{routedByValue}}.events");
     let settings = [
-        ("transforms", "outbox,id"),
+        ("transforms", "outbox,id,epoch"),
         (
             "transforms.outbox.type",
             "io.debezium.transforms.outbox.EventRouter",
@@ -165,6 +170,12 @@ fn router(topic_prefix: &str) -> Settings {
             "org.apache.kafka.connect.transforms.DropHeaders",
         ),
         ("transforms.id.headers", "id"),
+        (
+            "transforms.epoch.type",
+            "org.apache.kafka.connect.transforms.InsertHeader",
+        ),
+        ("transforms.epoch.header", "outbox_epoch"),
+        ("transforms.epoch.value.literal", epoch),
         ("predicates", "is_row"),
         (
             "predicates.is_row.type",
@@ -219,8 +230,10 @@ mod tests {
             publication: crate::slot::DEBEZIUM,
             database: "wallet".to_owned(),
             user: "relay".to_owned(),
+            publication_version: "16500-745-16501-745".to_owned(),
         };
-        Connector::new(&Cli::parse_from(arguments).config, &slot, "public")
+        let config = Cli::parse_from(arguments).config;
+        Connector::new(&config, &slot, "public", "e0123456789abcdef")
     }
 
     #[test]

@@ -1,33 +1,90 @@
-//! What a failed delivery means: tried again, or refused for good.
+//! What a failed delivery means: tried again, refused for good, or a topic that fails.
 
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 /// What a failed delivery means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// It may pass.
+    /// It may pass by itself: Kafka is away, or has too few replicas.
     Retry,
-    /// It never will.
+    /// The topic does not take it until somebody changes something. It is tried for a while, then parked.
+    Topic,
+    /// It never will be taken.
     Reject,
 }
 
 /// Classifies an error of a delivery.
 ///
-/// Both enums may grow, so there has to be a last arm: an unknown error is tried again, which loses
-/// nothing and overtakes nothing.
-pub(super) fn classify(error: &KafkaError) -> Failure {
+/// Both enums may grow, so each has a last arm. A code that is not known here is tried for a while: a key that waits
+/// for ever helps nobody.
+pub(super) const fn classify(error: &KafkaError) -> Failure {
     match error {
-        KafkaError::MessageProduction(
-            RDKafkaErrorCode::MessageSizeTooLarge
-            | RDKafkaErrorCode::MessageBatchTooLarge
-            | RDKafkaErrorCode::InvalidRecord
-            | RDKafkaErrorCode::InvalidDifferentRecord
-            | RDKafkaErrorCode::InvalidTopic
-            | RDKafkaErrorCode::PolicyViolation,
-        )
+        KafkaError::MessageProduction(code) => classify_code(*code),
         // The topic's name has a zero byte in it.
-        | KafkaError::Nul(_) => Failure::Reject,
+        KafkaError::Nul(_) => Failure::Reject,
         _ => Failure::Retry,
+    }
+}
+
+const fn classify_code(code: Code) -> Failure {
+    match code {
+        Code::MessageSizeTooLarge
+        | Code::MessageBatchTooLarge
+        | Code::InvalidRecord
+        | Code::InvalidDifferentRecord
+        | Code::InvalidTopic
+        | Code::PolicyViolation => Failure::Reject,
+
+        // What librdkafka says by itself of the connection, of its queue, and when it gives up.
+        Code::AllBrokersDown
+        | Code::Authentication
+        | Code::BrokerDestroy
+        | Code::BrokerTransportFailure
+        | Code::CriticalSystemResource
+        | Code::Fail
+        | Code::Fatal
+        | Code::GaplessGuarantee
+        | Code::Inconsistent
+        | Code::Interrupted
+        | Code::ISRInsufficient
+        | Code::MessageTimedOut
+        | Code::OperationTimedOut
+        | Code::Outdated
+        | Code::PurgeInflight
+        | Code::PurgeQueue
+        | Code::QueueFull
+        | Code::Resolve
+        | Code::Retry
+        | Code::SSL
+        | Code::State
+        | Code::TimedOutQueue
+        | Code::WaitCache
+        // The state of the cluster, and the producer's standing with it.
+        | Code::BrokerNotAvailable
+        | Code::ClusterAuthorizationFailed
+        | Code::DuplicateSequenceNumber
+        | Code::FencedLeaderEpoch
+        | Code::InvalidProducerEpoch
+        | Code::KafkaStorageError
+        | Code::LeaderNotAvailable
+        | Code::NetworkException
+        | Code::NotController
+        | Code::NotEnoughReplicas
+        | Code::NotEnoughReplicasAfterAppend
+        | Code::NotLeaderForPartition
+        | Code::OutOfOrderSequenceNumber
+        | Code::ReplicaNotAvailable
+        | Code::RequestTimedOut
+        | Code::SaslAuthenticationFailed
+        | Code::StaleBrokerEpoch
+        | Code::ThrottlingQuotaExceeded
+        | Code::Unknown
+        | Code::UnknownLeaderEpoch
+        | Code::UnknownProducerId => Failure::Retry,
+
+        // UnknownTopic, UnknownPartition, UnknownTopicOrPartition, TopicAuthorizationFailed, InvalidTimestamp,
+        // UnsupportedCompressionType, ...
+        _ => Failure::Topic,
     }
 }
 
@@ -35,45 +92,70 @@ pub(super) fn classify(error: &KafkaError) -> Failure {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_the_broker_will_never_take_is_refused() {
-        for code in [
-            RDKafkaErrorCode::MessageSizeTooLarge,
-            RDKafkaErrorCode::MessageBatchTooLarge,
-            RDKafkaErrorCode::InvalidRecord,
-            RDKafkaErrorCode::InvalidDifferentRecord,
-            RDKafkaErrorCode::InvalidTopic,
-            RDKafkaErrorCode::PolicyViolation,
-        ] {
-            let error = KafkaError::MessageProduction(code);
-            assert_eq!(classify(&error), Failure::Reject, "{code:?}");
+    fn are(codes: &[Code], failure: Failure) {
+        for code in codes {
+            let error = KafkaError::MessageProduction(*code);
+            assert_eq!(classify(&error), failure, "{code:?}");
         }
     }
 
     #[test]
-    fn what_an_outage_a_missing_topic_or_a_missing_right_says_is_tried_again() {
-        for code in [
-            RDKafkaErrorCode::AllBrokersDown,
-            RDKafkaErrorCode::BrokerTransportFailure,
-            RDKafkaErrorCode::MessageTimedOut,
-            RDKafkaErrorCode::OperationTimedOut,
-            RDKafkaErrorCode::RequestTimedOut,
-            RDKafkaErrorCode::PurgeQueue,
-            RDKafkaErrorCode::PurgeInflight,
-            RDKafkaErrorCode::QueueFull,
-            RDKafkaErrorCode::Fatal,
-            RDKafkaErrorCode::GaplessGuarantee,
-            RDKafkaErrorCode::OutOfOrderSequenceNumber,
-            RDKafkaErrorCode::NotLeaderForPartition,
-            RDKafkaErrorCode::NotEnoughReplicas,
-            RDKafkaErrorCode::UnknownTopic,
-            RDKafkaErrorCode::UnknownTopicOrPartition,
-            RDKafkaErrorCode::TopicAuthorizationFailed,
-            RDKafkaErrorCode::Unknown,
-        ] {
-            let error = KafkaError::MessageProduction(code);
-            assert_eq!(classify(&error), Failure::Retry, "{code:?}");
-        }
+    fn what_the_broker_will_never_take_is_refused() {
+        are(
+            &[
+                Code::MessageSizeTooLarge,
+                Code::MessageBatchTooLarge,
+                Code::InvalidRecord,
+                Code::InvalidDifferentRecord,
+                Code::InvalidTopic,
+                Code::PolicyViolation,
+            ],
+            Failure::Reject,
+        );
+    }
+
+    #[test]
+    fn what_an_outage_or_a_lack_of_replicas_says_is_tried_until_it_passes() {
+        are(
+            &[
+                Code::AllBrokersDown,
+                Code::BrokerTransportFailure,
+                Code::MessageTimedOut,
+                Code::OperationTimedOut,
+                Code::RequestTimedOut,
+                Code::PurgeQueue,
+                Code::PurgeInflight,
+                Code::QueueFull,
+                Code::Fatal,
+                Code::GaplessGuarantee,
+                Code::OutOfOrderSequenceNumber,
+                Code::NotLeaderForPartition,
+                Code::LeaderNotAvailable,
+                Code::NotEnoughReplicas,
+                Code::KafkaStorageError,
+                Code::ClusterAuthorizationFailed,
+                Code::Unknown,
+            ],
+            Failure::Retry,
+        );
         assert_eq!(classify(&KafkaError::Canceled), Failure::Retry);
+    }
+
+    #[test]
+    fn what_a_topic_says_that_somebody_has_to_mend_is_tried_for_a_while() {
+        are(
+            &[
+                Code::UnknownTopic,
+                Code::UnknownPartition,
+                Code::UnknownTopicOrPartition,
+                Code::UnknownTopicId,
+                Code::TopicAuthorizationFailed,
+                Code::InvalidTimestamp,
+                Code::UnsupportedCompressionType,
+                Code::UnsupportedForMessageFormat,
+                Code::InvalidRequiredAcks,
+            ],
+            Failure::Topic,
+        );
     }
 }

@@ -8,13 +8,13 @@ use crate::event::Event;
 pub enum Outcome {
     /// Acknowledged by all in-sync replicas, and so is all of its key before it.
     Published,
-    /// Kafka will never take it, and why.
+    /// Kafka will never take it, or its topic has failed for long, and why.
     Refused(String),
     /// Not known to be published, or behind one of its key that is not: to be published again.
     Pending,
 }
 
-/// An event that Kafka will never take as it is, and why.
+/// An event that Kafka does not take, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal<'a> {
     /// The first of its key that was not taken.
@@ -47,6 +47,11 @@ impl<'a> Sorted<'a> {
             }
         }
         sorted
+    }
+
+    /// The numbers of what is to be deleted.
+    pub(crate) fn seqs(&self) -> Vec<i64> {
+        self.published.iter().map(|event| event.seq).collect()
     }
 }
 

@@ -20,6 +20,7 @@ async fn every_mode_publishes_the_same_bytes() {
     content-type: application/json
     traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
     outbox_seq: 2
+    outbox_epoch: (of the outbox)
 
     {"a": [1000.0, null, true], "b": "ß \"1\" \\ \n 😀", "amount": "100.00"}
     "#);
@@ -61,6 +62,8 @@ async fn published(mode: &str, when: When) -> Vec<String> {
     stage.pending_is(&[]).await;
     let topic = format!("{}wallet.events", stage.prefix);
     assert!(records.iter().all(|record| record.topic == topic));
+    let epoch = stage.epoch().await;
+    let message = |record| message(record, &epoch);
     records.iter().map(message).collect()
 }
 

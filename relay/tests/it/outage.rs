@@ -3,16 +3,14 @@
 use std::time::Duration;
 
 use chassis::consumer::{ReadRecord, Record};
-use outbox::NewEvent;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
-use serde_json::json;
-use testkit::{TopicReader, free_address, kafka_brokers};
+use testkit::{free_address, kafka_brokers};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::stage::{Stage, append_all, event, id};
+use crate::stage::{Stage, id};
 
 #[tokio::test]
 async fn events_wait_for_a_broker_that_is_not_there_yet() {
@@ -61,7 +59,7 @@ async fn the_broker_is_down(mode: &str) {
         committed.extend(stage.commit(&["a"; 100]).await);
     }
     relay
-        .is_not_ready("progress", "none was published for")
+        .is_not_ready("progress", "neither published nor parked for")
         .await;
     assert_eq!(stage.pending().await.len(), 300);
     stage.nothing_was_ever_parked(&relay).await;
@@ -72,30 +70,6 @@ async fn the_broker_is_down(mode: &str) {
     stage.nothing_was_ever_parked(&relay).await;
     let records = read(&brokers, &topic);
     assert_eq!(records.iter().map(id).collect::<Vec<_>>(), committed);
-}
-
-#[tokio::test]
-async fn events_of_a_topic_that_is_not_there_wait_for_it_and_others_go_on() {
-    let stage = Stage::set().await;
-    let bill = NewEvent {
-        aggregate_type: "bill",
-        ..event("a", json!({}))
-    };
-    let expected = bill.id;
-    append_all(&mut stage.database.connect().await, vec![bill]).await;
-    let relay = stage.relay(&[]);
-    let committed = stage.commit(&["b"]).await;
-    assert_eq!(id(&stage.topic.next().await), committed[0]);
-    stage.pending_is(&["a"]).await;
-    stage.nothing_was_ever_parked(&relay).await;
-    // With nothing else to publish, that is no progress.
-    relay
-        .is_not_ready("progress", "none was published for")
-        .await;
-
-    let bills = TopicReader::create(&format!("{}bill.events", stage.prefix), 1).await;
-    assert_eq!(id(&bills.next().await), expected);
-    stage.pending_is(&[]).await;
 }
 
 /// Passes connections on to the real broker.

@@ -19,9 +19,11 @@ async fn the_poller_reads_ranges_of_its_index_whatever_the_statistics_say() {
     let stage = Stage::set().await;
     let mut conn = stage.database.connect().await;
     conn.batch_execute(SETTINGS).await.unwrap();
-    conn.batch_execute(&format!("prepare read (int[], bigint) as {NEXT_OF_SHARDS}"))
-        .await
-        .unwrap();
+    conn.batch_execute(&format!(
+        "prepare read (int[], text[], bigint) as {NEXT_OF_SHARDS}"
+    ))
+    .await
+    .unwrap();
     let parked = "insert into parked_events (aggregateid, seq, reason) \
          select aggregateid, min(seq), '' from outbox group by aggregateid on conflict do nothing";
     for (what, change) in [
@@ -40,7 +42,7 @@ async fn the_poller_reads_ranges_of_its_index_whatever_the_statistics_say() {
                 .await
                 .unwrap();
         }
-        let explain = "explain (costs off) execute read ('{1,2,3}', 128)";
+        let explain = "explain (costs off) execute read ('{1,2,3}', '{a,b}', 128)";
         let plan: Vec<Line> = diesel::sql_query(explain).load(&mut conn).await.unwrap();
         let plan: Vec<&str> = plan.iter().map(|line| line.line.as_str()).collect();
         let plan = plan.join("\n");

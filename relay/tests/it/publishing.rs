@@ -40,7 +40,7 @@ async fn a_message_is_the_row_byte_for_byte() {
 
     assert_eq!(record.payload.as_deref(), Some(stored.as_bytes()));
     assert_eq!(record.topic, format!("{}wallet.events", stage.prefix));
-    insta::assert_snapshot!(message(&record), @r#"
+    insta::assert_snapshot!(message(&record, &stage.epoch().await), @r#"
     key: wallet-1
     ce_id: 018f0000-0000-7000-8000-000000000001
     ce_type: BillPaymentRequested
@@ -49,6 +49,7 @@ async fn a_message_is_the_row_byte_for_byte() {
     content-type: application/json
     traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
     outbox_seq: 1
+    outbox_epoch: (of the outbox)
 
     {"a": [1000.0, null], "b": "ß \"1\"", "z": {}, "amount": 1.1}
     "#);
@@ -74,6 +75,7 @@ async fn header_names_are_those_of_the_contract() {
         header::CONTENT_TYPE,
         header::TRACEPARENT,
         header::OUTBOX_SEQ,
+        header::OUTBOX_EPOCH,
     ];
     assert_eq!(names, contract);
 }
@@ -179,11 +181,13 @@ pub(crate) async fn what_is_there_and_what_comes(stage: &Stage, mode: &str) {
     relay.measures("relay_deleted_total 43").await;
 }
 
-/// All that a consumer sees of a message, but for its place in the topic.
-pub(crate) fn message(record: &Record) -> String {
+/// All that a consumer sees of a message, but for its place in the topic; `epoch` is that of its outbox.
+pub(crate) fn message(record: &Record, epoch: &str) -> String {
     let mut text = format!("key: {}\n", key(record));
     for (name, value) in record.header_values() {
         let value = std::str::from_utf8(value).unwrap();
+        let is_epoch = name == header::OUTBOX_EPOCH && value == epoch;
+        let value = if is_epoch { "(of the outbox)" } else { value };
         writeln!(text, "{name}: {value}").unwrap();
     }
     let payload = record.payload.as_ref().unwrap();

@@ -20,6 +20,8 @@ use uuid::Uuid;
 
 use crate::stage::{Stage, append_all, event, id, key, keys};
 
+const EPOCH: &str = "e0123456789abcdef";
+
 #[tokio::test]
 async fn an_event_above_the_producers_limit_holds_up_its_key_only() {
     let stage = Stage::set().await;
@@ -109,13 +111,15 @@ async fn a_relay_that_stops_refuses_nobody_on_suspicion() {
     let events = appended(&stage, events).await;
     let stop = CancellationToken::new();
     stop.cancel();
-    let outcomes = publisher.publish(&events, &stop).await;
+    let outcomes = publisher.publish(EPOCH, &events, &stop).await;
     assert_eq!(outcomes[0], Outcome::Pending);
     let refused = |outcome: &Outcome| matches!(outcome, Outcome::Refused(_));
     assert!(!outcomes.iter().any(refused), "{outcomes:?}");
 
     // With time to ask, the large one is refused, and it alone.
-    let outcomes = publisher.publish(&events, &CancellationToken::new()).await;
+    let outcomes = publisher
+        .publish(EPOCH, &events, &CancellationToken::new())
+        .await;
     let expected: Vec<bool> = keys.iter().map(|key| key == "0").collect();
     assert_eq!(outcomes.iter().map(refused).collect::<Vec<_>>(), expected);
 }
@@ -131,7 +135,9 @@ async fn an_event_that_was_refused_in_the_company_of_another_of_its_key_does_not
         event("a", json!({})),
     ];
     let events = appended(&stage, events).await;
-    let outcomes = publisher.publish(&events, &CancellationToken::new()).await;
+    let outcomes = publisher
+        .publish(EPOCH, &events, &CancellationToken::new())
+        .await;
     assert!(
         matches!(
             outcomes[..],
@@ -158,7 +164,7 @@ async fn an_event_in_the_request_behind_one_that_the_broker_refuses_is_not_sent_
     let events = appended(&stage, events).await;
     let (last, events) = events.split_last().unwrap();
     let stop = CancellationToken::new();
-    let outcomes = publisher.publish(events, &stop).await;
+    let outcomes = publisher.publish(EPOCH, events, &stop).await;
     assert!(
         matches!(
             outcomes[..],
@@ -172,7 +178,9 @@ async fn an_event_in_the_request_behind_one_that_the_broker_refuses_is_not_sent_
         "{outcomes:?}"
     );
     // Whatever was sent before is before it.
-    let last_outcome = publisher.publish(std::slice::from_ref(last), &stop).await;
+    let last_outcome = publisher
+        .publish(EPOCH, std::slice::from_ref(last), &stop)
+        .await;
     assert_eq!(last_outcome, [Outcome::Published]);
     let records = stage.topic.take(2).await;
     assert_eq!(of_key(&records, "a"), [events[0].id, last.id]);

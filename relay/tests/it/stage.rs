@@ -100,6 +100,12 @@ impl Stage {
             .unwrap()
     }
 
+    /// The epoch of the outbox's numbers.
+    pub(crate) async fn epoch(&self) -> String {
+        let mut conn = self.database.connect().await;
+        relay::session::epoch(&mut conn).await.unwrap()
+    }
+
     /// Waits until the outbox holds events of exactly these keys.
     pub(crate) async fn pending_is(&self, keys: &[&str]) {
         eventually(&format!("the outbox holds {keys:?}"), async || {

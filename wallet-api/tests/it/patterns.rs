@@ -178,14 +178,14 @@ async fn events_are_the_same_whatever_the_pattern() {
 }
 
 /// All that a consumer sees of a message, but for what differs from event to event, and the relay's own
-/// header. The payload in the order of its keys: only the outbox has the text of PostgreSQL's jsonb.
+/// headers. The payload in the order of its keys: only the outbox has the text of PostgreSQL's jsonb.
 fn message(event: &Record) -> String {
     let key = String::from_utf8(event.key.clone().unwrap()).unwrap();
     let mut text = format!("key: {key}\n");
     for (name, value) in event.header_values() {
         let value = std::str::from_utf8(value).unwrap();
         let value = match name {
-            "outbox_seq" => continue,
+            "outbox_seq" | "outbox_epoch" => continue,
             "ce_id" => value.parse::<Uuid>().map(|_| "<uuid>").unwrap(),
             "traceparent" => value
                 .parse::<chassis::Traceparent>()

@@ -1,26 +1,29 @@
-//! Keys whose next event Kafka did not take this time, in mode cdc: they are left alone for a while, and
-//! their events wait in the table.
+//! Keys whose next event Kafka did not take this time: they are left alone for a while, and their events wait in
+//! the table.
 //!
-//! In memory only: a relay that starts anew sweeps the table and finds out by itself.
+//! In memory only: a relay that starts reads the table and finds out by itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use chassis::Backoff;
 
-/// How long to leave a key alone.
+use crate::event::Event;
+use crate::publisher::Sorted;
+
+/// How long to leave a key alone. A topic that keeps failing has a back-off of its own, so a try is often no more
+/// than a question to the publisher.
 const RETRY: Backoff = Backoff {
-    first: Duration::from_secs(1),
-    max: Duration::from_secs(60),
+    first: Duration::from_millis(500),
+    max: Duration::from_secs(5),
 };
 
-/// Keys at the most. More than these wait when something is wrong with the topic rather than with the
-/// events: relaying then goes at the pace of sweeps.
-const KEYS_MAX: usize = 1_000;
+/// Keys at most, a megabyte of them. When more wait, relaying goes at the pace of tries.
+const KEYS_MAX: usize = 10_000;
 
 /// The keys whose next event was not taken.
 #[derive(Debug, Default)]
-pub(super) struct WaitingKeys(HashMap<String, Waiting>);
+pub(crate) struct WaitingKeys(HashMap<String, Waiting>);
 
 #[derive(Debug)]
 struct Waiting {
@@ -30,28 +33,57 @@ struct Waiting {
 
 impl WaitingKeys {
     /// The keys to be left alone now.
-    pub(super) fn left_alone(&self, now: Instant) -> Vec<String> {
+    pub(crate) fn left_alone(&self, now: Instant) -> Vec<String> {
         let left_alone = self.0.iter().filter(|(_, waiting)| now < waiting.until);
         left_alone.map(|(key, _)| key.clone()).collect()
     }
 
+    /// All of them.
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.0.keys().cloned().collect()
+    }
+
     /// Whether the key's next event was not taken: those behind it wait.
-    pub(super) fn contains(&self, key: &str) -> bool {
+    pub(crate) fn contains(&self, key: &str) -> bool {
         !self.0.is_empty() && self.0.contains_key(key)
     }
 
     /// Whether it is time to try one of them.
-    pub(super) fn is_due(&self, now: Instant) -> bool {
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.0.values().any(|waiting| waiting.until <= now)
     }
 
     /// Forgets those that were to be tried by `now` and were not heard of since: their events are gone.
-    pub(super) fn forget_due(&mut self, now: Instant) {
+    pub(crate) fn forget_due(&mut self, now: Instant) {
         self.0.retain(|_, waiting| now < waiting.until);
     }
 
+    /// Remembers the keys of `sorted` that have to wait; the events with the numbers `parked` are parked by now. Answers
+    /// how many of the others come again at once, because there is no room for their keys.
+    pub(crate) fn remember(&mut self, sorted: &Sorted<'_>, parked: &HashSet<i64>) -> usize {
+        for event in &sorted.published {
+            self.forget(event.key());
+        }
+        let refused = sorted.refused.iter().map(|refusal| refusal.event);
+        let (parked, refused): (Vec<_>, Vec<_>) =
+            refused.partition(|event| parked.contains(&event.seq));
+        let parked: HashSet<&str> = parked.into_iter().map(Event::key).collect();
+        for key in &parked {
+            self.forget(key);
+        }
+        let now = Instant::now();
+        let mut again = 0;
+        for event in refused.iter().chain(&sorted.pending) {
+            if !parked.contains(event.key()) {
+                self.not_taken(event.key(), now);
+                again += usize::from(!self.contains(event.key()));
+            }
+        }
+        again
+    }
+
     /// Kafka did not take the key's next event. One that was not due is as it was.
-    pub(super) fn not_taken(&mut self, key: &str, now: Instant) {
+    pub(crate) fn not_taken(&mut self, key: &str, now: Instant) {
         let known = self.0.get(key);
         if known.is_some_and(|waiting| now < waiting.until) {
             return;
@@ -65,7 +97,7 @@ impl WaitingKeys {
     }
 
     /// The key waits no longer: its next event is published or parked.
-    pub(super) fn forget(&mut self, key: &str) {
+    pub(crate) fn forget(&mut self, key: &str) {
         if !self.0.is_empty() {
             self.0.remove(key);
         }
@@ -77,17 +109,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_left_alone_for_longer_and_longer_up_to_a_minute() {
+    fn a_key_is_left_alone_for_longer_and_longer_up_to_five_seconds() {
         let mut keys = WaitingKeys::default();
         let mut now = Instant::now();
-        for pause_s in [1, 2, 4, 8, 16, 32, 60, 60] {
+        for pause_ms in [500, 1_000, 2_000, 4_000, 5_000, 5_000] {
             keys.not_taken("k", now);
             assert_eq!(keys.left_alone(now), ["k"]);
             assert!(!keys.is_due(now));
             // Those behind it don't make it longer.
             keys.not_taken("k", now);
-            now += Duration::from_secs(pause_s);
-            assert!(keys.left_alone(now).is_empty(), "after {pause_s} s");
+            now += Duration::from_millis(pause_ms);
+            assert!(keys.left_alone(now).is_empty(), "after {pause_ms} ms");
             assert!(keys.is_due(now) && keys.contains("k"));
         }
     }

@@ -1,0 +1,72 @@
+//! Mode cdc and a publication that somebody alters: the table is the truth, and what is older goes first.
+
+use diesel_async::SimpleAsyncConnection as _;
+
+use crate::slot::{is_confirmed_to_the_end_of_the_log, streams};
+use crate::stage::{Stage, id};
+
+/// Each leaves new rows out of the stream, and what takes it back.
+const ALTERATIONS: [(&str, &str); 3] = [
+    ("drop table outbox", "add table outbox"),
+    ("set (publish = 'update')", "set (publish = 'insert')"),
+    ("set table outbox where (seq < 0)", "set table outbox"),
+];
+
+async fn alter(stage: &Stage, alteration: &str) {
+    let alter = format!("alter publication outbox_relay {alteration}");
+    let mut conn = stage.database.connect().await;
+    conn.batch_execute(&alter).await.unwrap();
+}
+
+#[tokio::test]
+async fn events_that_an_altered_publication_leaves_out_are_found_in_the_table() {
+    for (alteration, _) in ALTERATIONS {
+        let stage = Stage::set().await;
+        let relay = stage.cdc();
+        relay.is_ready().await;
+        streams(&stage).await;
+        alter(&stage, alteration).await;
+        let committed = stage.commit(&["a", "b"]).await;
+        let mut published: Vec<_> = stage.topic.take(2).await.iter().map(id).collect();
+        published.sort();
+        assert_eq!(published, committed, "{alteration}");
+        stage.pending_is(&[]).await;
+
+        // It is made again, with its slot.
+        let right = "select count(*) from pg_publication join pg_publication_rel on prpubid = pg_publication.oid \
+             where pubname = 'outbox_relay' and pubinsert and prqual is null";
+        testkit::eventually("the publication is right again", async || {
+            match stage.database.count(right).await {
+                1 => Ok(()),
+                _ => Err("it is not".to_owned()),
+            }
+        })
+        .await;
+        streams(&stage).await;
+        relay.is_ready().await;
+        let committed = stage.commit(&["a"]).await;
+        assert_eq!(id(&stage.topic.next().await), committed[0]);
+        is_confirmed_to_the_end_of_the_log(&mut stage.database.connect().await).await;
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_was_left_out_goes_before_those_that_come_by_the_stream() {
+    for (alteration, back) in ALTERATIONS {
+        let stage = Stage::set().await;
+        let relay = stage.cdc();
+        relay.is_ready().await;
+        streams(&stage).await;
+        let mut committed = stage.commit(&["a"]).await;
+        assert_eq!(id(&stage.topic.next().await), committed[0]);
+        stage.pending_is(&[]).await;
+        alter(&stage, alteration).await;
+        committed.extend(stage.commit(&["a"]).await);
+        alter(&stage, back).await;
+        committed.extend(stage.commit(&["a"]).await);
+        committed.extend(stage.commit(&["a"]).await);
+        let published: Vec<_> = stage.topic.take(3).await.iter().map(id).collect();
+        assert_eq!(published, committed[1..], "{alteration}");
+        stage.pending_is(&[]).await;
+    }
+}

@@ -1,0 +1,181 @@
+//! A topic that is missing, may not be written or has no leader: its keys wait, no other notices.
+
+use std::time::{Duration, Instant};
+
+use outbox::NewEvent;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::types::RDKafkaRespErr;
+use serde_json::json;
+use testkit::TopicReader;
+use uuid::Uuid;
+
+use crate::stage::{Stage, append_all, event, id};
+
+/// Keys of the events that have nothing to do with the topic that fails.
+const OTHERS: usize = 60;
+
+/// Twice what they take without it, on a machine that is busy; one failure of a missing topic takes as long.
+const OTHERS_WITHIN: Duration = Duration::from_secs(5);
+
+/// An event of `key` for the topic `bill.events`.
+fn bill(key: &str) -> NewEvent {
+    NewEvent {
+        aggregate_type: "bill",
+        ..event(key, json!({}))
+    }
+}
+
+impl Stage {
+    fn bills(&self) -> String {
+        format!("{}bill.events", self.prefix)
+    }
+
+    /// Appends one event after the other of other keys, of which each is published before the next: nobody waits.
+    async fn others_go_on(&self) {
+        let begun = Instant::now();
+        for number in 0..OTHERS {
+            let committed = self.commit(&[&format!("other-{number}")]).await;
+            assert_eq!(id(&self.topic.next().await), committed[0]);
+        }
+        assert!(begun.elapsed() < OTHERS_WITHIN, "{:?}", begun.elapsed());
+    }
+
+    /// As [`Self::others_go_on`], for a broker that is not the test's to read, and while three events of `a` wait.
+    async fn others_leave_the_outbox(&self) {
+        let begun = Instant::now();
+        for number in 0..OTHERS {
+            self.commit(&[&format!("other-{number}")]).await;
+            self.pending_is(&["a"; 3]).await;
+        }
+        assert!(begun.elapsed() < OTHERS_WITHIN, "{:?}", begun.elapsed());
+    }
+
+    /// Appends two events for `bill.events` and one of their key for `wallet.events`; answers their ids.
+    async fn bills_wait(&self) -> Vec<Uuid> {
+        let events = vec![bill("a"), bill("a"), event("a", json!({}))];
+        let ids = events.iter().map(|event| event.id).collect();
+        append_all(&mut self.database.connect().await, events).await;
+        ids
+    }
+}
+
+#[tokio::test]
+async fn a_topic_that_is_missing_slows_nobody_and_its_key_is_parked() {
+    a_missing_topic("poller").await;
+}
+
+#[tokio::test]
+async fn a_topic_that_is_missing_slows_nobody_and_its_key_is_parked_in_mode_cdc() {
+    a_missing_topic("cdc").await;
+}
+
+async fn a_missing_topic(mode: &str) {
+    let stage = Stage::set().await;
+    let relay = stage.relay(&[("RELAY_MODE", mode), ("TOPIC_FAILING_MS_MAX", "1000")]);
+    relay.is_ready().await;
+    let waiting = stage.bills_wait().await;
+    stage.others_go_on().await;
+    let parked = stage.parked_are(1).await;
+    let reason = parked[0]["reason"].as_str().unwrap();
+    assert!(reason.contains("Unknown topic"), "{reason}");
+    assert!(reason.contains(&stage.bills()), "{reason}");
+    assert_eq!(parked[0]["event_id"], json!(waiting[0]));
+    stage.others_go_on().await;
+    relay.is_ready().await;
+
+    let bills = TopicReader::create(&stage.bills(), 1).await;
+    stage.relay_parked(&["replay", "a"]).await;
+    let published: Vec<Uuid> = bills.take(2).await.iter().map(id).collect();
+    assert_eq!(published, waiting[..2]);
+    assert_eq!(id(&stage.topic.next().await), waiting[2]);
+    stage.pending_is(&[]).await;
+}
+
+#[tokio::test]
+async fn a_topic_that_is_created_a_little_later_gets_its_events_in_order() {
+    a_late_topic("poller").await;
+}
+
+#[tokio::test]
+async fn a_topic_that_is_created_a_little_later_gets_its_events_in_order_in_mode_cdc() {
+    a_late_topic("cdc").await;
+}
+
+/// Takes the ten seconds after which the relay is not ready.
+async fn a_late_topic(mode: &str) {
+    let stage = Stage::set().await;
+    let relay = stage.relay(&[("RELAY_MODE", mode)]);
+    relay.is_ready().await;
+    let waiting = stage.bills_wait().await;
+    stage.others_go_on().await;
+    let stuck = "for the topic bill.events waits and was neither published nor parked for";
+    relay.is_not_ready("progress", stuck).await;
+
+    let bills = TopicReader::create(&stage.bills(), 1).await;
+    let published: Vec<Uuid> = bills.take(2).await.iter().map(id).collect();
+    assert_eq!(published, waiting[..2]);
+    assert_eq!(id(&stage.topic.next().await), waiting[2]);
+    stage.pending_is(&[]).await;
+    relay.is_ready().await;
+    stage.nothing_was_ever_parked(&relay).await;
+}
+
+/// Stands for all that passes by itself: too few replicas, a disk that is full.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_whose_leader_is_away_slows_nobody_and_goes_on_in_order_when_it_is_back() {
+    for mode in ["poller", "cdc"] {
+        let stage = Stage::set().await;
+        let brokers: MockCluster<'_, DefaultProducerContext> = MockCluster::new(2).unwrap();
+        let topic = format!("{}wallet.events", stage.prefix);
+        for (topic, leader) in [(&topic, 1), (&stage.bills(), 2)] {
+            brokers.create_topic(topic, 1, 1).unwrap();
+            brokers.partition_leader(topic, 0, Some(leader)).unwrap();
+        }
+        let relay = stage.relay(&[
+            ("RELAY_MODE", mode),
+            ("KAFKA_BROKERS", &brokers.bootstrap_servers()),
+            ("TOPIC_FAILING_MS_MAX", "100"),
+        ]);
+        relay.is_ready().await;
+        brokers.broker_down(2).unwrap();
+        let waiting = stage.bills_wait().await;
+        stage.others_leave_the_outbox().await;
+        stage.nothing_was_ever_parked(&relay).await;
+
+        brokers.broker_up(2).unwrap();
+        stage.pending_is(&[]).await;
+        let servers = brokers.bootstrap_servers();
+        let bills = crate::outage::read(&servers, &stage.bills());
+        assert_eq!(bills.iter().map(id).collect::<Vec<_>>(), waiting[..2]);
+        let last = crate::outage::read(&servers, &topic).last().map(id);
+        assert_eq!(last, Some(waiting[2]));
+        stage.nothing_was_ever_parked(&relay).await;
+    }
+}
+
+/// The real broker of the tests lets everybody write.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_may_not_be_written_slows_nobody_and_its_key_is_parked() {
+    for mode in ["poller", "cdc"] {
+        let stage = Stage::set().await;
+        let broker: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
+        let topic = format!("{}wallet.events", stage.prefix);
+        broker.create_topic(&topic, 1, 1).unwrap();
+        broker.create_topic(&stage.bills(), 1, 1).unwrap();
+        let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+        broker.topic_error(&stage.bills(), denied).unwrap();
+        let relay = stage.relay(&[
+            ("RELAY_MODE", mode),
+            ("KAFKA_BROKERS", &broker.bootstrap_servers()),
+            ("TOPIC_FAILING_MS_MAX", "1000"),
+        ]);
+        relay.is_ready().await;
+        stage.bills_wait().await;
+        stage.others_leave_the_outbox().await;
+        let parked = stage.parked_are(1).await;
+        let reason = parked[0]["reason"].as_str().unwrap();
+        assert!(reason.contains("Topic authorization failed"), "{reason}");
+        relay.is_ready().await;
+    }
+}
