@@ -13,6 +13,7 @@ mod database;
 mod eventually;
 mod process;
 mod proxy;
+mod raw_produce;
 mod server;
 mod topics;
 
@@ -20,6 +21,7 @@ pub use database::{InTheWay, TestDatabase};
 pub use eventually::{DEADLINE, eventually};
 pub use process::{Process, free_address};
 pub use proxy::Proxy;
+pub use raw_produce::produce_bytes;
 pub use server::{PostgresServer, Stop};
 pub use topics::{TopicReader, kafka_brokers, produce, unique_prefix};
 
