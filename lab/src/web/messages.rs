@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
+
+use crate::kafka_headers;
 
 /// How long the brokers may take to answer one question, and to send the messages of a page.
 const WITHIN: Duration = Duration::from_secs(3);
@@ -125,10 +127,8 @@ fn read(
 fn shown(message: &BorrowedMessage<'_>) -> Shown {
     let text =
         |bytes: Option<&[u8]>| bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-    let headers: BTreeMap<&str, Option<String>> = message
-        .headers()
+    let headers: BTreeMap<&str, Option<String>> = kafka_headers::of(message)
         .into_iter()
-        .flat_map(|headers| headers.iter())
         .map(|header| (header.key, text(header.value)))
         .collect();
     let payload = text(message.payload());

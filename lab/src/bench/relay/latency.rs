@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _};
 use futures_util::future::{try_join, try_join_all};
-use rdkafka::Message as _;
 use rdkafka::consumer::BaseConsumer;
-use rdkafka::message::{BorrowedMessage, Headers as _};
+use rdkafka::message::BorrowedMessage;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -21,6 +20,7 @@ use crate::bench::cpu::Shares;
 use crate::bench::database::{self, Copy};
 use crate::bench::stage::Stage;
 use crate::bench::stats::Latency;
+use crate::kafka_headers;
 
 /// Events a second.
 pub(super) const PER_SECOND: u32 = 500;
@@ -183,11 +183,8 @@ fn receive(
 }
 
 fn event_id(message: &BorrowedMessage<'_>) -> anyhow::Result<Uuid> {
-    let mut headers = message
-        .headers()
-        .into_iter()
-        .flat_map(|headers| headers.iter());
-    let id = headers.find(|header| header.key == "ce_id");
+    let headers = kafka_headers::of(message);
+    let id = headers.iter().find(|header| header.key == "ce_id");
     let id = id.and_then(|header| header.value).context("no event id")?;
     Ok(Uuid::try_parse_ascii(id)?)
 }
