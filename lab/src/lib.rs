@@ -23,7 +23,6 @@ mod home;
 mod http;
 mod jvm;
 mod kafka;
-mod kafka_headers;
 mod log_file;
 mod orders;
 mod part;

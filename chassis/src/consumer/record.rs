@@ -1,9 +1,9 @@
 //! A message of a topic, by value, read so that no byte of it can end the process.
 
 use std::fmt;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers as _, Message as _};
 use serde_json::{Value, json};
 
 /// A message of a topic.
@@ -61,6 +61,10 @@ impl From<&BorrowedMessage<'_>> for ReadRecord {
             readable,
             unreadable,
         } = headers(message);
+        let owned = |header: Header<'_, &[u8]>| {
+            let value = header.value.map(<[u8]>::to_vec);
+            (header.key.to_owned(), value)
+        };
         Self {
             record: Record {
                 topic: message.topic().to_owned(),
@@ -68,7 +72,7 @@ impl From<&BorrowedMessage<'_>> for ReadRecord {
                 offset: message.offset(),
                 timestamp_ms: message.timestamp().to_millis(),
                 key: message.key().map(<[u8]>::to_vec),
-                headers: readable,
+                headers: readable.into_iter().map(owned).collect(),
                 payload: message.payload().map(<[u8]>::to_vec),
             },
             defect: (unreadable > 0)
@@ -78,10 +82,10 @@ impl From<&BorrowedMessage<'_>> for ReadRecord {
 }
 
 /// The headers of a message.
-#[derive(Debug, Default)]
-pub struct Headers {
+#[derive(Debug)]
+pub struct Headers<'a> {
     /// Names and values, in order.
-    pub readable: Vec<(String, Option<Vec<u8>>)>,
+    pub readable: Vec<Header<'a, &'a [u8]>>,
     /// How many there are besides, whose names are not UTF-8.
     pub unreadable: usize,
 }
@@ -89,22 +93,17 @@ pub struct Headers {
 /// Reads the headers of a message, one by one: rdkafka panics at a name that is not UTF-8, and Kafka's brokers do not
 /// check names. (rdkafka and librdkafka end a name at a NUL character, and do not tell.)
 #[must_use]
-pub fn headers(message: &BorrowedMessage<'_>) -> Headers {
-    let mut read = Headers::default();
-    let Some(headers) = message.headers() else {
-        return read;
-    };
-    for index in 0..headers.count() {
-        let header = catch_unwind(|| {
-            let header = headers.get(index);
-            (header.key.to_owned(), header.value.map(<[u8]>::to_vec))
-        });
-        match header {
-            Ok(header) => read.readable.push(header),
-            Err(_) => read.unreadable += 1,
-        }
+pub fn headers<'a>(message: &'a BorrowedMessage<'_>) -> Headers<'a> {
+    let headers = message.headers();
+    let count = headers.map_or(0, BorrowedHeaders::count);
+    let read = |place| catch_unwind(AssertUnwindSafe(|| headers?.try_get(place)));
+    let readable: Vec<_> = (0..count)
+        .filter_map(|place| read(place).ok().flatten())
+        .collect();
+    Headers {
+        unreadable: count - readable.len(),
+        readable,
     }
-    read
 }
 
 /// Headers as a dead letter keeps them: an array of `[name, value]`. A value that a text of PostgreSQL can't hold is

@@ -17,7 +17,6 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::sources::Sources;
-use crate::kafka_headers;
 
 /// How long a broker may take to answer a question.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -422,7 +421,7 @@ fn at_time(
 }
 
 fn seen<'a>(topic: Topic, range: &mut Range, message: &'a BorrowedMessage<'_>) -> Seen<'a> {
-    let headers = kafka_headers::of(message);
+    let headers = chassis::consumer::headers(message).readable;
     let header = |name: &str| {
         let found = headers.iter().find(|header| header.key == name)?;
         std::str::from_utf8(found.value?).ok()

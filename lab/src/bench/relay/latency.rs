@@ -20,7 +20,6 @@ use crate::bench::cpu::Shares;
 use crate::bench::database::{self, Copy};
 use crate::bench::stage::Stage;
 use crate::bench::stats::Latency;
-use crate::kafka_headers;
 
 /// Events a second.
 pub(super) const PER_SECOND: u32 = 500;
@@ -183,7 +182,7 @@ fn receive(
 }
 
 fn event_id(message: &BorrowedMessage<'_>) -> anyhow::Result<Uuid> {
-    let headers = kafka_headers::of(message);
+    let headers = chassis::consumer::headers(message).readable;
     let id = headers.iter().find(|header| header.key == "ce_id");
     let id = id.and_then(|header| header.value).context("no event id")?;
     Ok(Uuid::try_parse_ascii(id)?)
