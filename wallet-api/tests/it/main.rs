@@ -17,5 +17,8 @@ mod patterns;
 mod pay_bill;
 mod process;
 mod reads;
+mod recovery;
+mod redrive;
+mod replay;
 mod settlement;
 mod support;
