@@ -15,6 +15,7 @@ mod order;
 mod page;
 mod payments;
 mod readme;
+mod recovery;
 mod running;
 mod system;
 mod trace;
