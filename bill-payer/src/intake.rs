@@ -2,7 +2,7 @@
 //!
 //! Promises: a payment becomes one bill however often its event comes; a message that can't be read, and one that asks
 //! for another bill under a known payment id, becomes a dead letter, and its partition goes on; all are committed
-//! before the offsets are.
+//! before the offsets are. A redriven event of a bill that has ended has its result said again.
 
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use tracing::debug;
 
 use crate::SERVICE;
+use crate::record::again::say_again;
 use crate::store::{self, NewBill};
 
 /// Takes `wallet.events`.
@@ -77,7 +78,7 @@ async fn take(
     records: &[&Record],
     letters: &mut Vec<NewDeadLetter>,
 ) -> diesel::QueryResult<Vec<store::Intake>> {
-    let taken = store::insert(conn, bills).await?;
+    let taken = insert(conn, bills).await?;
     for ((bill, record), taken) in bills.iter().zip(records).zip(&taken) {
         if let store::Intake::Conflict { difference } = taken {
             let reason = conflict(bill, difference);
@@ -85,6 +86,20 @@ async fn take(
         }
     }
     outbox::dead_letter::record(conn, letters).await?;
+    Ok(taken)
+}
+
+/// Inserts what is new; of what is known and was redriven, the result is said again.
+async fn insert(
+    conn: &mut AsyncPgConnection,
+    bills: &[NewBill],
+) -> diesel::QueryResult<Vec<store::Intake>> {
+    let taken = store::insert(conn, bills).await?;
+    let redriven = bills
+        .iter()
+        .zip(&taken)
+        .filter(|(bill, taken)| bill.request.redriven && **taken == store::Intake::Again);
+    say_again(conn, redriven.map(|(bill, _)| bill)).await?;
     Ok(taken)
 }
 
@@ -102,7 +117,7 @@ impl Retake for Intake {
         record: &Record,
     ) -> Result<(), RetakeError> {
         let bill = read(record).map_err(|error| RetakeError::Refused(chain(&error)))?;
-        let taken = store::insert(conn, std::slice::from_ref(&bill)).await?;
+        let taken = insert(conn, std::slice::from_ref(&bill)).await?;
         if let [store::Intake::Conflict { difference }] = taken.as_slice() {
             return Err(RetakeError::Refused(conflict(&bill, difference)));
         }

@@ -9,15 +9,17 @@
 //! | 5 | `insert outbox` | its rows | last, as [`outbox::append`] asks: one event for each bill that 2 has ended |
 //! | 6 | `commit` | releases all | a bill, its attempts and its event are there together, or none is |
 
+pub(crate) mod again;
 mod attempts;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use chassis::Traceparent;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Bool, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
-use events::{BILL_AGGREGATE, BillPaid, BillPaymentFailed, Payee};
+use events::{BILL_AGGREGATE, BillPaid, BillPaymentFailed, BillPaymentRequested, Payee};
 use outbox::{AppendError, NewEvent, statement};
 use serde::Serialize;
 use uuid::Uuid;
@@ -97,7 +99,11 @@ pub async fn record(
         let (changes, attempts, recorded) = changes(decided, &mut current);
         update(conn, &changes).await?;
         attempts.write(conn).await?;
-        let events: Vec<NewEvent> = changes.values().filter_map(event).collect();
+        let events = changes.values().filter_map(|change| {
+            let bill = &change.decided.bill;
+            result_event(&bill.request, bill.traceparent, &change.decided.next)
+        });
+        let events: Vec<NewEvent> = events.collect();
         lock_wallets(conn, &events).await?;
         outbox::append(conn, events).await?;
         Ok(recorded)
@@ -281,14 +287,16 @@ async fn lock_wallets(conn: &mut AsyncPgConnection, events: &[NewEvent]) -> Quer
 }
 
 /// The event of a bill that has ended.
-fn event(change: &Change<'_>) -> Option<NewEvent> {
-    let bill = &change.decided.bill;
-    let request = &bill.request;
+fn result_event(
+    request: &BillPaymentRequested,
+    traceparent: Traceparent,
+    next: &Next,
+) -> Option<NewEvent> {
     let payee = Some(Payee {
         provider: request.provider.clone(),
         account_number: request.account_number.clone(),
     });
-    let (event_type, payload) = match &change.decided.next {
+    let (event_type, payload) = match next {
         Next::Paid { receipt } => (
             BillPaid::TYPE,
             json(&BillPaid {
@@ -320,7 +328,7 @@ fn event(change: &Change<'_>) -> Option<NewEvent> {
         aggregate_id: request.wallet_id.to_string(),
         event_type,
         source: SERVICE,
-        traceparent: bill.traceparent.child().to_string(),
+        traceparent: traceparent.child().to_string(),
         payload,
     })
 }

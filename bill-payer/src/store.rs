@@ -299,6 +299,8 @@ impl ClaimedRow {
                 money: Money::new(amount, self.currency.parse().ok()?).ok()?,
                 provider: self.provider,
                 account_number: self.account_number,
+                idempotency_key: None,
+                redriven: false,
             },
             traceparent: self
                 .traceparent

@@ -240,7 +240,13 @@ impl<H: Handler> Consumer<H> {
         }
         let next = next_offsets(&read);
         let records = u64::try_from(read.len()).unwrap_or(u64::MAX);
-        match self.take(read, stop).await {
+        let attempts = Attempts {
+            health: &self.health,
+            stop,
+            retry: self.timing.retry,
+        };
+        let ignored = &self.config.ignored_types;
+        match hand_over(&mut self.handler, attempts, ignored, read).await {
             Taking::Taken => {}
             Taking::Stopped => return Ok(0),
         }
@@ -347,46 +353,6 @@ impl<H: Handler> Consumer<H> {
         }
     }
 
-    /// Hands over what was read, but for what is ignored or could not be read.
-    async fn take(&mut self, read: Vec<ReadRecord>, stop: &CancellationToken) -> Taking {
-        let mut batch = Vec::with_capacity(read.len());
-        let mut defective = Vec::new();
-        for ReadRecord { record, defect } in read {
-            match defect {
-                Some(reason) => defective.push((record, reason)),
-                None if self.ignores(&record) => {
-                    metrics::counter!("kafka_consumer_ignored_total", "topic" => self.config.topic.clone())
-                        .increment(1);
-                }
-                None => batch.push(record),
-            }
-        }
-        let attempts = Attempts {
-            health: &self.health,
-            stop,
-            retry: self.timing.retry,
-        };
-        let handler = &mut self.handler;
-        for (record, reason) in defective {
-            match reject(handler, attempts, &record, &reason).await {
-                Taking::Taken => {}
-                Taking::Stopped => return Taking::Stopped,
-            }
-        }
-        if batch.is_empty() {
-            return Taking::Taken;
-        }
-        take(handler, attempts, &batch).await
-    }
-
-    fn ignores(&self, record: &Record) -> bool {
-        let ignored = &self.config.ignored_types;
-        !ignored.is_empty()
-            && record
-                .header(TYPE_HEADER)
-                .is_some_and(|found| ignored.iter().any(|ignored| ignored == found))
-    }
-
     fn commit(&self, next: HashMap<i32, i64>) -> anyhow::Result<()> {
         let mut offsets = TopicPartitionList::new();
         for (partition, offset) in next {
@@ -442,9 +408,47 @@ fn next_offsets(read: &[ReadRecord]) -> HashMap<i32, i64> {
 
 /// How handing over records ends.
 #[must_use]
-enum Taking {
+pub(crate) enum Taking {
     Taken,
     Stopped,
+}
+
+/// Hands over what was read, but for what is ignored or could not be read, until it is taken or `stop` comes.
+pub(crate) async fn hand_over<H: Handler>(
+    handler: &mut H,
+    attempts: Attempts<'_>,
+    ignored_types: &[String],
+    read: Vec<ReadRecord>,
+) -> Taking {
+    let mut batch = Vec::with_capacity(read.len());
+    let mut defective = Vec::new();
+    for ReadRecord { record, defect } in read {
+        match defect {
+            Some(reason) => defective.push((record, reason)),
+            None if is_ignored(&record, ignored_types) => {
+                metrics::counter!("kafka_consumer_ignored_total", "topic" => record.topic)
+                    .increment(1);
+            }
+            None => batch.push(record),
+        }
+    }
+    for (record, reason) in defective {
+        match reject(handler, attempts, &record, &reason).await {
+            Taking::Taken => {}
+            Taking::Stopped => return Taking::Stopped,
+        }
+    }
+    if batch.is_empty() {
+        return Taking::Taken;
+    }
+    take(handler, attempts, &batch).await
+}
+
+fn is_ignored(record: &Record, ignored_types: &[String]) -> bool {
+    !ignored_types.is_empty()
+        && record
+            .header(TYPE_HEADER)
+            .is_some_and(|found| ignored_types.iter().any(|ignored| ignored == found))
 }
 
 /// Hands `batch` over until it is taken or `stop` comes.
@@ -516,10 +520,10 @@ async fn reject<H: Handler>(
 
 /// What every step of taking records needs to be tried again.
 #[derive(Clone, Copy)]
-struct Attempts<'a> {
-    health: &'a ConsumerHealth,
-    stop: &'a CancellationToken,
-    retry: Backoff,
+pub(crate) struct Attempts<'a> {
+    pub(crate) health: &'a ConsumerHealth,
+    pub(crate) stop: &'a CancellationToken,
+    pub(crate) retry: Backoff,
 }
 
 /// The tries of one step.

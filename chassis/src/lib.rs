@@ -20,7 +20,9 @@ pub mod metrics;
 pub mod operator;
 pub mod problem;
 pub mod repeated;
+pub mod replay;
 pub mod service;
+pub mod since;
 pub mod telemetry;
 pub mod trace;
 

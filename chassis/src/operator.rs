@@ -115,9 +115,9 @@ pub struct ActionView {
     id: i64,
     at: DateTime<Utc>,
     operator: String,
-    /// `retry` or `discard`.
+    /// `retry`, `discard`, `redrive` or `recover`.
     action: String,
-    /// `dead_letter/<id>` or `bill/<payment id>`.
+    /// `dead_letter/<id>`, `bill/<payment id>` or `payment/<id>`.
     subject: String,
     note: Option<String>,
 }

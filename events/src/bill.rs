@@ -60,6 +60,13 @@ pub struct BillPaymentRequested {
     /// The customer's account number at the provider.
     #[serde(deserialize_with = "text")]
     pub account_number: String,
+    /// The client's name for its request, so that a payment that is booked again from its event keeps it. Events of
+    /// older versions have none; the bill payer has no use for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// Whether an operator had the event published again: a bill that has ended then says its result again.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub redriven: bool,
 }
 
 /// Whose bill it is: what a result is compared with, so that no payment counts as paid that somebody else got.
@@ -263,6 +270,14 @@ impl BillPaid {
 impl BillPaymentFailed {
     /// The `ce_type` header.
     pub const TYPE: &'static str = "BillPaymentFailed";
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands a reference over"
+)]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// Characters of a text in an event.

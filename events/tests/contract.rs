@@ -31,6 +31,8 @@ fn events_look_on_the_wire_as_in_their_golden_files() {
         money: money("100.5", "INR"),
         provider: "wifi".to_owned(),
         account_number: "WIFI-1".to_owned(),
+        idempotency_key: Some("march-bill".to_owned()),
+        redriven: true,
     };
     let paid = BillPaid {
         payment_id: PAYMENT,
@@ -123,6 +125,16 @@ fn a_result_of_an_older_version_has_no_payee() {
         panic!("an older event decodes");
     };
     assert_eq!(paid.payee, None);
+}
+
+/// What versions before this one wrote, and what is written where there is nothing to say.
+#[test]
+fn a_request_without_its_optional_fields_is_as_it_always_was() {
+    let old = golden("BillPaymentRequested.without-optional-fields");
+    let WalletEvent::BillPaymentRequested(event) =
+        WalletEvent::decode("BillPaymentRequested", old.to_string().as_bytes()).unwrap();
+    assert_eq!((&event.idempotency_key, event.redriven), (&None, false));
+    assert_eq!(serde_json::to_value(&event).unwrap(), old);
 }
 
 #[test]

@@ -24,6 +24,10 @@ pub enum Action {
     Retry,
     /// Give it up.
     Discard,
+    /// Have its event published again.
+    Redrive,
+    /// Book it again from its event.
+    Recover,
 }
 
 impl Action {
@@ -31,6 +35,8 @@ impl Action {
         match self {
             Self::Retry => "retry",
             Self::Discard => "discard",
+            Self::Redrive => "redrive",
+            Self::Recover => "recover",
         }
     }
 }

@@ -87,6 +87,10 @@ impl TestDatabase {
         &self.url
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// A connection of the test's own, to look and to get in the way.
     pub async fn connect(&self) -> AsyncPgConnection {
         AsyncPgConnection::establish(&self.url)

@@ -10,6 +10,7 @@
 )]
 
 mod database;
+mod dump;
 mod eventually;
 mod process;
 mod proxy;
@@ -19,7 +20,7 @@ mod topics;
 
 pub use database::{InTheWay, TestDatabase};
 pub use eventually::{DEADLINE, eventually};
-pub use process::{Process, free_address};
+pub use process::{Process, command, free_address};
 pub use proxy::Proxy;
 pub use raw_produce::produce_bytes;
 pub use server::{PostgresServer, Stop};

@@ -66,6 +66,14 @@ impl Drop for Process {
     }
 }
 
+/// A command of the workspace's binary `name`, to be run to its end with these environment variables and no others.
+#[must_use]
+pub fn command(name: &str, environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(binary(name));
+    command.env_clear().envs(environment.iter().copied());
+    command
+}
+
 /// Where cargo puts the binaries: beside the folder of the running test.
 fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test has a path");

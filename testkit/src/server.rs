@@ -246,7 +246,7 @@ fn signal(running: &Child, how: Stop) {
 }
 
 /// Where the newest PostgreSQL that is installed has its programs: Debian's, or what is on the path.
-fn programs() -> PathBuf {
+pub(crate) fn programs() -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten();

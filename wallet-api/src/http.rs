@@ -1,6 +1,7 @@
 //! The HTTP API: what a request must look like, and what it is answered.
 
 mod pay_bill;
+mod redrive;
 
 use std::sync::Arc;
 
@@ -57,6 +58,7 @@ pub fn routes(app: App) -> Router {
         .route("/wallets/{id}/transfers", get(list_transfers))
         .route("/payments/{id}", get(show_payment))
         .with_state(app.clone())
+        .merge(redrive::routes(app.pool.clone()))
         .merge(chassis::dead_letters::routes(
             app.pool.clone(),
             Letters::new(Settlement::new(app.pool)),

@@ -16,6 +16,7 @@ mod ledger;
 pub mod patterns;
 mod payments;
 pub mod reads;
+pub mod recovery;
 mod schema;
 pub mod settlement;
 mod wallets;

@@ -1,4 +1,5 @@
-//! The wallet-api process: `wallet-api` to serve, `wallet-api migrate`, and what an operator does about dead letters.
+//! The wallet-api process: `wallet-api` to serve, `wallet-api migrate`, and what an operator does about dead letters and
+//! losses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use wallet_api::group_commit::group_commit;
 use wallet_api::http::{self, App};
 use wallet_api::patterns::{COMMANDS_BATCH_MAX, Commands, Patience, Patterns, Publisher};
 use wallet_api::settlement::Settlement;
-use wallet_api::{MIGRATIONS, SERVICE};
+use wallet_api::{MIGRATIONS, SERVICE, recovery};
 
 /// Wallets and their payments over HTTP
 #[derive(Debug, Parser)]
@@ -37,6 +38,12 @@ enum Command {
     /// Messages that could not be taken, and what to do about them
     #[command(subcommand)]
     DeadLetters(dead_letters::cli::Command),
+    /// Payments that were lost on their way, or by a restore of the database
+    #[command(subcommand)]
+    Payments(recovery::cli::Payments),
+    /// Results of payments that were lost by a restore of the database
+    #[command(subcommand)]
+    Results(recovery::cli::Results),
     /// What operators did
     OperatorActions(Actions),
 }
@@ -55,6 +62,11 @@ async fn main() -> anyhow::Result<()> {
             let pool = pool()?;
             let letters = Letters::new(Settlement::new(pool.clone()));
             dead_letters::cli::run(&command, &pool, &letters, out).await
+        }
+        Some(Command::Payments(command)) => command.run(&pool()?, &config.kafka, out).await,
+        Some(Command::Results(command)) => {
+            let (kafka, intake) = (&config.kafka, &config.intake);
+            command.run(&pool()?, kafka, intake, out).await
         }
         Some(Command::OperatorActions(command)) => command.run(&pool()?, out).await,
         Some(Command::Migrate) => {

@@ -99,7 +99,8 @@ pub(crate) async fn pay_batch(
     attempt: Try,
     publishing: Publishing,
 ) -> Result<Vec<Result<Accepted, Decline>>, BatchError> {
-    let (mut wallets, now) = lock_wallets(conn, batch).await?;
+    let (mut wallets, now) =
+        lock_wallets(conn, batch.iter().map(|request| request.wallet_id)).await?;
     let stored = find_by_key(conn, batch, attempt).await?;
     let mut known = stored
         .values()
@@ -155,12 +156,12 @@ fn answer(
 }
 
 /// Step 1.
-async fn lock_wallets(
+pub(crate) async fn lock_wallets(
     conn: &mut AsyncPgConnection,
-    batch: &[PayBill],
+    ids: impl Iterator<Item = Uuid>,
 ) -> Result<(HashMap<Uuid, Wallet>, DateTime<Utc>), BatchError> {
     use schema::wallets::dsl;
-    let mut ids: Vec<Uuid> = batch.iter().map(|request| request.wallet_id).collect();
+    let mut ids: Vec<Uuid> = ids.collect();
     ids.sort_unstable();
     ids.dedup();
     let rows: Vec<(Uuid, String, Decimal, DateTime<Utc>)> = dsl::wallets
@@ -187,7 +188,7 @@ async fn lock_wallets(
 }
 
 #[derive(QueryableByName)]
-struct StoredPayment {
+pub(crate) struct StoredPayment {
     #[diesel(sql_type = SqlUuid)]
     id: Uuid,
     #[diesel(sql_type = SqlUuid)]
@@ -205,7 +206,7 @@ struct StoredPayment {
 }
 
 impl StoredPayment {
-    fn key(&self) -> (Uuid, IdempotencyKey) {
+    pub(crate) fn key(&self) -> (Uuid, IdempotencyKey) {
         let key = self
             .idempotency_key
             .parse()
@@ -232,7 +233,7 @@ impl StoredPayment {
 }
 
 /// Step 2. A key that was made up for this request needs no look, unless the request was tried before.
-async fn find_by_key(
+pub(crate) async fn find_by_key(
     conn: &mut AsyncPgConnection,
     batch: &[PayBill],
     attempt: Try,
@@ -305,14 +306,25 @@ pub(crate) fn requested_event(
         money,
         provider: request.provider.as_str().to_owned(),
         account_number: request.account_number.as_str().to_owned(),
+        idempotency_key: Some(request.key.as_str().to_owned()),
+        redriven: false,
     };
+    new_event(id, request.traceparent.clone(), &payload)
+}
+
+/// `payload` as an event with the id `id`.
+pub(crate) fn new_event(
+    id: Uuid,
+    traceparent: String,
+    payload: &BillPaymentRequested,
+) -> Result<NewEvent, serde_json::Error> {
     Ok(NewEvent {
         id,
         aggregate_type: WALLET_AGGREGATE,
-        aggregate_id: request.wallet_id.to_string(),
+        aggregate_id: payload.wallet_id.to_string(),
         event_type: BillPaymentRequested::TYPE,
         source: SERVICE,
-        traceparent: request.traceparent.clone(),
+        traceparent,
         payload: serde_json::to_value(payload)?,
     })
 }

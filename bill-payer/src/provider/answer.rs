@@ -275,6 +275,8 @@ mod tests {
             money: Money::new("100.00".parse().unwrap(), "INR".parse().unwrap()).unwrap(),
             provider: "wifi".to_owned(),
             account_number: "WIFI-1".to_owned(),
+            idempotency_key: None,
+            redriven: false,
         }
     }
 

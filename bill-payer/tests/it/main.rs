@@ -22,4 +22,5 @@ mod paying;
 mod process;
 mod provider;
 mod reads;
+mod redriven;
 mod support;

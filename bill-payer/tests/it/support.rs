@@ -113,6 +113,8 @@ pub(crate) fn request(account_number: &str) -> BillPaymentRequested {
         money: serde_json::from_value(json!({ "amount": "100.00", "currency": "INR" })).unwrap(),
         provider: "wifi".to_owned(),
         account_number: account_number.to_owned(),
+        idempotency_key: None,
+        redriven: false,
     }
 }
 

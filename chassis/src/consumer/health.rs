@@ -25,7 +25,7 @@ struct State {
 }
 
 impl ConsumerHealth {
-    pub(super) fn new(topic: String) -> Self {
+    pub(crate) fn new(topic: String) -> Self {
         Self {
             topic,
             state: Arc::default(),

@@ -10,7 +10,7 @@ use crate::audit::{audit, finding, findings, lab, time_of};
 use crate::system::System;
 
 /// Everything that is nowhere is lost at once.
-const NO_PATIENCE: [&str; 2] = ["--lost-after-ms", "0"];
+pub(crate) const NO_PATIENCE: [&str; 2] = ["--lost-after-ms", "0"];
 
 pub(crate) async fn execute(database: &TestDatabase, sql: &str) {
     let mut conn = database.connect().await;
@@ -28,7 +28,7 @@ async fn ended(system: &System, wallet: &str, account: &str) -> String {
 }
 
 /// Waits until a row is there.
-async fn is_there(database: &TestDatabase, rows: &str) {
+pub(crate) async fn is_there(database: &TestDatabase, rows: &str) {
     eventually(rows, async || {
         let count = format!("select count(*) from {rows}");
         match database.count(&count).await {
@@ -51,7 +51,7 @@ async fn take_at_provider(system: &System, key: &str, amount: &str) {
 }
 
 /// Waits until the audit finds `kind` and names `example`.
-async fn found(system: &System, kind: &str, example: &str, arguments: &[&str]) -> Value {
+pub(crate) async fn found(system: &System, kind: &str, example: &str, arguments: &[&str]) -> Value {
     eventually(&format!("{kind} is found"), async || {
         let report = audit(system, arguments).await;
         let found = findings(&report);

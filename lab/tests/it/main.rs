@@ -17,6 +17,7 @@ mod order;
 mod page;
 mod payments;
 mod readme;
+mod recovery;
 mod running;
 mod system;
 mod trace;

@@ -63,14 +63,14 @@ impl System {
                 .build()
                 .expect("a client is made"),
         };
-        let provider = Process::start(
+        for name in [
             "mock-provider",
-            &[("LISTEN", &system.provider), ("LOG", "warn")],
-        );
-        system.processes.push(("mock-provider", provider));
-        system.start_process("wallet-api");
-        system.start_process("bill-payer");
-        for name in ["relay-wallet-1", "relay-wallet-2", "relay-bill"] {
+            "wallet-api",
+            "bill-payer",
+            "relay-wallet-1",
+            "relay-wallet-2",
+            "relay-bill",
+        ] {
             system.start_process(name);
         }
         for address in [&system.provider, &system.wallet_api, &system.bill_payer_api] {
@@ -91,6 +91,10 @@ impl System {
         let (wallet, bills) = (self.wallet_database.url(), self.bill_payer_database.url());
         let relay = free_address();
         let binary = match name {
+            "mock-provider" => {
+                environment.push(("LISTEN", &self.provider));
+                "mock-provider"
+            }
             "wallet-api" => {
                 environment.extend([("DATABASE_URL", wallet), ("LISTEN", &self.wallet_api)]);
                 "wallet-api"
@@ -131,6 +135,26 @@ impl System {
         process.kill_9();
     }
 
+    /// Runs a command of wallet-api or bill-payer to its end; answers whether it went well, and what it said.
+    pub(crate) fn run(&self, service: &str, arguments: &[&str]) -> (bool, String) {
+        let database = match service {
+            "wallet-api" => &self.wallet_database,
+            _ => &self.bill_payer_database,
+        };
+        let brokers = kafka_brokers();
+        let environment = [
+            ("DATABASE_URL", database.url()),
+            ("KAFKA_BROKERS", &brokers),
+            ("TOPIC_PREFIX", &self.prefix),
+            ("PROVIDER_URL", "http://127.0.0.1:1"),
+            ("OPERATOR", "asha"),
+        ];
+        let mut command = testkit::command(service, &environment);
+        let output = command.args(arguments).output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat());
+        (output.status.success(), said.unwrap())
+    }
+
     /// Replaces the environment of the test's own, for processes that are started from now on.
     pub(crate) fn set(&mut self, settings: Vec<(&'static str, &'static str, String)>) {
         self.settings = settings;
@@ -144,7 +168,7 @@ impl System {
         assert!(answer.status().is_success(), "{answer:?}");
     }
 
-    async fn ready(&self, address: &str) {
+    pub(crate) async fn ready(&self, address: &str) {
         eventually("the service is ready", async || {
             let answer = self.get(address, "/readyz").await;
             match answer {

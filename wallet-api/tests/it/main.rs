@@ -21,5 +21,8 @@ mod plans;
 mod process;
 mod readiness;
 mod reads;
+mod recovery;
+mod redrive;
+mod replay;
 mod settlement;
 mod support;

@@ -1,0 +1,71 @@
+//! `POST /payments/{id}/redrive` and `POST /payments/redrive`: orders of an operator.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::post;
+use axum::{Json, Router};
+use chassis::database::Pool;
+use chassis::http::Path;
+use chassis::operator::{Note, Order, by};
+use chassis::{Problem, since};
+use serde::{Deserialize, Deserializer};
+use uuid::Uuid;
+
+use crate::recovery::redrive::{RedrivenMany, redrive, redrive_many};
+
+/// The routes.
+pub(super) fn routes(pool: Pool) -> Router {
+    Router::new()
+        .route("/payments/redrive", post(redrive_pending))
+        .route("/payments/{id}/redrive", post(redrive_one))
+        .with_state(pool)
+}
+
+async fn redrive_one(
+    State(pool): State<Pool>,
+    Path(id): Path<Uuid>,
+    order: Order<Note>,
+) -> Result<StatusCode, Problem> {
+    let by = by(&order.operator, order.body.note.as_deref())?;
+    let mut conn = pool.get().await?;
+    redrive(&mut conn, id, by).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Which are to be redriven.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pending {
+    #[serde(default, deserialize_with = "duration")]
+    pending_for: Option<Duration>,
+    /// `next_after` of the answer before.
+    #[serde(default)]
+    after: Uuid,
+    note: Option<String>,
+}
+
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let duration = since::duration(&text).map_err(serde::de::Error::custom)?;
+    Ok(Some(duration))
+}
+
+async fn redrive_pending(
+    State(pool): State<Pool>,
+    order: Order<Pending>,
+) -> Result<Json<RedrivenMany>, Problem> {
+    let Pending {
+        pending_for,
+        after,
+        note,
+    } = order.body;
+    let by = by(&order.operator, note.as_deref())?;
+    let pending_for = pending_for.ok_or_else(|| {
+        Problem::invalid("say for how long they have been pending, such as \"1h\"")
+            .in_field("pending_for")
+    })?;
+    let mut conn = pool.get().await?;
+    Ok(Json(redrive_many(&mut conn, pending_for, after, by).await?))
+}
