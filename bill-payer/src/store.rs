@@ -45,6 +45,9 @@ pub enum Intake {
 /// Inserts `bills` and returns for each, in order, what became of it.
 ///
 /// In payment id order, so that two consumers with the same events wait for each other at most once.
+///
+/// # Errors
+/// The database fails; nothing is stored.
 pub async fn insert(conn: &mut AsyncPgConnection, bills: &[NewBill]) -> QueryResult<Vec<Intake>> {
     #[derive(QueryableByName)]
     struct Inserted {

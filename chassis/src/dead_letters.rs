@@ -67,6 +67,9 @@ fn digest(record: &Record) -> [u8; 32] {
 
 /// Stores `record` as a dead letter of `consumer`, in a transaction of its own: what a handler does with a record that it
 /// can't take.
+///
+/// # Errors
+/// The database fails; nothing is stored.
 pub async fn store(
     pool: &Pool,
     consumer: &'static str,

@@ -186,6 +186,9 @@ pub async fn lock(conn: &mut AsyncPgConnection, id: i64) -> QueryResult<Option<D
 }
 
 /// The ids of open dead letters that `filter` matches, oldest first, greater than `after`.
+///
+/// # Errors
+/// The database fails.
 pub async fn open_ids(
     conn: &mut AsyncPgConnection,
     filter: Filter<'_>,

@@ -36,6 +36,9 @@ pub enum Seen {
 ///
 /// Call it in the transaction of the events' effect: the two commit together or not at all. A
 /// concurrent transaction that takes the same event waits for this one to end.
+///
+/// # Errors
+/// The database fails; the transaction can't go on.
 pub async fn take(
     conn: &mut AsyncPgConnection,
     consumer: &str,

@@ -9,7 +9,6 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
-
 /// How long the brokers may take to answer one question, and to send the messages of a page.
 const WITHIN: Duration = Duration::from_secs(3);
 
@@ -126,7 +125,8 @@ fn read(
 fn shown(message: &BorrowedMessage<'_>) -> Shown {
     let text =
         |bytes: Option<&[u8]>| bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-    let headers: BTreeMap<&str, Option<String>> = chassis::consumer::headers(message).readable
+    let headers: BTreeMap<&str, Option<String>> = chassis::consumer::headers(message)
+        .readable
         .into_iter()
         .map(|header| (header.key, text(header.value)))
         .collect();
