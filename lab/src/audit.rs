@@ -29,16 +29,18 @@
 //! | REFUNDED THOUGH PAID | refunded in 1, or the bill failed in 3, and accepted in 5 | 1 and 3 are final, and follow the provider's word that it never will |
 //! | PAID, NOT AT PROVIDER | paid in 1, not accepted in 5 | the provider knew before; what is missing in the list of a scope was asked for by its id |
 //! | AT PROVIDER, NOT HERE | accepted in 5, unknown or declined in 6 | the payment is committed before anybody asks the provider |
-//! | DIFFERS AT PROVIDER | amount, currency or, of a paid one, receipt is another in 5 | none of them changes |
+//! | NOT IN THE WALLET | in 2, 3 or 4, or in the outbox of 1, unknown or declined in 6, and not accepted in 5 | the payment is committed before its event is published |
+//! | DIFFERS | two of 0 to 5, or two messages of one topic, have another wallet, amount, currency, provider, account, status, receipt, reason or idempotency key for it | none of them changes, and a status counts when it is final. A message counts as what it says, also as a dead letter; when that is discarded, no longer |
 //! | STUCK | pending in 1 and 6 for longer than [`Scope::stuck_after`] | that is what stuck means |
-//! | OUT OF ORDER | in a partition, the first message of an event comes behind the first one of an event of the same key with a greater `outbox_seq` | rows of a key are numbered under its lock. Events whose first message may be gone, by retention or before the scope, do not count |
-//! | UNBALANCED | transfers do not fit accounts or payment, or the money in clearing is not that of the pending payments | one transaction changes both, and 1 is one snapshot |
+//! | OUT OF ORDER | in a partition, the first message of an event comes behind the first one of an event of the same key with a greater `outbox_seq` of the same `outbox_epoch` | rows of a key are numbered under its lock; a restored database numbers anew, in another epoch. Events whose first message may be gone, by retention or before the scope, do not count |
+//! | UNBALANCED | transfers do not fit accounts or payment, its wallet included, or the money in clearing is not that of the pending payments | one transaction changes both, and 1 is one snapshot |
 //! | BALANCE DIFFERS | a balance is not the sum of its transfers | likewise |
 //!
 //! A payment that is found somewhere is in flight there. One that has been seen further on in a later step than it
 //! is in step 1 counts where it was seen last.
 
 mod bills;
+mod differences;
 mod events;
 mod findings;
 mod progress;

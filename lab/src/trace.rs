@@ -8,6 +8,7 @@ mod messages;
 
 use std::process::ExitCode;
 
+use chassis::cli::plain;
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
@@ -95,7 +96,7 @@ impl Trace {
         let begun = self.steps.iter().find_map(|step| step.at);
         for step in &self.steps {
             let after = match (step.at, begun) {
-                (Some(at), Some(begun)) => format!("{} ms", at - begun),
+                (Some(at), Some(begun)) => format!("{} ms", at.saturating_sub(begun)),
                 _ => String::new(),
             };
             text.push_str(&format!("{after:>10}  {:<20} {}", step.place, step.what));
@@ -103,7 +104,8 @@ impl Trace {
             for (name, value) in detail {
                 match value {
                     Value::Null => {}
-                    Value::String(value) => text.push_str(&format!("  {name}={value}")),
+                    // What comes from Kafka and from the provider is anybody's text.
+                    Value::String(value) => text.push_str(&format!("  {name}={}", plain(value))),
                     value => text.push_str(&format!("  {name}={value}")),
                 }
             }

@@ -21,7 +21,10 @@ pub(super) async fn gather(
     let from = Session::connect(&sources.bill_payer_database_url, "bill-payer's database").await?;
     from.begin_snapshot().await?;
     let first = scope.first_id();
-    let bills = format!("select payment_id, status from bills where payment_id >= '{first}'");
+    let bills = format!(
+        "select payment_id, status, wallet_id, amount, currency, provider, account_number, receipt, last_error \
+         from bills where payment_id >= '{first}'"
+    );
     let count = into.copy_from(&from, &bills, "bill").await?;
     into.copy_from(&from, UNPUBLISHED, "unpublished_result")
         .await?;
@@ -55,6 +58,7 @@ async fn dead_letters(
     loop {
         let letters = format!(
             "select jsonb_build_object('id', id, 'partition', kafka_partition, 'offset', kafka_offset, \
+                 'is_discarded', status = 'discarded', \
                  'payload', encode(substring(payload from 1 for 65536), 'hex'))::text \
              from dead_letters where topic = '{name}' and status <> 'taken' and id > {after} \
              order by id limit 500"
@@ -64,6 +68,7 @@ async fn dead_letters(
         for letter in &letters {
             let number = |name| letter.get(name).and_then(serde_json::Value::as_i64);
             after = number("id").context("a dead letter has an id")?;
+            let is_discarded = letter.get("is_discarded") == Some(&serde_json::Value::Bool(true));
             let payload = letter.get("payload").and_then(|payload| payload.as_str());
             let payment = payment_of(&bytes(payload.unwrap_or_default())).map(|id| id.to_string());
             let partition = number("partition").unwrap_or_default().to_string();
@@ -73,6 +78,7 @@ async fn dead_letters(
                 Some(&partition),
                 Some(&offset),
                 payment.as_deref(),
+                Some(if is_discarded { "t" } else { "f" }),
             ]);
         }
         into.copy("letter", rows).await?;

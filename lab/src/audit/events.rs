@@ -81,15 +81,19 @@ fn add(rows: &mut Rows, topic: Topic, seen: &Seen<'_>, payment: Uuid) {
     let seq = seen.outbox_seq.map(|seq| seq.to_string());
     let payment = payment.to_string();
     let word = |yes: bool| if yes { "t" } else { "f" };
-    rows.add([
+    let row = [
         Some(topic.number),
         Some(&partition),
         Some(&offset),
-        Some(seen.key),
+        Some(&seen.key),
         event_id.as_deref(),
         seq.as_deref(),
+        Some(seen.outbox_epoch),
         Some(&payment),
         Some(word(seen.is_taken)),
         Some(word(seen.is_whole)),
-    ]);
+        Some(seen.event_type),
+    ];
+    let fields = seen.fields.iter().map(Option::as_deref);
+    rows.add(row.into_iter().chain(fields));
 }

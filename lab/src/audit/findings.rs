@@ -1,5 +1,6 @@
 //! Comparing what was gathered: where each payment is, and what is wrong.
 
+use super::differences;
 use super::report::{Finding, Kind, Latency, Report, Whereabouts};
 use super::scope::Scope;
 use super::session::Session;
@@ -34,17 +35,23 @@ pub(super) async fn find(
     scope: &Scope,
     (begun_ms, now_ms): (i64, i64),
 ) -> anyhow::Result<()> {
+    // An outbox was read whole.
+    let first = scope.first_id();
     session
-        .run(
+        .run(&format!(
             "create index on at_provider (payment_id); create index on bill (payment_id); \
-             analyze event; analyze bill; analyze at_provider",
-        )
+             delete from unpublished where payment_id < '{first}'; \
+             delete from unpublished_result where payment_id < '{first}'; \
+             analyze event; analyze bill; analyze at_provider"
+        ))
         .await?;
     // A payment that was made since the beginning may be of a command that was not read.
     let lost_before_ms = begun_ms.min(now_ms - ms(scope.lost_after));
     session.run(&place(lost_before_ms)).await?;
     session.run(&stuck(scope, now_ms)).await?;
     session.run(&at_provider(scope)).await?;
+    differences::find(session).await?;
+    session.run(NOT_IN_WALLET).await?;
     session.run(OUT_OF_ORDER).await?;
     session.run(UNBALANCED).await
 }
@@ -126,18 +133,24 @@ fn at_provider(scope: &Scope) -> String {
                  select from at_provider where payment_id = audited.id and at_provider.status = 'accepted'); \
          insert into found select 'at_provider_not_here', reference from at_provider \
              where at_provider.status = 'accepted' and coalesce(payment_id >= '{first}', true) and not exists ( \
-                 select from payments where payments.id = payment_id and payments.status <> 'declined'); \
-         insert into found select distinct 'differs_at_provider', audited.id::text \
-             from audited join at_provider on payment_id = audited.id and at_provider.status = 'accepted' \
-             where not exists ( \
-                 select from at_provider as same \
-                 where same.payment_id = audited.id and same.status = 'accepted' \
-                     and (same.amount, same.currency) = (audited.amount, audited.currency) \
-                     and (audited.status <> 'paid' or same.receipt = audited.receipt))"
+                 select from payments where payments.id = payment_id and payments.status <> 'declined')"
     )
 }
 
-/// Of each event its first message counts: what comes again after a crash comes late by nature.
+/// What has left the wallet database, or is about to, and is not there now. What the provider has, too, is another finding.
+const NOT_IN_WALLET: &str = "\
+    insert into found select distinct 'not_in_wallet', payment_id::text \
+    from (select payment_id from message where topic > 0 \
+        union all select payment_id from bill \
+        union all select payment_id from unpublished) as known \
+    where not exists ( \
+            select from payments where payments.id = payment_id and payments.status <> 'declined') \
+        and not exists ( \
+            select from at_provider \
+            where at_provider.payment_id = known.payment_id and at_provider.status = 'accepted')";
+
+/// Of each event its first message counts: what comes again after a crash comes late by nature. Numbers of two epochs have
+/// no order.
 const OUT_OF_ORDER: &str = "\
     insert into found \
     with first_seen as ( \
@@ -146,14 +159,17 @@ const OUT_OF_ORDER: &str = "\
         order by topic, partition, event_id, position), \
     placed as ( \
         select payment_id, outbox_seq, max(outbox_seq) over ( \
-            partition by topic, partition, key order by position \
+            partition by topic, partition, key, outbox_epoch order by position \
             rows between unbounded preceding and 1 preceding) as highest_before \
         from first_seen where is_whole) \
     select 'out_of_order', payment_id::text from placed where outbox_seq < highest_before";
 
 /// Payment by payment.
 const UNBALANCED: &str = "\
-    insert into found select 'unbalanced', id::text from audited where not case status \
+    insert into found select 'unbalanced', audited.id::text from audited \
+    left join accounts on accounts.id = debited_from \
+    where debited_from <> wallet_id or refunded_to <> wallet_id or accounts.currency <> audited.currency \
+        or not case status \
         when 'pending' then (debits, settlements, refunds) = (1, 0, 0) and debited = amount \
         when 'paid' then (debits, settlements, refunds) = (1, 1, 0) and debited = amount and settled = amount \
         when 'refunded' then (debits, settlements, refunds) = (1, 0, 1) and debited = amount and refunded = amount \
@@ -212,14 +228,52 @@ async fn findings(session: &Session) -> anyhow::Result<Vec<Finding>> {
              select (select count(*) from of_kind), array(select id from of_kind order by id limit 10)"
         );
         for (count, examples) in session.pairs::<i64, Vec<String>>(&found).await? {
-            findings.push(Finding {
+            let mut finding = Finding {
                 kind,
                 count: unsigned(count),
                 examples,
-            });
+                differences: Vec::new(),
+                repair: None,
+            };
+            if kind == Kind::Differs && count > 0 {
+                finding.differences = differences::shown(session).await?;
+            }
+            finding.repair = repair(session, &finding).await?;
+            findings.push(finding);
         }
     }
     Ok(findings)
+}
+
+/// The line to type, for the payments among the examples; where the steps are, for what no single command repairs.
+async fn repair(session: &Session, finding: &Finding) -> anyhow::Result<Option<String>> {
+    if finding.count == 0 {
+        return Ok(None);
+    }
+    let steps = "docs/recovery.md".to_owned();
+    match finding.kind {
+        Kind::Lost | Kind::Stuck => {
+            let ids = finding.examples.join(",");
+            let ids = format!(
+                "select coalesce(string_agg(id::text, ' ' order by id), '') from payments \
+                 where id = any('{{{ids}}}'::uuid[])"
+            );
+            let ids: String = session.one(&ids).await?;
+            // A command that made no payment has none to publish again.
+            Ok(Some(if ids.is_empty() {
+                steps
+            } else {
+                format!("wallet-api payments redrive {ids} --operator YOU")
+            }))
+        }
+        Kind::PaidNotAtProvider | Kind::AtProviderNotHere | Kind::NotInWallet => Ok(Some(steps)),
+        Kind::PaidTwice
+        | Kind::RefundedThoughPaid
+        | Kind::Differs
+        | Kind::OutOfOrder
+        | Kind::Unbalanced
+        | Kind::BalanceDiffers => Ok(None),
+    }
 }
 
 async fn latency(session: &Session) -> anyhow::Result<Option<Latency>> {

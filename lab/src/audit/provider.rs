@@ -30,6 +30,8 @@ struct Listed {
     status: String,
     amount: Option<String>,
     currency: Option<String>,
+    provider: Option<String>,
+    account_number: Option<String>,
     receipt: Option<String>,
 }
 
@@ -174,6 +176,8 @@ impl Listed {
                 Some(&self.status),
                 self.amount.as_deref(),
                 self.currency.as_deref(),
+                self.provider.as_deref(),
+                self.account_number.as_deref(),
                 self.receipt.as_deref(),
             ]);
         }

@@ -1,6 +1,9 @@
 //! What an audit has found: pure.
 
-use serde::Serialize;
+use std::fmt;
+
+use chassis::cli::plain;
+use serde::{Deserialize, Serialize};
 
 use super::scope::Scope;
 
@@ -59,6 +62,33 @@ pub(crate) struct Finding {
     pub count: u64,
     /// The first few: ids of payments, unless the kind says otherwise.
     pub examples: Vec<String>,
+    /// Of the examples, what differs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<Difference>,
+    /// What to do: a command to type, or a page that has the steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repair: Option<String>,
+}
+
+/// A field of a payment that has different values in different places.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Difference {
+    /// The payment.
+    pub id: String,
+    /// The field, by the name that events have for it.
+    pub field: String,
+    /// The values.
+    pub values: Vec<PlacedValue>,
+}
+
+/// A value, and who says so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PlacedValue {
+    /// Its beginning, if it is long. Empty: the place has the field, and nothing in it.
+    pub value: String,
+    /// Such as `wallet database`, `wallet.events 0:17` or `provider REFERENCE`.
+    #[serde(rename = "where")]
+    pub places: Vec<String>,
 }
 
 /// How much was read.
@@ -90,8 +120,10 @@ pub(crate) enum Kind {
     PaidNotAtProvider,
     /// The provider took money for what is no payment here. The example is the provider's reference.
     AtProviderNotHere,
-    /// The provider's amount, currency or receipt is another.
-    DiffersAtProvider,
+    /// The wallet database does not have what is in Kafka or at bill-payer.
+    NotInWallet,
+    /// Two parts, or two messages, tell different things of it.
+    Differs,
     /// On its way for longer than the setting.
     Stuck,
     /// Its event was first seen behind a later one of its wallet.
@@ -105,13 +137,14 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// All of them, in the order in which they are printed.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Lost,
         Self::PaidTwice,
         Self::RefundedThoughPaid,
         Self::PaidNotAtProvider,
         Self::AtProviderNotHere,
-        Self::DiffersAtProvider,
+        Self::NotInWallet,
+        Self::Differs,
         Self::Stuck,
         Self::OutOfOrder,
         Self::Unbalanced,
@@ -126,7 +159,8 @@ impl Kind {
             Self::RefundedThoughPaid => "REFUNDED THOUGH PAID",
             Self::PaidNotAtProvider => "PAID, NOT AT PROVIDER",
             Self::AtProviderNotHere => "AT PROVIDER, NOT HERE",
-            Self::DiffersAtProvider => "DIFFERS AT PROVIDER",
+            Self::NotInWallet => "NOT IN THE WALLET",
+            Self::Differs => "DIFFERS",
             Self::Stuck => "STUCK",
             Self::OutOfOrder => "OUT OF ORDER",
             Self::Unbalanced => "UNBALANCED",
@@ -160,10 +194,11 @@ impl Report {
             ("refunded", self.refunded, String::new()),
             ("declined", self.declined, String::new()),
         ];
-        lines.extend(self.findings.iter().map(|finding| {
-            let examples = finding.examples.join("\n");
-            (finding.kind.title(), finding.count, examples)
-        }));
+        lines.extend(
+            self.findings
+                .iter()
+                .map(|finding| (finding.kind.title(), finding.count, finding.note())),
+        );
         let name_width = lines.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
         let widths = lines.iter().map(|(_, count, _)| count.to_string().len());
         let count_width = widths.max().unwrap_or(0);
@@ -184,10 +219,75 @@ impl Report {
             return "Nothing is wrong.\n".to_owned();
         }
         let wrong = self.findings.iter().filter(|finding| finding.count > 0);
-        let kinds: Vec<&str> = wrong.map(|finding| finding.kind.title()).collect();
-        format!(
+        let kinds: Vec<&str> = wrong.clone().map(|finding| finding.kind.title()).collect();
+        let mut text = format!(
             "WRONG: {}. `./dev trace PAYMENT_ID` tells the life of a payment.\n",
             kinds.join("; ")
-        )
+        );
+        for finding in wrong {
+            if let Some(repair) = &finding.repair {
+                let title = finding.kind.title();
+                text.push_str(&format!("To repair {title}: {repair}\n"));
+                if finding.count > u64::try_from(finding.examples.len()).unwrap_or(u64::MAX) {
+                    text.push_str("    Those are the first; audit again for the others.\n");
+                }
+            }
+        }
+        text
+    }
+}
+
+impl Finding {
+    /// The examples, a line each, with what differs.
+    fn note(&self) -> String {
+        let mut lines = self.examples.clone();
+        for line in &mut lines {
+            let differences = self.differences.iter().filter(|it| it.id == *line);
+            let differences: String = differences.map(|it| format!("\n  {it}")).collect();
+            // A provider's reference is anybody's text, too.
+            *line = plain(line) + &differences;
+        }
+        lines.join("\n")
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let values = self.values.iter();
+        // A value is anybody's text: quoted, it can't write on a terminal what it likes.
+        let values = values.map(|it| format!("{:?} in {}", it.value, plain(&it.places.join(", "))));
+        let values: Vec<String> = values.collect();
+        write!(f, "{}: {}", self.field, values.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_names_the_field_the_values_and_the_places_and_writes_no_control_characters() {
+        let value = |value: &str, places: &[&str]| PlacedValue {
+            value: value.to_owned(),
+            places: places.iter().map(|place| (*place).to_owned()).collect(),
+        };
+        let finding = Finding {
+            kind: Kind::Differs,
+            count: 1,
+            examples: vec!["some-id".to_owned()],
+            differences: vec![Difference {
+                id: "some-id".to_owned(),
+                field: "account_number".to_owned(),
+                values: vec![
+                    value("WIFI-\u{1b}[1m1", &["provider some-id\u{7}"]),
+                    value("WIFI-1", &["wallet database", "wallet.events 0:17"]),
+                ],
+            }],
+            repair: None,
+        };
+        insta::assert_snapshot!(finding.note(), @r#"
+        some-id
+          account_number: "WIFI-\u{1b}[1m1" in provider some-id�; "WIFI-1" in wallet database, wallet.events 0:17
+        "#);
     }
 }

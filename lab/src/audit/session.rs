@@ -228,7 +228,8 @@ const ROWS_BYTES: usize = 256 * 1024;
 /// Things read for one piece at the most: progress is told of each.
 const ROWS_READ: u64 = 10_000;
 
-/// Source: PostgreSQL manual, COPY, "Text Format". A NUL, which no text of PostgreSQL can hold, is left out.
+/// Source: PostgreSQL manual, COPY, "Text Format". A NUL, which no text of PostgreSQL can hold, is replaced: left out, it
+/// would hide that two texts differ.
 fn escape(field: &str, text: &mut String) {
     for letter in field.chars() {
         match letter {
@@ -236,7 +237,7 @@ fn escape(field: &str, text: &mut String) {
             '\t' => text.push_str("\\t"),
             '\n' => text.push_str("\\n"),
             '\r' => text.push_str("\\r"),
-            '\0' => {}
+            '\0' => text.push(char::REPLACEMENT_CHARACTER),
             letter => text.push(letter),
         }
     }
@@ -250,6 +251,6 @@ mod tests {
     fn a_field_can_hold_any_text() {
         let mut rows = Rows::default();
         rows.add([Some("a\tb\\N\n\r\0c"), None, Some("")]);
-        assert_eq!(rows.text, "a\\tb\\\\N\\n\\rc\t\\N\t\n");
+        assert_eq!(rows.text, "a\\tb\\\\N\\n\\r\u{fffd}c\t\\N\t\n");
     }
 }

@@ -2,19 +2,22 @@
 //!
 //! Everything of rdkafka's that blocks runs on threads for that.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
+use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::metadata::MetadataPartition;
 use rdkafka::{Offset, TopicPartitionList};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::sources::Sources;
+use crate::kafka_headers;
 
 /// How long a broker may take to answer a question.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -34,18 +37,48 @@ pub(crate) struct Topic {
     pub name: &'static str,
     /// The group of its consumer, without the prefix.
     pub group: &'static str,
-    /// The types of events that are about a payment.
-    pub types: &'static [&'static str],
+    /// The types of events that are about a payment, and the fields of each besides the payment's id.
+    pub types: &'static [(&'static str, &'static [&'static str])],
     /// Whether it may be missing, and is then taken for empty.
     pub is_optional: bool,
 }
+
+/// What messages tell of a payment besides its id, in the order of [`Seen::fields`].
+pub(crate) const FIELDS: [&str; 8] = [
+    "wallet_id",
+    "amount",
+    "currency",
+    "provider",
+    "account_number",
+    "receipt",
+    "reason",
+    "idempotency_key",
+];
+
+const REQUEST: &[&str] = &[
+    "wallet_id",
+    "amount",
+    "currency",
+    "provider",
+    "account_number",
+];
 
 /// What the pattern listen-to-yourself has accepted; its consumer makes the payments.
 pub(crate) const WALLET_COMMANDS: Topic = Topic {
     number: "0",
     name: "wallet.commands",
     group: "wallet-api-commands",
-    types: &["PayBill"],
+    types: &[(
+        "PayBill",
+        &[
+            "wallet_id",
+            "amount",
+            "currency",
+            "provider",
+            "account_number",
+            "idempotency_key",
+        ],
+    )],
     is_optional: true,
 };
 
@@ -54,7 +87,7 @@ pub(crate) const WALLET_EVENTS: Topic = Topic {
     number: "1",
     name: "wallet.events",
     group: "bill-payer",
-    types: &["BillPaymentRequested"],
+    types: &[("BillPaymentRequested", REQUEST)],
     is_optional: false,
 };
 
@@ -63,7 +96,13 @@ pub(crate) const BILL_EVENTS: Topic = Topic {
     number: "2",
     name: "bill.events",
     group: "wallet-api",
-    types: &["BillPaid", "BillPaymentFailed"],
+    types: &[
+        ("BillPaid", &["wallet_id", "amount", "currency", "receipt"]),
+        (
+            "BillPaymentFailed",
+            &["wallet_id", "amount", "currency", "reason"],
+        ),
+    ],
     is_optional: false,
 };
 
@@ -96,16 +135,20 @@ pub(crate) struct Seen<'a> {
     pub offset: i64,
     /// When it was made, Unix milliseconds.
     pub timestamp_ms: Option<i64>,
-    /// The wallet.
-    pub key: &'a str,
+    /// The wallet. What is no text has its bytes escaped.
+    pub key: Cow<'a, str>,
     /// The event's id.
     pub event_id: Option<Uuid>,
     /// The event's type.
     pub event_type: &'a str,
     /// The number of the event's row in its outbox.
     pub outbox_seq: Option<i64>,
+    /// Changes when the outbox begins to count again, as after a restore; empty if the message has none.
+    pub outbox_epoch: &'a str,
     /// The payment that the event is about.
     pub payment_id: Option<Uuid>,
+    /// Of a message about a payment, the fields that its type has, empty if the message lacks them.
+    pub fields: [Option<String>; FIELDS.len()],
     /// Whether its consumer has committed its offset.
     pub is_taken: bool,
     /// Whether every message of this event was read.
@@ -379,8 +422,8 @@ fn at_time(
 }
 
 fn seen<'a>(topic: Topic, range: &mut Range, message: &'a BorrowedMessage<'_>) -> Seen<'a> {
+    let headers = kafka_headers::of(message);
     let header = |name: &str| {
-        let headers = message.headers()?;
         let found = headers.iter().find(|header| header.key == name)?;
         std::str::from_utf8(found.value?).ok()
     };
@@ -393,20 +436,26 @@ fn seen<'a>(topic: Topic, range: &mut Range, message: &'a BorrowedMessage<'_>) -
     let event_id: Option<Uuid> = header("ce_id").and_then(|id| id.parse().ok());
     let made_at = event_id.map_or(0, super::scope::ms_of);
     let event_type = header("ce_type").unwrap_or_default();
-    let payment_id = topic
-        .types
-        .contains(&event_type)
-        .then(|| payment_of(message.payload().unwrap_or_default()))
-        .flatten();
+    let payload = message.payload().unwrap_or_default();
+    let known = topic.types.iter().find(|(name, _)| *name == event_type);
+    let payment_id = known.and_then(|_| payment_of(payload));
+    let fields = match (known, payment_id) {
+        (Some((_, names)), Some(_)) => fields_of(names, payload),
+        _ => Default::default(),
+    };
+    let key = message.key().unwrap_or_default();
     Seen {
         partition: message.partition(),
         offset: message.offset(),
         timestamp_ms,
-        key: std::str::from_utf8(message.key().unwrap_or_default()).unwrap_or_default(),
+        key: std::str::from_utf8(key)
+            .map_or_else(|_| key.escape_ascii().to_string().into(), Cow::from),
         event_id,
         event_type,
         outbox_seq: header("outbox_seq").and_then(|seq| seq.parse().ok()),
+        outbox_epoch: header("outbox_epoch").unwrap_or_default(),
         payment_id,
+        fields,
         is_taken: message.offset() < range.taken,
         is_whole: range.whole_since_ms.is_none_or(|since| made_at >= since),
     }
@@ -420,4 +469,48 @@ pub(super) fn payment_of(payload: &[u8]) -> Option<Uuid> {
     }
     let body: Body = serde_json::from_slice(payload).ok()?;
     Some(body.payment_id)
+}
+
+/// The values of those fields that are in `names`: a field that the payload lacks, or a payload that can't be read, is empty.
+fn fields_of(names: &[&str], payload: &[u8]) -> [Option<String>; FIELDS.len()] {
+    let body: Map<String, Value> = serde_json::from_slice(payload).unwrap_or_default();
+    FIELDS.map(|field| {
+        names.contains(&field).then(|| match body.get(field) {
+            None | Some(Value::Null) => String::new(),
+            Some(Value::String(text)) if field == "wallet_id" => {
+                // An id has many spellings.
+                Uuid::parse_str(text).map_or_else(|_| text.clone(), |id| id.to_string())
+            }
+            Some(Value::String(text)) => text.clone(),
+            Some(value) => value.to_string(),
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_that_a_message_lacks_is_empty_and_one_that_its_type_lacks_is_none() {
+        let names = ["wallet_id", "amount", "currency", "receipt"];
+        let body = br#"{
+            "wallet_id": "{01900000-0000-7000-8000-00000000000A}", "amount": 1.50, "currency": "INR",
+            "account_number": "WIFI-1", "currency": "USD"
+        }"#;
+        let text = |value: &str| Some(value.to_owned());
+        let expected = [
+            text("01900000-0000-7000-8000-00000000000a"),
+            text("1.5"),
+            text("USD"),
+            None,
+            None,
+            text(""),
+            None,
+            None,
+        ];
+        assert_eq!(fields_of(&names, body), expected);
+        let none_readable = fields_of(&names, b"{ not json");
+        assert_eq!(none_readable.map(Option::unwrap_or_default), [""; 8]);
+    }
 }

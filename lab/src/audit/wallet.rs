@@ -7,18 +7,26 @@ use super::session::Session;
 /// The tables that everything is gathered in.
 const TABLES: &str = "\
     create temp table audited ( \
-        id uuid, wallet_id uuid, status text, amount numeric, currency text, receipt text, \
-        created_at timestamptz, updated_at timestamptz, \
-        debits bigint, debited numeric, settlements bigint, settled numeric, refunds bigint, refunded numeric); \
-    create temp table unpublished (payment_id uuid, parked bool); \
+        id uuid, wallet_id uuid, status text, amount numeric, currency text, provider text, account_number text, \
+        receipt text, reason text, idempotency_key text, created_at timestamptz, updated_at timestamptz, \
+        debits bigint, debited numeric, debited_from uuid, \
+        settlements bigint, settled numeric, refunds bigint, refunded numeric, refunded_to uuid); \
+    create temp table unpublished ( \
+        payment_id uuid, parked bool, key text, type text, wallet_id text, amount text, currency text, provider text, \
+        account_number text, receipt text, reason text); \
+    create temp table unpublished_result (like unpublished); \
     create temp table event ( \
-        topic smallint, partition int, position bigint, key text, event_id uuid, outbox_seq bigint, \
-        payment_id uuid, is_taken bool, is_whole bool); \
-    create temp table bill (payment_id uuid, status text); \
-    create temp table unpublished_result (payment_id uuid, parked bool); \
-    create temp table letter (topic smallint, partition int, position bigint, payment_id uuid); \
+        topic smallint, partition int, position bigint, key text, event_id uuid, outbox_seq bigint, outbox_epoch text, \
+        payment_id uuid, is_taken bool, is_whole bool, type text, wallet_id text, amount text, currency text, \
+        provider text, account_number text, receipt text, reason text, idempotency_key text); \
+    create temp table bill ( \
+        payment_id uuid, status text, wallet_id uuid, amount numeric, currency text, provider text, \
+        account_number text, receipt text, last_error text); \
+    create temp table letter ( \
+        topic smallint, partition int, position bigint, payment_id uuid, is_discarded bool); \
     create temp table at_provider ( \
-        reference text, payment_id uuid, status text, amount numeric, currency text, receipt text); \
+        reference text, payment_id uuid, status text, amount text, currency text, provider text, account_number text, \
+        receipt text); \
     create temp table found (kind text, id text)";
 
 /// The time, Unix milliseconds by the database's clock: that of the transaction, if in one.
@@ -57,19 +65,21 @@ fn payments(scope: &Scope) -> String {
     // A half of the transfers for each of the two indexes by payment.
     format!(
         "insert into audited \
-         select id, wallet_id, status, amount, currency, receipt, created_at, updated_at, \
-             coalesce(debits, 0), coalesce(debited, 0), coalesce(settlements, 0), coalesce(settled, 0), \
-             coalesce(refunds, 0), coalesce(refunded, 0) \
+         select id, wallet_id, status, amount, currency, provider, account_number, receipt, reason, idempotency_key, \
+             created_at, updated_at, coalesce(debits, 0), coalesce(debited, 0), debited_from, \
+             coalesce(settlements, 0), coalesce(settled, 0), coalesce(refunds, 0), coalesce(refunded, 0), refunded_to \
          from payments \
          left join ( \
-             select payment_id, count(*) as debits, sum(amount) as debited \
+             select payment_id, count(*) as debits, sum(amount) as debited, \
+                 min(debit_account::text)::uuid as debited_from \
              from transfers where kind = 'payment' and payment_id >= '{first}' group by payment_id \
          ) as out on out.payment_id = payments.id \
          left join ( \
              select payment_id, count(*) filter (where kind = 'settlement') as settlements, \
                  sum(amount) filter (where kind = 'settlement') as settled, \
                  count(*) filter (where kind = 'refund') as refunds, \
-                 sum(amount) filter (where kind = 'refund') as refunded \
+                 sum(amount) filter (where kind = 'refund') as refunded, \
+                 (min(credit_account::text) filter (where kind = 'refund'))::uuid as refunded_to \
              from transfers where kind in ('settlement', 'refund') and payment_id >= '{first}' group by payment_id \
          ) as on_from_clearing on on_from_clearing.payment_id = payments.id \
          where id >= '{first}'"
@@ -78,7 +88,9 @@ fn payments(scope: &Scope) -> String {
 
 /// Selects what waits in an outbox, of either database, by payment; no row of it is trusted to be well formed.
 pub(super) const UNPUBLISHED: &str = "\
-    select (payload->>'payment_id')::uuid, parked_events.seq is not null \
+    select (payload->>'payment_id')::uuid, parked_events.seq is not null, outbox.aggregateid, type, \
+        payload->>'wallet_id', payload->>'amount', payload->>'currency', payload->>'provider', \
+        payload->>'account_number', payload->>'receipt', payload->>'reason' \
     from outbox left join parked_events \
         on parked_events.aggregateid = outbox.aggregateid and parked_events.seq <= outbox.seq \
     where payload->>'payment_id' ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'";

@@ -167,6 +167,7 @@ async fn dead_letters(
 async fn bill(bills: &Session, id: Uuid) -> anyhow::Result<Vec<Step>> {
     let sql = format!(
         "select jsonb_build_object('at', {}, 'status', status, 'attempts', attempts, 'receipt', receipt, \
+             'amount', amount, 'currency', currency, 'provider', provider, 'account_number', account_number, \
              'last_error', last_error, 'traceparent', traceparent)::text \
          from bills where payment_id = '{id}'",
         ms!("created_at")
@@ -202,7 +203,15 @@ async fn at_provider(sources: &Sources, id: Uuid) -> anyhow::Result<Option<Step>
     }
     let answer = answer.error_for_status().context("asking the provider")?;
     let payment: Value = answer.json().await.context("asking the provider")?;
-    let detail = part(&payment, &["receipt", "amount", "currency", "calls"]);
+    let names = [
+        "receipt",
+        "amount",
+        "currency",
+        "provider",
+        "account_number",
+        "calls",
+    ];
+    let detail = part(&payment, &names);
     let status = text(&payment, "status");
     Ok(Some(step(None, "provider", status, detail)))
 }

@@ -58,6 +58,7 @@ pub(super) async fn find(
                         "offset": seen.offset,
                         "event_id": seen.event_id,
                         "outbox_seq": seen.outbox_seq,
+                        "outbox_epoch": (!seen.outbox_epoch.is_empty()).then_some(seen.outbox_epoch),
                         "consumed": seen.is_taken,
                     }),
                 });

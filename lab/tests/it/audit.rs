@@ -34,7 +34,17 @@ async fn lab_with(system: &System, arguments: &[&str], environment: &[(&str, &st
 
 /// What `lab audit --json` says. Its exit code tells whether anything is wrong.
 pub(crate) async fn audit(system: &System, arguments: &[&str]) -> Value {
-    let output = lab(system, &[&["audit", "--json"], arguments].concat()).await;
+    audit_with(system, arguments, &[]).await
+}
+
+/// The same, with other settings than the system's.
+pub(crate) async fn audit_with(
+    system: &System,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> Value {
+    let arguments = [&["audit", "--json"], arguments].concat();
+    let output = lab_with(system, &arguments, environment).await;
     let report = serde_json::from_slice(&output.stdout);
     assert!(report.is_ok(), "{output:?}");
     let report: Value = report.unwrap();
@@ -46,7 +56,7 @@ pub(crate) async fn audit(system: &System, arguments: &[&str]) -> Value {
 /// What is wrong: the kind and the examples of each finding.
 pub(crate) fn findings(report: &Value) -> Vec<(String, Vec<String>)> {
     let kinds = report["findings"].as_array().unwrap();
-    assert_eq!(kinds.len(), 10, "every kind is listed");
+    assert_eq!(kinds.len(), 11, "every kind is listed");
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     kinds
         .iter()
@@ -56,6 +66,12 @@ pub(crate) fn findings(report: &Value) -> Vec<(String, Vec<String>)> {
             (text(&finding["kind"]), examples.iter().map(text).collect())
         })
         .collect()
+}
+
+/// The finding of that kind.
+pub(crate) fn finding<'a>(report: &'a Value, kind: &str) -> &'a Value {
+    let mut kinds = report["findings"].as_array().unwrap().iter();
+    kinds.find(|finding| finding["kind"] == kind).unwrap()
 }
 
 /// When the request for a payment came, which is in its id.
@@ -104,7 +120,8 @@ async fn after_payments_that_were_paid_and_refunded_nothing_is_wrong() {
       REFUNDED THOUGH PAID    0
       PAID, NOT AT PROVIDER   0
       AT PROVIDER, NOT HERE   0
-      DIFFERS AT PROVIDER     0
+      NOT IN THE WALLET       0
+      DIFFERS                 0
       STUCK                   0
       OUT OF ORDER            0
       UNBALANCED              0

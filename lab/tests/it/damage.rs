@@ -6,13 +6,13 @@ use serde_json::{Value, json};
 use testkit::{TestDatabase, eventually, produce};
 use uuid::Uuid;
 
-use crate::audit::{audit, findings, time_of};
+use crate::audit::{audit, finding, findings, lab, time_of};
 use crate::system::System;
 
 /// Everything that is nowhere is lost at once.
 const NO_PATIENCE: [&str; 2] = ["--lost-after-ms", "0"];
 
-async fn execute(database: &TestDatabase, sql: &str) {
+pub(crate) async fn execute(database: &TestDatabase, sql: &str) {
     let mut conn = database.connect().await;
     let done = conn.batch_execute(sql).await;
     assert!(done.is_ok(), "{sql}: {done:?}");
@@ -37,6 +37,12 @@ async fn is_there(database: &TestDatabase, rows: &str) {
         }
     })
     .await;
+}
+
+/// The line to type.
+fn redrive(payments: &[String]) -> String {
+    let payments = payments.join(" ");
+    format!("wallet-api payments redrive {payments} --operator YOU")
 }
 
 /// The provider takes money under this key.
@@ -127,7 +133,15 @@ async fn a_payment_that_is_lost_anywhere_on_its_way_is_found() {
     system.start_process("relay-bill");
     let report = found(&system, "lost", &lost[3], &NO_PATIENCE).await;
     lost.sort_unstable();
-    assert_eq!(findings(&report), [("lost".to_owned(), lost)]);
+    assert_eq!(findings(&report), [("lost".to_owned(), lost.clone())]);
+    let repair = redrive(&lost);
+    assert_eq!(finding(&report, "lost")["repair"], repair);
+    let said = lab(&system, &["audit", "--lost-after-ms", "0"]).await;
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert!(
+        said.contains(&format!("\nTo repair LOST: {repair}\n")),
+        "{said}"
+    );
     assert_eq!(report["accepted"], 4);
     assert_eq!(report["in_flight"], 0);
 }
@@ -162,7 +176,7 @@ async fn what_the_provider_has_and_the_wallet_has_not_is_found() {
         ),
     )
     .await;
-    found(&system, "differs_at_provider", &differs, &[]).await;
+    found(&system, "differs", &differs, &[]).await;
 
     // Settled on nobody's word: the provider never hears of it.
     execute(
@@ -184,18 +198,22 @@ async fn what_the_provider_has_and_the_wallet_has_not_is_found() {
     )
     .await;
     let report = found(&system, "paid_not_at_provider", &unpaid, &[]).await;
+    let since = time_of(&twice);
     let expected = [
-        ("paid_twice", twice),
-        ("refunded_though_paid", refunded),
-        ("paid_not_at_provider", unpaid),
-        ("at_provider_not_here", stranger),
-        ("differs_at_provider", differs),
+        ("paid_twice", vec![twice.clone()]),
+        ("refunded_though_paid", vec![refunded.clone()]),
+        ("paid_not_at_provider", vec![unpaid]),
+        ("at_provider_not_here", vec![stranger]),
+        // Two receipts, two accounts and a receipt of nobody.
+        ("differs", vec![twice, refunded, differs]),
     ];
-    let expected = expected.map(|(kind, id)| (kind.to_owned(), vec![id]));
+    let expected = expected.map(|(kind, ids)| (kind.to_owned(), ids));
     assert_eq!(findings(&report), expected);
+    for kind in ["paid_not_at_provider", "at_provider_not_here"] {
+        assert_eq!(finding(&report, kind)["repair"], "docs/recovery.md");
+    }
 
     // A scope that begins with them has all of them; a later one has none.
-    let since = time_of(&expected[0].1[0]);
     let report = audit(&system, &["--since", &since]).await;
     assert_eq!(findings(&report), expected, "since {since}: {report}");
     let report = audit(&system, &["--since", "2999-01-01T00:00:00Z"]).await;
@@ -221,6 +239,20 @@ async fn a_ledger_that_does_not_add_up_is_found() {
         &format!("update wallets set balance = balance - 1 where id = '{wallet}'"),
     )
     .await;
+    assert_eq!(findings(&audit(&system, &[]).await), []);
+
+    // Out of another wallet than the payment's.
+    let other = system.wallet("100").await;
+    let debit_from = |wallet: &str| {
+        format!(
+            "alter table transfers disable trigger user; \
+             update transfers set debit_account = '{wallet}' where kind = 'payment'; \
+             alter table transfers enable trigger user"
+        )
+    };
+    execute(ledger, &debit_from(&other)).await;
+    found(&system, "unbalanced", &settled, &[]).await;
+    execute(ledger, &debit_from(&wallet)).await;
     assert_eq!(findings(&audit(&system, &[]).await), []);
 
     // Twice out of clearing.
@@ -267,30 +299,40 @@ async fn events_that_are_out_of_order_are_found() {
         ended(&system, &wallet, "WIFI-1").await,
     ];
     let topic = format!("{}{}", system.prefix, events::WALLET_TOPIC);
-    let publish = async |payment: &str, id: &str, seq: &str| {
+    let publish = async |payment: &str, id: &str, seq: &str, epoch: Option<&str>| {
         let body = json!({
             "payment_id": payment, "wallet_id": wallet, "amount": "1.00", "currency": "INR",
             "provider": "wifi", "account_number": "WIFI-1",
         });
-        let headers = [
+        let mut headers = vec![
             ("ce_id", id),
             ("ce_type", "BillPaymentRequested"),
             ("outbox_seq", seq),
         ];
+        headers.extend(epoch.map(|epoch| ("outbox_epoch", epoch)));
         produce(&topic, &wallet, &headers, body.to_string().as_bytes()).await;
     };
-    let ids = [(); 3].map(|()| Uuid::now_v7().to_string());
-    publish(&payments[0], &ids[0], "1000001").await;
-    publish(&payments[1], &ids[1], "1000002").await;
+    let ids = [(); 7].map(|()| Uuid::now_v7().to_string());
+    publish(&payments[0], &ids[0], "1000001", None).await;
+    publish(&payments[1], &ids[1], "1000002", None).await;
     // Again, as after a crash.
-    publish(&payments[0], &ids[0], "1000001").await;
+    publish(&payments[0], &ids[0], "1000001", None).await;
+    // Each epoch counts for itself, as after a restore of the database, and so does what has none.
+    publish(&payments[1], &ids[2], "10", Some("a")).await;
+    publish(&payments[0], &ids[3], "6", Some("b")).await;
+    publish(&payments[0], &ids[4], "11", Some("a")).await;
     assert_eq!(findings(&audit(&system, &[]).await), []);
-    publish(&payments[0], &ids[2], "1000000").await;
+    let mut late = vec![payments[0].clone()];
+    publish(&payments[0], &ids[5], "1000000", None).await;
     let report = found(&system, "out_of_order", &payments[0], &[]).await;
     assert_eq!(
         findings(&report),
-        [("out_of_order".to_owned(), vec![payments[0].clone()])]
+        [("out_of_order".to_owned(), late.clone())]
     );
+    publish(&payments[1], &ids[6], "5", Some("b")).await;
+    late.push(payments[1].clone());
+    let report = found(&system, "out_of_order", &payments[1], &[]).await;
+    assert_eq!(findings(&report), [("out_of_order".to_owned(), late)]);
 }
 
 /// In flight is not lost, wherever that is; it is stuck when it takes too long.
@@ -355,7 +397,8 @@ async fn payments_on_their_way_are_found_where_they_are() {
     let stuck = audit(&system, &["--stuck-after-s", "0"]).await;
     let mut both = vec![payment, second];
     both.sort_unstable();
-    assert_eq!(findings(&stuck), [("stuck".to_owned(), both)]);
+    assert_eq!(findings(&stuck), [("stuck".to_owned(), both.clone())]);
+    assert_eq!(finding(&stuck, "stuck")["repair"], redrive(&both));
     assert_eq!(stuck["in_flight"], 2);
 
     system.kill_9("relay-bill");

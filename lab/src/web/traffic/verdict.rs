@@ -57,6 +57,8 @@ mod tests {
             paid_after: None,
             findings: vec![Finding {
                 kind: Kind::Lost,
+                differences: Vec::new(),
+                repair: None,
                 count: lost,
                 examples: Vec::new(),
             }],
