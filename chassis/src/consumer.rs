@@ -19,6 +19,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
 use rdkafka::error::KafkaError;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -301,7 +302,7 @@ impl<H: Handler> Consumer<H> {
         // None while the group is being formed, or if other members have all partitions. Then all of them count.
         let assigned = self.stream.assignment().map(|assigned| {
             let elements = assigned.elements();
-            elements.iter().map(|element| element.partition()).collect()
+            elements.iter().map(TopicPartitionListElem::partition).collect()
         });
         let look = self.lag.of_partitions(assigned.unwrap_or_default());
         self.look = Some(look.boxed());

@@ -97,13 +97,13 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let results = Consumer::new(results, Settlement::new(pool.clone()))?;
     let settling = results.health();
     service.spawn("settlement", results.run(service.stop_token()));
-    let mut readiness = Readiness::new().require("settlement", move || settling.clone().check());
+    let mut readiness = Readiness::new().require("settlement", move || std::future::ready(settling.check()));
     match config.pattern.command_intake() {
         CommandIntake::Consume => {
             let commands = commands(&service, config, &pool)?;
             let debiting = commands.health();
             service.spawn("commands", commands.run(service.stop_token()));
-            readiness = readiness.require("commands", move || debiting.clone().check());
+            readiness = readiness.require("commands", move || std::future::ready(debiting.check()));
         }
         CommandIntake::Watch => {
             let left = warn_of_commands(commands_config(config), service.stop_token());

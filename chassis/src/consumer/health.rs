@@ -64,7 +64,7 @@ impl ConsumerHealth {
     ///
     /// # Errors
     /// Which topic stands still, for how long and why.
-    pub async fn check(self) -> anyhow::Result<()> {
+    pub fn check(&self) -> anyhow::Result<()> {
         let state = self.state();
         if let Some((since, reason)) = &state.failing {
             let lasts = since.elapsed();
@@ -93,8 +93,8 @@ impl ConsumerHealth {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn records_that_wait_for_long_make_the_service_not_ready_and_it_says_why() {
+    #[test]
+    fn records_that_wait_for_long_make_the_service_not_ready_and_it_says_why() {
         let health = ConsumerHealth::new("wallet.events".to_owned());
         let stall = |seconds| Stall {
             partition: 3,
@@ -102,26 +102,26 @@ mod tests {
             lasts: Duration::from_secs(seconds),
         };
         health.stands_still(stall(29));
-        assert!(health.clone().check().await.is_ok());
+        assert!(health.check().is_ok());
         health.stands_still(stall(30));
-        let error = health.clone().check().await.unwrap_err().to_string();
+        let error = health.check().unwrap_err().to_string();
         assert_eq!(
             error,
             "7 records of wallet.events, partition 3, have not been read for 30 s"
         );
         health.moves();
-        assert!(health.clone().check().await.is_ok());
+        assert!(health.check().is_ok());
 
         health.fails("the server is away");
-        assert!(health.clone().check().await.is_ok(), "for a moment");
+        assert!(health.check().is_ok(), "for a moment");
         let begin = Instant::now().checked_sub(NOT_READY_AFTER).unwrap();
         health.state().failing = Some((begin, String::new()));
         health.fails("the server is still away");
-        let error = health.clone().check().await.unwrap_err().to_string();
+        let error = health.check().unwrap_err().to_string();
         let expected =
             "records of wallet.events could not be taken for 30 s: the server is still away";
         assert_eq!(error, expected);
         health.takes();
-        assert!(health.check().await.is_ok());
+        assert!(health.check().is_ok());
     }
 }

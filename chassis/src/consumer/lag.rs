@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -91,8 +92,8 @@ fn lags<C: ConsumerContext>(
         let metadata = client.fetch_metadata(Some(topic), timeout)?;
         let topics = metadata.topics().iter();
         partitions = topics
-            .flat_map(|topic| topic.partitions())
-            .map(|partition| partition.id())
+            .flat_map(MetadataTopic::partitions)
+            .map(MetadataPartition::id)
             .collect();
     }
     let mut asked = TopicPartitionList::new();

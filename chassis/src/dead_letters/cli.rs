@@ -4,11 +4,12 @@
 use std::io::Write;
 
 use anyhow::Context as _;
+use diesel_async::AsyncPgConnection;
 use outbox::dead_letter::{self, Filter};
 
 use super::http::{DeadLetterView, StatusQuery, WholeLetterView};
 use super::{
-    ActionError, DiscardedMany, Retake, Retried, RetriedMany, discard, discard_many, retry,
+    ActionError, Retake, Retried, RetriedMany, discard, discard_many, retry,
     retry_many,
 };
 use crate::cli;
@@ -159,41 +160,54 @@ pub async fn run(
             id: None,
             matching,
             operator,
-        } => {
-            let mut place = Some(0);
-            while let Some(after) = place {
-                let by = operator.by()?;
-                let RetriedMany {
-                    taken,
-                    refused,
-                    next_after,
-                } = retry_many(&mut conn, retake, matching.filter(), after, by).await?;
-                writeln!(out, "{taken} were taken, {refused} were refused again.")?;
-                place = next_after;
-            }
-        }
+        } => retry_matching(&mut conn, retake, matching, operator, out).await?,
         Command::Discard {
             id,
             matching,
             operator,
         } => {
             anyhow::ensure!(operator.note.is_some(), "say why: --note");
-            if let Some(id) = id {
-                discard(&mut conn, *id, operator.by()?).await?;
-                writeln!(out, "{id} was discarded.")?;
-                return Ok(());
-            }
-            let mut place = Some(0);
-            while let Some(after) = place {
-                let filter = matching.filter();
-                let DiscardedMany {
-                    discarded,
-                    next_after,
-                } = discard_many(&mut conn, filter, after, operator.by()?).await?;
-                writeln!(out, "{discarded} were discarded.")?;
-                place = next_after;
+            match id {
+                Some(id) => {
+                    discard(&mut conn, *id, operator.by()?).await?;
+                    writeln!(out, "{id} was discarded.")?;
+                }
+                None => discard_matching(&mut conn, matching, operator, out).await?,
             }
         }
+    }
+    Ok(())
+}
+
+async fn retry_matching(
+    conn: &mut AsyncPgConnection,
+    retake: &impl Retake,
+    matching: &Matching,
+    operator: &Operator,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let mut place = Some(0);
+    while let Some(after) = place {
+        let by = operator.by()?;
+        let many = retry_many(conn, retake, matching.filter(), after, by).await?;
+        let RetriedMany { taken, refused, .. } = many;
+        writeln!(out, "{taken} were taken, {refused} were refused again.")?;
+        place = many.next_after;
+    }
+    Ok(())
+}
+
+async fn discard_matching(
+    conn: &mut AsyncPgConnection,
+    matching: &Matching,
+    operator: &Operator,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    let mut place = Some(0);
+    while let Some(after) = place {
+        let many = discard_many(conn, matching.filter(), after, operator.by()?).await?;
+        writeln!(out, "{} were discarded.", many.discarded)?;
+        place = many.next_after;
     }
     Ok(())
 }

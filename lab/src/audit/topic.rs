@@ -510,6 +510,6 @@ mod tests {
         ];
         assert_eq!(fields_of(&names, body), expected);
         let none_readable = fields_of(&names, b"{ not json");
-        assert_eq!(none_readable.map(|it| it.unwrap_or_default()), [""; 8]);
+        assert_eq!(none_readable.map(Option::unwrap_or_default), [""; 8]);
     }
 }

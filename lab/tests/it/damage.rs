@@ -39,6 +39,12 @@ pub(crate) async fn is_there(database: &TestDatabase, rows: &str) {
     .await;
 }
 
+/// The line to type.
+fn redrive(payments: &[String]) -> String {
+    let payments = payments.join(" ");
+    format!("wallet-api payments redrive {payments} --operator YOU")
+}
+
 /// The provider takes money under this key.
 async fn take_at_provider(system: &System, key: &str, amount: &str) {
     let bill = json!({
@@ -128,11 +134,8 @@ async fn a_payment_that_is_lost_anywhere_on_its_way_is_found() {
     let report = found(&system, "lost", &lost[3], &NO_PATIENCE).await;
     lost.sort_unstable();
     assert_eq!(findings(&report), [("lost".to_owned(), lost.clone())]);
-    let repair = format!(
-        "wallet-api payments redrive {} --operator YOU",
-        lost.join(" ")
-    );
-    assert_eq!(finding(&report, "lost")["repair"], repair.as_str());
+    let repair = redrive(&lost);
+    assert_eq!(finding(&report, "lost")["repair"], repair);
     let said = lab(&system, &["audit", "--lost-after-ms", "0"]).await;
     let said = String::from_utf8(said.stdout).unwrap();
     assert!(
@@ -395,11 +398,7 @@ async fn payments_on_their_way_are_found_where_they_are() {
     let mut both = vec![payment, second];
     both.sort_unstable();
     assert_eq!(findings(&stuck), [("stuck".to_owned(), both.clone())]);
-    let repair = format!(
-        "wallet-api payments redrive {} --operator YOU",
-        both.join(" ")
-    );
-    assert_eq!(finding(&stuck, "stuck")["repair"], repair.as_str());
+    assert_eq!(finding(&stuck, "stuck")["repair"], redrive(&both));
     assert_eq!(stuck["in_flight"], 2);
 
     system.kill_9("relay-bill");

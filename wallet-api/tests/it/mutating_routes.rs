@@ -71,6 +71,26 @@ async fn what_a_mutating_route_is_asked_twice_it_does_once() {
                 assert_eq!(again.problem(), "dead-letter-ended");
                 assert_eq!(effects(&api).await, done);
             }
+            "POST /dead-letters/discard" => {
+                let nobodys = failed(3, &wallet, &Uuid::now_v7().to_string(), "2.00");
+                take(&api, &nobodys).await;
+                let body = json!({ "reason": "no pending payment", "note": "a test" });
+                let discarded = order(&api, "/dead-letters/discard", &body).await;
+                assert_eq!(discarded.body["discarded"], 1, "{discarded:?}");
+                let done = effects(&api).await;
+                let again = order(&api, "/dead-letters/discard", &body).await;
+                assert_eq!(again.body["discarded"], 0, "{again:?}");
+                assert_eq!(effects(&api).await, done);
+            }
+            // Each redrive appends the event again, under the payment's id: it moves no money here, and each step after
+            // it takes a payment once.
+            "POST /payments/{id}/redrive" => {
+                let payment = api.pay(&wallet, None, "1").await.id();
+                redrive(&api, &format!("/payments/{payment}/redrive"), &json!({})).await;
+            }
+            "POST /payments/redrive" => {
+                redrive(&api, "/payments/redrive", &json!({ "pending_for": "0s" })).await;
+            }
             _ => panic!(
                 "{route} has no case here: it takes an Idempotency-Key, or a case shows that it is idempotent by state"
             ),
@@ -114,6 +134,17 @@ async fn once_a_key(api: &WalletApi, path: &str, body: &Value, other: &Value) {
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{path}");
     assert_eq!(refused.problem(), "idempotency-key-reused", "{path}");
     assert_eq!(effects(api).await, done, "{path}");
+}
+
+async fn redrive(api: &WalletApi, path: &str, body: &Value) {
+    let moved = "select concat_ws(' ', (select sum(balance) from wallets), (select count(*) from transfers), \
+        (select count(*) from payments)) as text";
+    let before = api.texts(moved).await;
+    for _ in 0..2 {
+        let answer = order(api, path, body).await;
+        assert!(answer.status.is_success(), "{path}: {answer:?}");
+    }
+    assert_eq!(api.texts(moved).await, before, "{path}");
 }
 
 /// A result that came before its payment, which is there by now; its id.
