@@ -151,11 +151,12 @@ async fn events_are_the_same_whatever_the_pattern() {
     let wallet = system.wallet().await;
     let mut partitions = Vec::new();
     for pattern in PATTERNS {
-        let payment = system
-            .accepted(&wallet, &[("x-pay-pattern", pattern)])
-            .await;
+        let key = format!("key-{pattern}");
+        let headers = [("x-pay-pattern", pattern), ("idempotency-key", &key)];
+        let payment = system.accepted(&wallet, &headers).await;
         let event = topic.next().await;
         let seen = message(&event)
+            .replace(&key, "<key>")
             .replace(&wallet, "<wallet>")
             .replace(&payment, "<payment>");
         insta::allow_duplicates! {
@@ -168,7 +169,7 @@ async fn events_are_the_same_whatever_the_pattern() {
             content-type: application/json
             traceparent: <traceparent>
 
-            {"account_number":"WIFI-1","amount":"1.00","currency":"INR","payment_id":"<payment>","provider":"wifi","wallet_id":"<wallet>"}
+            {"account_number":"WIFI-1","amount":"1.00","currency":"INR","idempotency_key":"<key>","payment_id":"<payment>","provider":"wifi","wallet_id":"<wallet>"}
             "#);
         }
         partitions.push(event.partition);

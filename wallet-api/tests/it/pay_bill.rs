@@ -40,7 +40,7 @@ async fn debit_payment_transfer_and_event_commit_in_one_transaction() {
 async fn the_event_says_what_is_to_be_paid() {
     let api = WalletApi::start().await;
     let wallet = api.wallet("10").await;
-    let payment = api.pay(&wallet, None, "2.5").await.id();
+    let payment = api.pay(&wallet, Some("march"), "2.5").await.id();
     let event = api
         .texts(
             "select concat_ws(' | ', aggregatetype, aggregateid, type, source, specversion, \
@@ -51,7 +51,7 @@ async fn the_event_says_what_is_to_be_paid() {
     let event = event
         .replace(&wallet, "<wallet>")
         .replace(&payment, "<payment>");
-    insta::assert_snapshot!(event, @r#"wallet | <wallet> | BillPaymentRequested | wallet-api | 1.0 | application/json | {"amount": "2.50", "currency": "INR", "provider": "wifi", "wallet_id": "<wallet>", "payment_id": "<payment>", "account_number": "WIFI-1"}"#);
+    insta::assert_snapshot!(event, @r#"wallet | <wallet> | BillPaymentRequested | wallet-api | 1.0 | application/json | {"amount": "2.50", "currency": "INR", "provider": "wifi", "wallet_id": "<wallet>", "payment_id": "<payment>", "account_number": "WIFI-1", "idempotency_key": "march"}"#);
 }
 
 #[tokio::test(flavor = "multi_thread")]

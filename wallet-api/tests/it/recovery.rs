@@ -273,7 +273,9 @@ async fn a_dry_run_says_what_the_run_then_does() {
         let event = requested(&payment, &wallet, "1.00").to_string();
         let (topic, wallet) = (topic.clone(), wallet.clone());
         async move {
+            let id = Uuid::now_v7().to_string();
             let headers = [
+                ("ce_id", id.as_str()),
                 ("ce_type", "BillPaymentRequested"),
                 ("ce_source", "wallet-api"),
             ];
