@@ -15,7 +15,7 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -150,7 +150,7 @@ async fn observe(mut request: Request, next: Next) -> Response {
     .await
 }
 
-/// A JSON body. Refuses another content type (415), more than [`BODY_BYTES_MAX`] (413), a body that
+/// A JSON body. Refuses another content type and encodings (415), more than [`BODY_BYTES_MAX`] (413), a body that
 /// does not arrive in time (408), what is not JSON (400) and what does not fit `T` (422).
 #[derive(Debug)]
 pub struct JsonBody<T>(pub T);
@@ -159,19 +159,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let media_type = request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok()?.split(';').next())
-            .map(|media_type| media_type.trim().to_ascii_lowercase());
-        if media_type.as_deref() != Some("application/json") {
-            return Err(Problem::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported-media-type",
-                "Unsupported media type",
-                "send the body as JSON, with the header Content-Type: application/json",
-            ));
-        }
+        check_json_headers(request.headers())?;
         let timeout = request
             .extensions()
             .get::<BodyTimeout>()
@@ -188,6 +176,47 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
             })??;
         parse(&bytes).map(Self)
     }
+}
+
+/// Refuses a body that is not JSON as it is, by what its headers say.
+///
+/// # Errors
+/// 415: another content type, or a content encoding. 501: a transfer coding besides `chunked`.
+pub fn check_json_headers(headers: &HeaderMap) -> Result<(), Problem> {
+    let unsupported = |detail| {
+        Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "Unsupported media type",
+            detail,
+        )
+    };
+    let media_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok()?.split(';').next());
+    if !media_type.is_some_and(|it| it.trim().eq_ignore_ascii_case("application/json")) {
+        return Err(unsupported(
+            "send the body as JSON, with the header Content-Type: application/json",
+        ));
+    }
+    let has_only = |name, coding: &[u8]| {
+        let mut codings = headers.get_all(name).iter();
+        codings.all(|it| it.as_bytes().eq_ignore_ascii_case(coding))
+    };
+    if !has_only(header::CONTENT_ENCODING, b"identity") {
+        return Err(unsupported(
+            "send the body uncompressed, without the header Content-Encoding",
+        ));
+    }
+    if !has_only(header::TRANSFER_ENCODING, b"chunked") {
+        return Err(Problem::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "unsupported-transfer-coding",
+            "Unsupported transfer coding",
+            "send the body uncompressed: the one transfer coding that is understood is chunked",
+        ));
+    }
+    Ok(())
 }
 
 async fn read_body(body: Body) -> Result<axum::body::Bytes, Problem> {

@@ -63,7 +63,7 @@ impl From<ByError> for Problem {
                 StatusCode::BAD_REQUEST,
                 "operator-missing",
                 "Nobody is named",
-                format!("say who you are in the header {OPERATOR}: {error}"),
+                format!("say who you are in the header {OPERATOR}, in UTF-8: {error}"),
             ),
             ByError::Note => Self::invalid(error.to_string()).in_field("note"),
         }
@@ -84,7 +84,8 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for Order<T> 
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let operator = request.headers().get(OPERATOR);
-        let operator = operator.and_then(|name| name.to_str().ok());
+        // Not `to_str`: it takes ASCII only, and people have other names.
+        let operator = operator.and_then(|name| std::str::from_utf8(name.as_bytes()).ok());
         let operator = operator.unwrap_or_default().to_owned();
         by(&operator, None)?;
         let has_body = request

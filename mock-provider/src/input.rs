@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 
 use chassis::hosts::{self, Hosts};
-use chassis::http::{BODY_BYTES_MAX, TRACEPARENT};
+use chassis::http::{BODY_BYTES_MAX, TRACEPARENT, check_json_headers};
 use chassis::problem::StatusCode;
 use chassis::{Problem, Traceparent};
 use serde::de::DeserializeOwned;
@@ -68,16 +68,7 @@ pub(crate) fn bill(request: &Request) -> Result<Bill, Problem> {
 
 /// A JSON object in the body.
 pub(crate) fn json<T: DeserializeOwned>(request: &Request) -> Result<T, Problem> {
-    let media_type = request.headers.get("content-type");
-    let media_type = media_type.and_then(|value| value.to_str().ok()?.split(';').next());
-    if !media_type.is_some_and(|it| it.trim().eq_ignore_ascii_case("application/json")) {
-        return Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported-media-type",
-            "Unsupported media type",
-            "send the body as JSON, with the header Content-Type: application/json",
-        ));
-    }
+    check_json_headers(&request.headers)?;
     if request.body.trim_ascii_start().starts_with(b"[") {
         // Serde would fill the fields of a struct from it, in their order.
         return Err(invalid("the body must be a JSON object, not an array"));

@@ -159,6 +159,16 @@ async fn another_content_type_is_refused() {
 }
 
 #[tokio::test]
+async fn a_compressed_body_is_told_so() {
+    let (_provider, api) = provider().await;
+    for (encoding, status) in [("gzip", 415), ("identity, br", 415), ("identity", 201)] {
+        let request = api.payment("key", &bill("1"));
+        let reply = api.send(request.header("Content-Encoding", encoding)).await;
+        assert_eq!(reply.status, status, "{encoding}: {reply:?}");
+    }
+}
+
+#[tokio::test]
 async fn another_site_s_page_can_order_nothing() {
     let (_provider, api) = provider().await;
     for (name, value) in [
