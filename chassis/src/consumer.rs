@@ -302,7 +302,10 @@ impl<H: Handler> Consumer<H> {
         // None while the group is being formed, or if other members have all partitions. Then all of them count.
         let assigned = self.stream.assignment().map(|assigned| {
             let elements = assigned.elements();
-            elements.iter().map(TopicPartitionListElem::partition).collect()
+            elements
+                .iter()
+                .map(TopicPartitionListElem::partition)
+                .collect()
         });
         let look = self.lag.of_partitions(assigned.unwrap_or_default());
         self.look = Some(look.boxed());

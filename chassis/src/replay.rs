@@ -260,7 +260,7 @@ pub async fn hand_over(
         let mut taking = pin!(consumer::hand_over(handler, attempts, ignored_types, batch));
         // A service waits for ever; somebody waits for this.
         while tokio::time::timeout(LOOK_EVERY, &mut taking).await.is_err() {
-            health.clone().check().await?;
+            health.check()?;
         }
     }
 }

@@ -122,8 +122,10 @@ pub(crate) async fn stand_by(
     }
 }
 
-/// Which count the numbers of the outbox's rows belong to: the same text while they run on, another one after a
-/// restore of the database, a failover or a restart of the sequence, when they may begin again with smaller ones.
+/// The epoch of the numbers of the outbox's rows.
+///
+/// The text stays the same while the numbers run on. It is another one after a restore of the database, a failover or a
+/// restart of the sequence, when they may begin again with smaller ones.
 ///
 /// The server's identity, its timeline, the database, and the files of the table and of its sequence. The letter
 /// keeps Kafka Connect from reading the text as a number.

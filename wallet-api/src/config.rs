@@ -57,7 +57,7 @@ pub struct PatternConfig {
     #[arg(long, env)]
     pub lab: bool,
     /// Carries out what is on wallet.commands although the pattern is not listen-to-yourself: after a change of
-    /// PAY_PATTERN, until the topic is read to its end. Commands debit wallets, so nobody reads them otherwise
+    /// `PAY_PATTERN`, until the topic is read to its end. Commands debit wallets, so nobody reads them otherwise
     #[arg(long, env)]
     pub drain_commands: bool,
 }

@@ -97,7 +97,8 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let results = Consumer::new(results, Settlement::new(pool.clone()))?;
     let settling = results.health();
     service.spawn("settlement", results.run(service.stop_token()));
-    let mut readiness = Readiness::new().require("settlement", move || std::future::ready(settling.check()));
+    let mut readiness =
+        Readiness::new().require("settlement", move || std::future::ready(settling.check()));
     match config.pattern.command_intake() {
         CommandIntake::Consume => {
             let commands = commands(&service, config, &pool)?;

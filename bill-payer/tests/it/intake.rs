@@ -214,7 +214,7 @@ async fn an_event_of_an_unknown_type_is_a_dead_letter_unless_the_type_is_ignored
 async fn a_payment_id_that_comes_with_another_bill_is_a_dead_letter() {
     let payer = BillPayer::start().await;
     let known = request("WIFI-ATTACKER");
-    payer.take_all(&[known.clone()]).await;
+    payer.take_all(std::slice::from_ref(&known)).await;
     let mut others = vec![known.clone(); 4];
     others[0].account_number = "WIFI-VICTIM".to_owned();
     others[1].provider = "cable".to_owned();

@@ -8,10 +8,7 @@ use diesel_async::AsyncPgConnection;
 use outbox::dead_letter::{self, Filter};
 
 use super::http::{DeadLetterView, StatusQuery, WholeLetterView};
-use super::{
-    ActionError, Retake, Retried, RetriedMany, discard, discard_many, retry,
-    retry_many,
-};
+use super::{ActionError, Retake, Retried, RetriedMany, discard, discard_many, retry, retry_many};
 use crate::cli;
 use crate::database::Pool;
 use crate::operator::Operator;

@@ -14,6 +14,7 @@ use crate::settlement::failed;
 use crate::support::{Answer, WalletApi};
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a case for each route")]
 async fn what_a_mutating_route_is_asked_twice_it_does_once() {
     let api = WalletApi::start().await;
     let wallet = api.wallet("100").await;

@@ -72,6 +72,7 @@ async fn publish_request(api: &WalletApi, event: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one story")]
 async fn payments_that_are_only_in_kafka_are_booked_again_once() {
     let api = start().await;
     let wallet = api.wallet("10").await;
@@ -161,6 +162,7 @@ async fn payments_that_are_only_in_kafka_are_booked_again_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a case for each reason")]
 async fn what_does_not_fit_is_listed_and_moves_nothing() {
     let api = start().await;
     let wallet = api.wallet("10").await;

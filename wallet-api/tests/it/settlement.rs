@@ -162,7 +162,7 @@ async fn a_message_that_is_no_result_is_a_dead_letter_with_its_reason() {
         spoilt(7, &|it| it.key = None),
         spoilt(8, &|it| it.key = Some(other_key.clone().into_bytes())),
         spoilt(9, &|it| {
-            it.headers.extend(headers(&[("ce_id", &other_key)]))
+            it.headers.extend(headers(&[("ce_id", &other_key)]));
         }),
         paid(10, &wallet, &payment, "2.00"),
     ];
