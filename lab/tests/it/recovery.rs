@@ -246,8 +246,8 @@ async fn a_wallet_database_that_was_restored_from_a_backup_gets_its_payments_bac
     // The numbers of the outbox begin again, and nothing is out of order.
     let after = system.accepted(&wallet).await;
     assert_eq!(system.ended(&after).await["status"], "paid");
-    audited(&system, &[]).await;
     system.assert_settled().await;
+    audited(&system, &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -289,12 +289,12 @@ async fn a_bill_payer_database_that_was_restored_from_a_backup_gets_its_bills_ba
     let again = format!("bills where payment_id = '{in_progress}' and status = 'paid'");
     is_there(&system.bill_payer_database, &again).await;
     is_published(&system.bill_payer_database).await;
-    audited(&system, &[]).await;
     assert_provider_accepted(&system, 4).await;
     assert_eq!(system.balance(&wallet).await, "96.00");
     let letters = run(&system, "wallet-api", "dead-letters list");
     assert_eq!(letters, "There are none.\n");
     system.assert_settled().await;
+    audited(&system, &[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
