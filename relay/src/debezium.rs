@@ -385,10 +385,14 @@ impl Debezium {
         trouble.restarts += 1;
         trouble.restart_at = now + RESTART.ceiling(trouble.restarts);
         let (slot, _) = slot::ensure(&mut self.conn, slot::DEBEZIUM, recreate_slot).await?;
-        if slot.publication_version != self.slot.publication_version {
-            return Err(DebeziumError::Publication(self.slot.publication));
+        if slot.publication_version == self.slot.publication_version {
+            self.connect.restart_failed(&self.connector.name).await?;
+        } else {
+            self.connector.follow(&slot);
+            (self.slot, self.seen) = (slot, None);
+            // Another configuration starts what has failed, too.
+            self.register().await?;
         }
-        self.connect.restart_failed(&self.connector.name).await?;
         metrics::counter!("relay_connector_restarts_total").increment(1);
         Ok(())
     }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use chassis::database::Pool;
+use chassis::database::{Connection, Pool};
 use chassis::telemetry::chain;
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Double, Nullable, Text};
@@ -21,6 +21,9 @@ pub const PENDING_ROWS_MAX: i64 = 10_000;
 
 /// How often to look.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a look may take.
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
 
 /// What is waiting in the outbox.
 #[derive(Debug, Clone, PartialEq, QueryableByName)]
@@ -62,6 +65,22 @@ pub async fn sample(conn: &mut AsyncPgConnection) -> diesel::QueryResult<Pending
     .await
 }
 
+/// Looks with a connection of `pool`. One that says nothing is given up: it may be half-open.
+///
+/// # Errors
+/// Whatever the database says, or that it says nothing.
+pub(crate) async fn look<T>(
+    pool: &Pool,
+    look: impl AsyncFnOnce(&mut AsyncPgConnection) -> diesel::QueryResult<T>,
+) -> anyhow::Result<T> {
+    let mut conn = pool.get().await?;
+    if let Ok(seen) = tokio::time::timeout(LOOK_WITHIN, look(&mut conn)).await {
+        return Ok(seen?);
+    }
+    drop(Connection::take(conn));
+    anyhow::bail!("the database did not answer for {LOOK_WITHIN:?}")
+}
+
 /// Keeps the gauges and `progress` up to date until `stop`.
 ///
 /// # Errors
@@ -83,10 +102,7 @@ pub async fn run(pool: Pool, progress: Progress, stop: CancellationToken) -> any
     let mut tick = tokio::time::interval(SAMPLE_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(tick.tick()).await.is_some() {
-        let sampled = async {
-            let mut conn = pool.get().await?;
-            anyhow::Ok(sample(&mut conn).await?)
-        };
+        let sampled = look(&pool, sample);
         match stop.run_until_cancelled(sampled).await {
             None => break,
             Some(Ok(pending)) => {

@@ -122,13 +122,12 @@ pub(crate) async fn stand_by(
     }
 }
 
-/// The epoch of the numbers of the outbox's rows.
+/// Which count the numbers of the outbox's rows belong to.
 ///
-/// The text stays the same while the numbers run on. It is another one after a restore of the database, a failover or a
-/// restart of the sequence, when they may begin again with smaller ones.
-///
-/// The server's identity, its timeline, the database, and the files of the table and of its sequence. The letter
-/// keeps Kafka Connect from reading the text as a number.
+/// The same text while they run on, another one after a restore of the database, a failover or a restart of the
+/// sequence, when they may begin again with smaller ones. It is made of the server's identity, its timeline, the
+/// database, and the files of the table and of its sequence. The letter keeps Kafka Connect from reading the text as a
+/// number.
 ///
 /// # Errors
 /// The database is away, or is a standby.

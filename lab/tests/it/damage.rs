@@ -127,7 +127,7 @@ async fn a_payment_that_is_lost_anywhere_on_its_way_is_found() {
     let event: String = diesel::select(event).get_result(&mut conn).await.unwrap();
     execute(
         &system.wallet_database,
-        &format!("insert into inbox (consumer, event_id) values ('wallet-api', '{event}')"),
+        &format!("insert into inbox (consumer, source, event_id) values ('wallet-api', 'bill-payer', '{event}')"),
     )
     .await;
     system.start_process("relay-bill");

@@ -17,3 +17,6 @@ alter table dead_letters
     add constraint message_is_dead_lettered_once unique (consumer, topic, kafka_partition, kafka_offset, digest);
 comment on column dead_letters.digest is
     'SHA-256 of the message and its time: a topic that was deleted and created again has the same offsets with other messages. Empty in rows of programs that are older than this column.';
+
+comment on column operator_actions.action is 'What: retry or discard; of payments redrive or recover.';
+comment on column operator_actions.subject is 'To what: dead_letter/<id>, bill/<payment id> or payment/<id>.';

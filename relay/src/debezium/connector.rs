@@ -67,6 +67,12 @@ impl Connector {
         Ok(Self { name, config: map })
     }
 
+    /// Goes on with another version of the publication.
+    pub(super) fn follow(&mut self, slot: &Slot) {
+        let version = slot.publication_version.clone();
+        self.config.insert(PUBLICATION_VERSION.to_owned(), version);
+    }
+
     /// Where heartbeats go.
     #[must_use]
     pub fn heartbeat_topic(&self) -> String {

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::State;
+use crate::pending::look;
 
 /// How often to look.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
@@ -31,11 +32,10 @@ pub async fn run(
     let mut tick = tokio::time::interval(SAMPLE_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(tick.tick()).await.is_some() {
-        let sampled = async {
-            let mut conn = pool.get().await?;
-            let name = super::name_here(&mut conn, publication).await?;
-            anyhow::Ok(super::state(&mut conn, &name).await?)
-        };
+        let sampled = look(&pool, async |conn| {
+            let name = super::name_here(conn, publication).await?;
+            super::state(conn, &name).await
+        });
         match stop.run_until_cancelled(sampled).await {
             None => break,
             Some(Ok(state)) => show(state.as_ref()),
