@@ -22,11 +22,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::write_timeout::WriteTimeout;
-use crate::Problem;
 use crate::config::HttpConfig;
+use crate::{Problem, RepeatedError};
 
 /// Connections besides `http_connections_max`; they serve the routes for operations only.
 const RESERVE_MAX: usize = 16;
@@ -78,12 +78,16 @@ pub(crate) async fn serve(
     let (everything, operations) = (Arc::new(everything), Arc::new(operations));
     let connections = Connections::new(config.http_connections_max);
     let requests = GracefulShutdown::new();
+    let errors = RepeatedError::of("accepting a connection");
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
         let stream = match accepted {
-            Ok((stream, _)) => stream,
+            Ok((stream, _)) => {
+                errors.succeeded();
+                stream
+            }
             Err(error) => {
                 // Out of file descriptors, most likely.
-                warn!("accepting a connection: {error}");
+                errors.failed(error);
                 connections.lock().close_idlest(Purpose::Everything);
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;

@@ -268,8 +268,13 @@ async fn put_into_outboxes(system: &System, case: &Case) {
 
 async fn publish(system: &System, topic: &str, key: &str, event: &str, body: &Value) {
     let id = Uuid::now_v7().to_string();
+    // As its own service would: a message of another one has no effect.
+    let source = match topic {
+        "bill.events" => "bill-payer",
+        _ => "wallet-api",
+    };
     let topic = format!("{}{topic}", system.prefix);
-    let headers = [("ce_id", id.as_str()), ("ce_type", event)];
+    let headers = [("ce_id", id.as_str()), ("ce_type", event), ("ce_source", source)];
     produce(&topic, key, &headers, body.to_string().as_bytes()).await;
 }
 

@@ -180,3 +180,38 @@ async fn hostile_requests_make_no_labels_of_their_own() {
     let requests = |metrics: &str| metrics.matches("http_request_duration_seconds").count();
     assert_eq!(requests(&after_many), requests(&after_one), "{after_many}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_kafka_is_logged_when_it_begins_and_not_at_each_try() {
+    let migrations = vec![outbox::MIGRATIONS, wallet_api::MIGRATIONS];
+    let database = TestDatabase::create("wallet", migrations).await;
+    let (address, nobody) = (free_address(), free_address());
+    let environment = [
+        ("DATABASE_URL", database.url()),
+        ("KAFKA_BROKERS", &nobody),
+        ("LISTEN", &address),
+        ("LOG", "warn"),
+    ];
+    let mut process = testkit::command("wallet-api", &environment)
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("wallet-api starts");
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(20));
+    let client = client.build().expect("a client is made");
+    eventually("Kafka was asked for many times", async || {
+        let metrics = client.get(format!("http://{address}/metrics")).send().await;
+        let metrics = metrics.map_err(|error| error.to_string())?.text().await;
+        let metrics = metrics.map_err(|error| error.to_string())?;
+        let errors = metrics
+            .lines()
+            .filter(|line| line.starts_with("kafka_consumer_errors_total"))
+            .filter_map(|line| line.rsplit_once(' ')?.1.parse::<u32>().ok());
+        if errors.sum::<u32>() >= 40 { Ok(()) } else { Err(metrics) }
+    })
+    .await;
+    process.kill().expect("it runs");
+    let log = process.wait_with_output().expect("it has ended").stdout;
+    let log = String::from_utf8(log).expect("a log is text");
+    let lines = log.lines().count();
+    assert!((1..20).contains(&lines), "{lines} lines: {log}");
+}
