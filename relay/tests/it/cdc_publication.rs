@@ -65,7 +65,14 @@ async fn an_event_that_was_left_out_goes_before_those_that_come_by_the_stream() 
         alter(&stage, back).await;
         committed.extend(stage.commit(&["a"]).await);
         committed.extend(stage.commit(&["a"]).await);
-        let published: Vec<_> = stage.topic.take(3).await.iter().map(id).collect();
+        // What a sweep has published may come again by the stream.
+        let mut published = Vec::new();
+        while published.len() < 3 {
+            let next = id(&stage.topic.next().await);
+            if !published.contains(&next) {
+                published.push(next);
+            }
+        }
         assert_eq!(published, committed[1..], "{alteration}");
         stage.pending_is(&[]).await;
     }
