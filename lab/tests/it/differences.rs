@@ -274,7 +274,11 @@ async fn publish(system: &System, topic: &str, key: &str, event: &str, body: &Va
         _ => "wallet-api",
     };
     let topic = format!("{}{topic}", system.prefix);
-    let headers = [("ce_id", id.as_str()), ("ce_type", event), ("ce_source", source)];
+    let headers = [
+        ("ce_id", id.as_str()),
+        ("ce_type", event),
+        ("ce_source", source),
+    ];
     produce(&topic, key, &headers, body.to_string().as_bytes()).await;
 }
 

@@ -206,7 +206,11 @@ async fn an_outage_of_kafka_is_logged_when_it_begins_and_not_at_each_try() {
             .lines()
             .filter(|line| line.starts_with("kafka_consumer_errors_total"))
             .filter_map(|line| line.rsplit_once(' ')?.1.parse::<u32>().ok());
-        if errors.sum::<u32>() >= 40 { Ok(()) } else { Err(metrics) }
+        if errors.sum::<u32>() >= 40 {
+            Ok(())
+        } else {
+            Err(metrics)
+        }
     })
     .await;
     process.kill().expect("it runs");
