@@ -33,6 +33,9 @@ use crate::event::Event;
 /// How long acknowledgements may take before the log says that they do not come, and Kafka is asked whether it works.
 const OUTAGE_AFTER: Duration = Duration::from_secs(2);
 
+/// How long to wait after a broker did not answer that.
+const PROBE_AGAIN_AFTER: Duration = Duration::from_millis(200);
+
 /// Events published at once at most: what the producer's queue has room for.
 pub const EVENTS_MAX: usize = 100_000;
 
@@ -213,11 +216,10 @@ impl Publisher {
 
 /// Returns when acknowledgements take long although Kafka answers.
 async fn answers(probe: &Probe) {
-    loop {
-        tokio::time::sleep(OUTAGE_AFTER).await;
-        if probe.clone().check().await.is_ok() {
-            return;
-        }
+    tokio::time::sleep(OUTAGE_AFTER).await;
+    // A probe can meet the one broker that is away: the next one soon meets another.
+    while probe.clone().check().await.is_err() {
+        tokio::time::sleep(PROBE_AGAIN_AFTER).await;
     }
 }
 
