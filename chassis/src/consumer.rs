@@ -481,7 +481,9 @@ async fn take<H: Handler>(handler: &mut H, attempts: Attempts<'_>, batch: &[Reco
                     Waited::Stopped => return Taking::Stopped,
                 }
             }
-            Err(panic) => format!("the handler panicked: {}", panic_text(&*panic)).into(),
+            Err(panic) => {
+                format!("the handler panicked: {}", telemetry::panic_text(&*panic)).into()
+            }
         };
         let reason = telemetry::chain(&*error);
         if let [record] = batch {
@@ -564,14 +566,6 @@ impl<'a> Retries<'a> {
             None => Waited::Stopped,
         }
     }
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no message")
 }
 
 #[cfg(test)]

@@ -94,11 +94,7 @@ async fn method_not_allowed(request: Request) -> Problem {
 }
 
 fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
-    let text = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("no message");
+    let text = crate::telemetry::panic_text(&*panic);
     Problem::internal(&std::io::Error::other(format!(
         "a handler panicked: {text}"
     )))

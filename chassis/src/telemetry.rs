@@ -49,3 +49,12 @@ pub fn chain<'a>(error: &'a (dyn std::error::Error + 'a)) -> String {
     }
     text
 }
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message")
+}
