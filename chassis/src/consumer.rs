@@ -5,13 +5,14 @@
 //! reason, becomes a dead letter and does not stop its partition; a consumer that stands still is started
 //! again, and is not ready. Leaves to the handler: the transaction, deduplication and the dead letter.
 
+mod handler;
 mod health;
 mod lag;
 mod record;
 mod stall;
+mod taking;
 
 use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -23,70 +24,18 @@ use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
+pub use self::handler::{HandleError, Handler};
 pub use self::health::ConsumerHealth;
 pub use self::lag::GroupLag;
 use self::lag::PartitionLag;
 pub use self::record::{Headers, ReadRecord, Record, headers};
 pub(crate) use self::record::{headers_from_json, headers_to_json, hex};
 use self::stall::StallWatch;
+pub(crate) use self::taking::{Attempts, Taking, hand_over};
 use crate::kafka::LogContext;
-use crate::{Backoff, RepeatedError, kafka, telemetry};
-
-/// Why a batch has had no effect.
-#[derive(Debug, thiserror::Error)]
-pub enum HandleError {
-    /// A transient failure: the same batch will be handed over again, however often.
-    #[error("transient failure")]
-    Retry(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A failure of unknown kind: the same batch will be handed over again some times, and then counts as refused.
-    #[error("failure of unknown kind")]
-    Unknown(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A record of the batch is refused for good: the records will be handed over one by one, and
-    /// the guilty one to [`Handler::reject`].
-    #[error("permanent failure")]
-    Reject(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
-impl From<diesel::result::Error> for HandleError {
-    fn from(error: diesel::result::Error) -> Self {
-        Self::of(crate::database::classify(&error), error)
-    }
-}
-
-impl From<crate::database::PoolError> for HandleError {
-    fn from(error: crate::database::PoolError) -> Self {
-        Self::Retry(error.into())
-    }
-}
-
-impl HandleError {
-    /// An `error` of the database or of its caller that was classified.
-    pub fn of(
-        failure: crate::database::Failure,
-        error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
-        match failure {
-            crate::database::Failure::Retry => Self::Retry(error.into()),
-            crate::database::Failure::Unknown => Self::Unknown(error.into()),
-            crate::database::Failure::Reject => Self::Reject(error.into()),
-        }
-    }
-}
-
-/// What a service does with the records of its topics.
-pub trait Handler: Send {
-    /// Commits the effect of `batch`, all of it or nothing. Returning `Ok` lets the offsets be committed.
-    fn handle(&mut self, batch: &[Record]) -> impl Future<Output = Result<(), HandleError>> + Send;
-
-    /// Stores a record that can't be taken as a dead letter, durably.
-    fn reject(
-        &mut self,
-        record: &Record,
-        reason: &str,
-    ) -> impl Future<Output = Result<(), HandleError>> + Send;
-}
+use crate::{Backoff, RepeatedError, kafka};
 
 /// Settings of a consumer.
 #[derive(Debug, Clone)]
@@ -103,9 +52,6 @@ pub struct ConsumerConfig {
     /// are committed, and nothing else is done.
     pub ignored_types: Vec<String>,
 }
-
-/// The header of an event's type.
-const TYPE_HEADER: &str = "ce_type";
 
 /// How long a member may be silent before its partitions go to others. Kafka's default, 45 s, is how
 /// long a killed consumer's partitions would stand still; 6 s is the least a broker allows by default.
@@ -136,10 +82,6 @@ impl Timing {
         look_every: Duration::from_secs(5),
     };
 }
-
-/// Tries of a batch that fails in an unknown way, about half a minute. Too low: an outage that PostgreSQL reports in an
-/// unusual way makes dead letters. Too high: one record holds its partition.
-const UNKNOWN_TRIES_MAX: u32 = 12;
 
 /// A member of a consumer group, with the handler of its records.
 pub struct Consumer<H> {
@@ -410,170 +352,13 @@ fn next_offsets(read: &[ReadRecord]) -> HashMap<i32, i64> {
         .collect()
 }
 
-/// How handing over records ends.
-#[must_use]
-pub(crate) enum Taking {
-    Taken,
-    Stopped,
-}
-
-/// Hands over what was read, but for what is ignored or could not be read, until it is taken or `stop` comes.
-pub(crate) async fn hand_over<H: Handler>(
-    handler: &mut H,
-    attempts: Attempts<'_>,
-    ignored_types: &[String],
-    read: Vec<ReadRecord>,
-) -> Taking {
-    let mut batch = Vec::with_capacity(read.len());
-    let mut defective = Vec::new();
-    for ReadRecord { record, defect } in read {
-        match defect {
-            Some(reason) => defective.push((record, reason)),
-            None if is_ignored(&record, ignored_types) => {
-                metrics::counter!("kafka_consumer_ignored_total", "topic" => record.topic)
-                    .increment(1);
-            }
-            None => batch.push(record),
-        }
-    }
-    for (record, reason) in defective {
-        match reject(handler, attempts, &record, &reason).await {
-            Taking::Taken => {}
-            Taking::Stopped => return Taking::Stopped,
-        }
-    }
-    if batch.is_empty() {
-        return Taking::Taken;
-    }
-    take(handler, attempts, &batch).await
-}
-
-fn is_ignored(record: &Record, ignored_types: &[String]) -> bool {
-    !ignored_types.is_empty()
-        && record
-            .header(TYPE_HEADER)
-            .is_some_and(|found| ignored_types.iter().any(|ignored| ignored == found))
-}
-
-/// Hands `batch` over until it is taken or `stop` comes.
-async fn take<H: Handler>(handler: &mut H, attempts: Attempts<'_>, batch: &[Record]) -> Taking {
-    let mut retries = Retries::new(attempts);
-    let mut unknown = 0;
-    loop {
-        // A panic is a defect of this program, and it would come again with the record after each start.
-        let handled = AssertUnwindSafe(handler.handle(batch)).catch_unwind().await;
-        let error = match handled {
-            Ok(Ok(())) => return retries.succeed(),
-            Ok(Err(HandleError::Reject(error))) => error,
-            Ok(Err(HandleError::Unknown(error))) if unknown + 1 >= UNKNOWN_TRIES_MAX => error,
-            Ok(Err(HandleError::Unknown(error))) => {
-                unknown += 1;
-                match retries.wait(&*error).await {
-                    Waited::Again => continue,
-                    Waited::Stopped => return Taking::Stopped,
-                }
-            }
-            Ok(Err(HandleError::Retry(error))) => {
-                // An outage: it does not count what else it made fail.
-                unknown = 0;
-                match retries.wait(&*error).await {
-                    Waited::Again => continue,
-                    Waited::Stopped => return Taking::Stopped,
-                }
-            }
-            Err(panic) => {
-                format!("the handler panicked: {}", telemetry::panic_text(&*panic)).into()
-            }
-        };
-        let reason = telemetry::chain(&*error);
-        if let [record] = batch {
-            return reject(handler, attempts, record, &reason).await;
-        }
-        info!(records = batch.len(), "taking a batch one by one: {reason}");
-        for record in batch {
-            match Box::pin(take(handler, attempts, std::slice::from_ref(record))).await {
-                Taking::Taken => {}
-                Taking::Stopped => return Taking::Stopped,
-            }
-        }
-        return Taking::Taken;
-    }
-}
-
-/// Has `record` stored as a dead letter, however long that takes, or until `stop` comes.
-async fn reject<H: Handler>(
-    handler: &mut H,
-    attempts: Attempts<'_>,
-    record: &Record,
-    reason: &str,
-) -> Taking {
-    let mut retries = Retries::new(attempts);
-    loop {
-        let error = match handler.reject(record, reason).await {
-            Ok(()) => return retries.succeed(),
-            Err(
-                HandleError::Retry(error)
-                | HandleError::Unknown(error)
-                | HandleError::Reject(error),
-            ) => error,
-        };
-        match retries.wait(&*error).await {
-            Waited::Again => {}
-            Waited::Stopped => return Taking::Stopped,
-        }
-    }
-}
-
-/// What every step of taking records needs to be tried again.
-#[derive(Clone, Copy)]
-pub(crate) struct Attempts<'a> {
-    pub(crate) health: &'a ConsumerHealth,
-    pub(crate) stop: &'a CancellationToken,
-    pub(crate) retry: Backoff,
-}
-
-/// The tries of one step.
-struct Retries<'a> {
-    attempts: Attempts<'a>,
-    failures: u32,
-}
-
-#[must_use]
-enum Waited {
-    Again,
-    Stopped,
-}
-
-impl<'a> Retries<'a> {
-    const fn new(attempts: Attempts<'a>) -> Self {
-        Self {
-            attempts,
-            failures: 0,
-        }
-    }
-
-    fn succeed(self) -> Taking {
-        self.attempts.health.takes();
-        Taking::Taken
-    }
-
-    async fn wait(&mut self, error: &(dyn std::error::Error + Send + Sync)) -> Waited {
-        self.failures += 1;
-        self.attempts.health.fails(&telemetry::chain(error));
-        let wait = tokio::time::sleep(self.attempts.retry.wait(self.failures));
-        match self.attempts.stop.run_until_cancelled(wait).await {
-            Some(()) => Waited::Again,
-            None => Waited::Stopped,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use rdkafka::mocking::MockCluster;
     use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord};
     use tokio::time::timeout;
 
+    use super::taking::{UNKNOWN_TRIES_MAX, take};
     use super::*;
 
     const TOPIC: &str = "t";
