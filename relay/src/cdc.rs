@@ -6,7 +6,7 @@
 //! | --- | --- | --- | --- |
 //! | 1 | take the mode's lock, then the lock of the one relay that works | both, by the session | the second relay stands by, and takes over when the connection of the first ends |
 //! | 2 | see to publication and slot | | from now on the stream will bring whatever commits |
-//! | 3 | **sweep**: take a snapshot, read the first rows in `seq` order, publish, delete, again until there are none | | takes what is older than the slot, what a crash left and what was waiting for Kafka; no transaction is open. Not through before all have ended that were running at step 2: a new slot does not bring one that was just becoming visible |
+//! | 3 | **sweep**: read the first rows in `seq` order and what the query sees, in one snapshot; publish, delete, again until there are none | | takes what is older than the slot, what a crash left and what was waiting for Kafka; no transaction is open while Kafka is awaited. Not through before all have ended that were running at step 2: a new slot does not bring one that was just becoming visible |
 //! | 4 | open the stream; receive a batch, leaving out the transactions that the last snapshot saw | | those were the sweep's; events of keys that are held up are left out too, and wait in the table |
 //! | 5 | publish, await every report; receive the next batch meanwhile | no transaction is open | Kafka may take its time |
 //! | 6 | `delete` what was acknowledged | the rows | a crash before it publishes again, with the same ids |

@@ -7,7 +7,7 @@ use diesel::QueryableByName;
 use diesel::prelude::*;
 use diesel::result::Error::DeserializationError;
 use diesel::sql_types::{Array, BigInt, Bool, Text};
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
 use outbox::statement;
 use tokio_util::sync::CancellationToken;
 
@@ -127,11 +127,14 @@ impl Table {
         stop: &CancellationToken,
     ) -> Result<(Run, Option<Swept>), SessionError> {
         let begun = Instant::now();
-        // Before the read: that one sees at least as much.
+        // All three see the same: an event that the read found and the snapshot did not see would come by the stream
+        // once more.
+        self.execute("begin isolation level repeatable read, read only")
+            .await?;
         let swept = answer("taking a snapshot", covered(&mut self.conn)).await?;
-        // Before the read too: that one leaves out no more.
         self.parked = self.parked_keys().await?;
         let (events, there_is_more) = self.read(begun).await?;
+        self.execute("commit").await?;
         let run = self.carry(&events, &[], publisher, stop).await?;
         let held_up = events.iter().filter(|event| self.is_held_up(event.key()));
         if there_is_more || run.published + held_up.count() < run.read {
@@ -143,6 +146,11 @@ impl Table {
         }
         self.waiting.forget_due(begun);
         Ok((run, Some(swept)))
+    }
+
+    async fn execute(&mut self, transaction: &str) -> Result<(), SessionError> {
+        let executed = self.conn.batch_execute(transaction);
+        answer("reading the outbox", executed).await
     }
 
     /// Publishes `events`, deletes what was acknowledged and parks what was refused; `transactions` are

@@ -1,7 +1,10 @@
 //! Mode cdc and the moment in which a commit is in the log and not yet seen by SQL. A synchronous standby
 //! that never comes makes that moment as long as the test wants.
 
-use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
+use diesel_async::{
+    AnsiTransactionManager as Transactions, AsyncPgConnection, SimpleAsyncConnection as _,
+    TransactionManager as _,
+};
 use serde_json::json;
 use testkit::{PostgresServer, eventually};
 use tokio::task::JoinHandle;
@@ -60,11 +63,52 @@ async fn an_event_that_is_seen_after_the_first_sweep_and_not_in_the_stream_is_pu
     let third = Unseen::commit(&stage, "a").await;
     second.clear().await;
     // It has looked into the table; one that takes this for a whole sweep goes on to the stream.
-    relay_has_said(&stage, &["select seq, %", "START_REPLICATION %"]).await;
+    relay_has_said(&stage, &["commit", "START_REPLICATION %"]).await;
 
     let committed = third.appears(&stage).await;
     assert_eq!(id(&stage.topic.next().await), committed);
     stage.pending_is(&[]).await;
+}
+
+/// An event that commits while a sweep is under way belongs to the sweep or to the stream, not to both.
+#[tokio::test]
+async fn an_event_that_commits_in_the_middle_of_a_sweep_is_published_once() {
+    let stage = Stage::set().await;
+    let _relay = stage.relay(&[("RELAY_MODE", "cdc")]);
+    streams(&stage).await;
+    // An event whose topic is missing waits, and the relay sweeps whenever it tries the event again.
+    let waits = outbox::NewEvent {
+        aggregate_type: "bill",
+        ..event("waits", json!({}))
+    };
+    append_all(&mut stage.database.connect().await, vec![waits]).await;
+
+    let sweep_reads = "select count(*) from pg_stat_activity where application_name = 'relay' \
+         and datname = current_database() and wait_event_type = 'Lock' and query like 'select seq, %'";
+    let mut writer = stage.database.connect().await;
+    loop {
+        Transactions::begin_transaction(&mut writer).await.unwrap();
+        writer
+            .batch_execute("lock table outbox in access exclusive mode")
+            .await
+            .unwrap();
+        stage.database.somebody_waits().await;
+        if stage.database.count(sweep_reads).await == 1 {
+            break;
+        }
+        // Another query than that of a sweep.
+        Transactions::rollback_transaction(&mut writer)
+            .await
+            .unwrap();
+    }
+    let during = event("during", json!({}));
+    let during_id = during.id;
+    outbox::append(&mut writer, vec![during]).await.unwrap();
+    Transactions::commit_transaction(&mut writer).await.unwrap();
+    stage.pending_is(&["waits"]).await;
+    let after = stage.commit(&["during"]).await;
+    assert_eq!(id(&stage.topic.next().await), during_id);
+    assert_eq!(id(&stage.topic.next().await), after[0]);
 }
 
 /// A transaction that is committed in the log and not yet seen.
