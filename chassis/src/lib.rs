@@ -5,6 +5,8 @@
 //! Promises: everything that waits has a limit; SIGTERM drains within [`service::STOP_WITHIN`];
 //! whatever fails for good ends the process with its reason, never a half-alive service.
 
+#![warn(missing_docs, clippy::missing_errors_doc)]
+
 pub mod backoff;
 pub mod cli;
 pub mod config;

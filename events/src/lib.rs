@@ -4,6 +4,8 @@
 //! encoded from; unknown fields are ignored, unknown types and messages of other services are refused. No I/O, no clock,
 //! no database and no Kafka crate here: everything is tested by value.
 
+#![warn(missing_docs, clippy::missing_errors_doc)]
+
 mod bill;
 mod command;
 mod envelope;

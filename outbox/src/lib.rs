@@ -28,6 +28,8 @@
 //! # }
 //! ```
 
+#![warn(missing_docs, clippy::missing_errors_doc)]
+
 mod append;
 pub mod dead_letter;
 pub mod housekeeping;

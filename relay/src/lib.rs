@@ -6,6 +6,8 @@
 //!
 //! Knows nothing of wallets: topic, key, headers and payload are columns of the row.
 
+#![warn(missing_docs, clippy::missing_errors_doc)]
+
 pub mod cdc;
 pub mod cli;
 pub mod config;
