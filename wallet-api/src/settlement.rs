@@ -14,14 +14,14 @@ use std::collections::{HashMap, HashSet};
 
 use chassis::consumer::{HandleError, Handler, Record};
 use chassis::database::Pool;
-use chassis::dead_letters::{self, Retake, RetakeError, dead_letter};
 use chassis::telemetry::chain;
 use chassis::trace::trace_id;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Nullable, Numeric, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 use events::{BILL_SOURCE, BillEvent, BillPaid, BillPaymentFailed, Envelope, header};
-use outbox::dead_letter::NewDeadLetter;
+use operations::dead_letter::NewDeadLetter;
+use operations::dead_letters::{self, Redeliver, RedeliverError, dead_letter};
 use outbox::inbox::{self, EventIdentity, Seen};
 use outbox::statement;
 use rust_decimal::Decimal;
@@ -103,18 +103,18 @@ impl Handler for Settlement {
 
 /// One message of a dead letter. The inbox may know its event: it was heard, and moved nothing. So here the
 /// payment alone decides, which moves once, whoever says so.
-impl Retake for Settlement {
-    async fn retake(
+impl Redeliver for Settlement {
+    async fn redeliver(
         &self,
         conn: &mut AsyncPgConnection,
         _: &str,
         record: &Record,
-    ) -> Result<(), RetakeError> {
-        let received = read(record).map_err(RetakeError::Refused)?;
+    ) -> Result<(), RedeliverError> {
+        let received = read(record).map_err(RedeliverError::Refused)?;
         let _: Vec<Seen> = inbox::take(conn, SERVICE, &[received.identity()]).await?;
         let settled = apply(conn, vec![&received], Vec::new(), Settled::default()).await?;
         if settled.dead_letters > 0 {
-            return Err(RetakeError::Refused(unmatched_reason(&received.event)));
+            return Err(RedeliverError::Refused(unmatched_reason(&received.event)));
         }
         Ok(())
     }
@@ -254,7 +254,7 @@ async fn apply(
     transfers.post(conn).await?;
     ledger::change_balances(conn, refunds).await?;
     settled.dead_letters = u64::try_from(letters.len()).unwrap_or(u64::MAX);
-    outbox::dead_letter::record(conn, &letters).await?;
+    operations::dead_letter::record(conn, &letters).await?;
     Ok(settled)
 }
 

@@ -29,7 +29,7 @@ use events::{
     Amount, BillPaymentRequested, Currency, DecodeError, Envelope, Money, WALLET_SOURCE,
     WalletEvent,
 };
-use outbox::operator_action::{self, Action, By};
+use operations::operator_action::{self, Action, Operator};
 use outbox::statement;
 use rust_decimal::Decimal;
 use uuid::Uuid;
@@ -104,7 +104,7 @@ pub(super) async fn recover(
     pool: &Pool,
     kafka: &KafkaConfig,
     since: DateTime<Utc>,
-    (by, mode): (By<'_>, Mode),
+    (by, mode): (Operator<'_>, Mode),
     mut misfit: impl FnMut(Misfit) -> anyhow::Result<()>,
 ) -> anyhow::Result<Recovered> {
     let mut replay = Replay::open(ReplayConfig {
@@ -216,7 +216,7 @@ async fn take(
     conn: &mut AsyncPgConnection,
     batch: &[Requested],
     dry: &mut Books,
-    (by, mode): (By<'_>, Mode),
+    (by, mode): (Operator<'_>, Mode),
 ) -> Result<Vec<Result<Decision, Unfit>>, BatchError> {
     let mut books = Books::load(conn, batch).await?;
     books.lay_over(dry);
@@ -369,7 +369,7 @@ impl Books {
 async fn write(
     conn: &mut AsyncPgConnection,
     booked: &[&Requested],
-    by: By<'_>,
+    by: Operator<'_>,
 ) -> Result<(), BatchError> {
     if booked.is_empty() {
         return Ok(());
