@@ -4,8 +4,8 @@ use std::io::Write;
 
 use anyhow::Context as _;
 use chassis::database::Pool;
-use chassis::operator::Operator;
 use chassis::{Problem, cli};
+use operations::operator::OperatorArgs;
 use uuid::Uuid;
 
 use crate::domain::Status;
@@ -51,7 +51,7 @@ pub enum Command {
         ask: Ask,
         /// Who does it, and why
         #[command(flatten)]
-        operator: Operator,
+        operator: OperatorArgs,
     },
 }
 

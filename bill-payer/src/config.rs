@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chassis::Backoff;
 use chassis::config::{DatabaseConfig, HttpConfig, IntakeConfig, KafkaConfig, LogConfig};
-use chassis::housekeeping::HousekeepingConfig;
+use operations::housekeeping::HousekeepingConfig;
 
 use crate::domain::Policy;
 

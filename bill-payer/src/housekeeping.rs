@@ -1,16 +1,16 @@
 //! Deleting settled bills, with their attempts, when their retention is over.
 
-use chassis::housekeeping::{Batch, HousekeepingConfig, Sweep};
 use diesel::QueryableByName;
 use diesel::result::QueryResult;
 use diesel::sql_types::{BigInt, Bool, Nullable, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use operations::housekeeping::{Batch, HousekeepingConfig, Sweep};
 use outbox::statement;
 use uuid::Uuid;
 
 /// Bills that are paid or failed. One that is not finished stays, however old it is.
 ///
-/// As in [`outbox::housekeeping`], the table is walked in the order of its primary key, whose ids carry the
+/// As in [`operations::sweep`], the table is walked in the order of its primary key, whose ids carry the
 /// time: an index on a time is one that every call would pay for.
 #[derive(Debug, Default)]
 pub struct SettledBills {

@@ -8,7 +8,7 @@ use axum::{Json, Router};
 use chassis::Problem;
 use chassis::database::Pool;
 use chassis::http::{Page, PageQuery, Path, Query};
-use chassis::operator::{Order, by};
+use operations::operator::{OperatorRequest, identify};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -25,7 +25,7 @@ pub fn routes(pool: Pool, intake: Intake) -> Router {
         .route("/bills/{payment_id}", get(show_bill))
         .route("/bills/{payment_id}/retry", post(retry_bill))
         .with_state(pool.clone())
-        .merge(chassis::dead_letters::routes(pool, intake))
+        .merge(operations::dead_letters::routes(pool, intake))
 }
 
 /// `?status=parked&limit=50&before=<cursor>`. Spelled out: the query string's decoder can't flatten.
@@ -69,9 +69,9 @@ struct RetryBill {
 async fn retry_bill(
     State(pool): State<Pool>,
     Path(payment_id): Path<Uuid>,
-    order: Order<RetryBill>,
+    order: OperatorRequest<RetryBill>,
 ) -> Result<Json<BillWithCalls>, Problem> {
-    let by = by(&order.operator, order.body.note.as_deref())?;
+    let by = identify(&order.operator, order.body.note.as_deref())?;
     let mut conn = pool.get().await?;
     parked::retry(&mut conn, payment_id, order.body.ask, by).await?;
     reads::bill_with_calls(&mut conn, payment_id)
@@ -93,10 +93,10 @@ struct RetryBills {
 
 async fn retry_bills(
     State(pool): State<Pool>,
-    order: Order<RetryBills>,
+    order: OperatorRequest<RetryBills>,
 ) -> Result<Json<RetriedMany>, Problem> {
     let RetryBills { reason, ask, note } = order.body;
-    let by = by(&order.operator, note.as_deref())?;
+    let by = identify(&order.operator, note.as_deref())?;
     if reason.trim().is_empty() || reason.contains('\0') {
         return Err(Problem::invalid("say how the last error begins").in_field("reason"));
     }

@@ -23,7 +23,7 @@ pub mod store;
 
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
-/// The bill-payer database's own migrations; [`outbox::MIGRATIONS`] go first.
+/// The bill-payer database's own migrations; [`outbox::MIGRATIONS`] and [`operations::MIGRATIONS`] go first.
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations/bill-payer");
 
 /// The name in events, logs, consumer groups and database sessions.

@@ -9,7 +9,7 @@ use chassis::problem::StatusCode;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
-use outbox::operator_action::{self, Action, By};
+use operations::operator_action::{self, Action, Operator};
 use outbox::statement;
 use serde::{Deserialize, Serialize};
 use tracing::info;
@@ -69,7 +69,7 @@ pub async fn retry(
     conn: &mut AsyncPgConnection,
     payment_id: Uuid,
     ask: Ask,
-    by: By<'_>,
+    by: Operator<'_>,
 ) -> Result<(), RetryError> {
     conn.transaction(async |conn| {
         let status: Option<String> = bills::table
@@ -91,7 +91,7 @@ pub async fn retry(
         Ok(())
     })
     .await?;
-    info!(%payment_id, operator = by.operator, ?ask, "parked bill retried");
+    info!(%payment_id, operator = by.name, ?ask, "parked bill retried");
     Ok(())
 }
 
@@ -113,7 +113,7 @@ pub async fn retry_many(
     conn: &mut AsyncPgConnection,
     reason: &str,
     ask: Ask,
-    by: By<'_>,
+    by: Operator<'_>,
 ) -> QueryResult<RetriedMany> {
     let retried = conn
         .transaction(async |conn| {
@@ -126,7 +126,7 @@ pub async fn retry_many(
         .await?;
     info!(
         retried,
-        operator = by.operator,
+        operator = by.name,
         ?ask,
         reason,
         "parked bills retried"

@@ -188,6 +188,47 @@ struct Change<'a> {
     status: Status,
 }
 
+impl Change<'_> {
+    /// Whether the call has used an attempt up.
+    fn counts(&self) -> bool {
+        !matches!(self.decided.next, Next::Wait { .. })
+    }
+
+    /// Whether the deadline counts from now on.
+    fn fails(&self) -> bool {
+        match &self.decided.next {
+            Next::Retry { .. } => true,
+            Next::Wait { .. } => self.status == Status::Cancelling,
+            Next::Paid { .. }
+            | Next::Failed { .. }
+            | Next::BeginCancelling { .. }
+            | Next::Parked { .. } => false,
+        }
+    }
+
+    fn receipt(&self) -> Option<&str> {
+        match &self.decided.next {
+            Next::Paid { receipt } => Some(receipt),
+            Next::Failed { .. }
+            | Next::Retry { .. }
+            | Next::Wait { .. }
+            | Next::BeginCancelling { .. }
+            | Next::Parked { .. } => None,
+        }
+    }
+
+    fn error(&self) -> Option<String> {
+        match &self.decided.next {
+            Next::Paid { .. } => None,
+            Next::Failed { reason } => Some(reason.clone()),
+            Next::Retry { why, .. }
+            | Next::Wait { why, .. }
+            | Next::BeginCancelling { why }
+            | Next::Parked { why } => Some(why.to_string()),
+        }
+    }
+}
+
 /// Step 2.
 async fn update(
     conn: &mut AsyncPgConnection,
@@ -195,10 +236,6 @@ async fn update(
 ) -> QueryResult<()> {
     if changes.is_empty() {
         return Ok(());
-    }
-    let mut columns = ChangeColumns::default();
-    for (payment_id, change) in changes {
-        columns.push(*payment_id, change);
     }
     statement(
         "update bills set status = change.status, claim = null, \
@@ -214,57 +251,16 @@ async fn update(
              as change (payment_id, status, counts, fails, wait_ms, receipt, error) \
          where bills.payment_id = change.payment_id",
     )
-    .bind::<Array<SqlUuid>, _>(columns.payments)
-    .bind::<Array<Text>, _>(columns.statuses)
-    .bind::<Array<Bool>, _>(columns.counts)
-    .bind::<Array<Bool>, _>(columns.fails)
-    .bind::<Array<BigInt>, _>(columns.waits_ms)
-    .bind::<Array<Nullable<Text>>, _>(columns.receipts)
-    .bind::<Array<Nullable<Text>>, _>(columns.errors)
+    .column::<SqlUuid, _, _>(changes.keys(), |payment_id| *payment_id)
+    .column::<Text, _, _>(changes.values(), |change| change.status.as_str())
+    .column::<Bool, _, _>(changes.values(), Change::counts)
+    .column::<Bool, _, _>(changes.values(), Change::fails)
+    .column::<BigInt, _, _>(changes.values(), |change| milliseconds(change.decided.wait))
+    .column::<Nullable<Text>, _, _>(changes.values(), Change::receipt)
+    .column::<Nullable<Text>, _, _>(changes.values(), Change::error)
     .execute(conn)
     .await?;
     Ok(())
-}
-
-#[derive(Default)]
-struct ChangeColumns<'a> {
-    payments: Vec<Uuid>,
-    statuses: Vec<&'static str>,
-    /// Whether the call has used an attempt up.
-    counts: Vec<bool>,
-    /// Whether the deadline counts from now on.
-    fails: Vec<bool>,
-    waits_ms: Vec<i64>,
-    receipts: Vec<Option<&'a str>>,
-    errors: Vec<Option<String>>,
-}
-
-impl<'a> ChangeColumns<'a> {
-    fn push(&mut self, payment_id: Uuid, change: &Change<'a>) {
-        let (receipt, error) = match &change.decided.next {
-            Next::Paid { receipt } => (Some(receipt.as_str()), None),
-            Next::Failed { reason } => (None, Some(reason.clone())),
-            Next::Retry { why, .. }
-            | Next::Wait { why, .. }
-            | Next::BeginCancelling { why }
-            | Next::Parked { why } => (None, Some(why.to_string())),
-        };
-        let (counts, fails) = match &change.decided.next {
-            Next::Retry { .. } => (true, true),
-            Next::Wait { .. } => (false, change.status == Status::Cancelling),
-            Next::Paid { .. }
-            | Next::Failed { .. }
-            | Next::BeginCancelling { .. }
-            | Next::Parked { .. } => (true, false),
-        };
-        self.counts.push(counts);
-        self.fails.push(fails);
-        self.payments.push(payment_id);
-        self.statuses.push(change.status.as_str());
-        self.waits_ms.push(milliseconds(change.decided.wait));
-        self.receipts.push(receipt);
-        self.errors.push(error);
-    }
 }
 
 /// Step 4.

@@ -57,10 +57,6 @@ pub async fn insert(conn: &mut AsyncPgConnection, bills: &[NewBill]) -> QueryRes
     if bills.is_empty() {
         return Ok(Vec::new());
     }
-    let mut columns = BillColumns::default();
-    for bill in bills {
-        columns.push(bill);
-    }
     // Of two bills with one payment id in the batch, the first is inserted.
     let inserted: Vec<Inserted> = statement(
         "insert into bills \
@@ -71,13 +67,13 @@ pub async fn insert(conn: &mut AsyncPgConnection, bills: &[NewBill]) -> QueryRes
          order by payment_id, position \
          on conflict do nothing returning payment_id",
     )
-    .bind::<Array<SqlUuid>, _>(columns.payments)
-    .bind::<Array<SqlUuid>, _>(columns.wallets)
-    .bind::<Array<Numeric>, _>(columns.amounts)
-    .bind::<Array<Text>, _>(columns.currencies)
-    .bind::<Array<Text>, _>(columns.providers)
-    .bind::<Array<Text>, _>(columns.accounts)
-    .bind::<Array<Text>, _>(columns.traceparents)
+    .column::<SqlUuid, _, _>(bills, |bill| bill.request.payment_id)
+    .column::<SqlUuid, _, _>(bills, |bill| bill.request.wallet_id)
+    .column::<Numeric, _, _>(bills, |bill| bill.request.money.value())
+    .column::<Text, _, _>(bills, |bill| bill.request.money.currency().code())
+    .column::<Text, _, _>(bills, |bill| bill.request.provider.as_str())
+    .column::<Text, _, _>(bills, |bill| bill.request.account_number.as_str())
+    .column::<Text, _, _>(bills, |bill| bill.traceparent.to_string())
     .load(conn)
     .await?;
     let mut inserted: HashSet<Uuid> = inserted.into_iter().map(|row| row.payment_id).collect();
@@ -174,29 +170,6 @@ async fn find(
         .into_iter()
         .map(|bill| (bill.payment_id, bill))
         .collect())
-}
-
-#[derive(Default)]
-struct BillColumns<'a> {
-    payments: Vec<Uuid>,
-    wallets: Vec<Uuid>,
-    amounts: Vec<Decimal>,
-    currencies: Vec<&'static str>,
-    providers: Vec<&'a str>,
-    accounts: Vec<&'a str>,
-    traceparents: Vec<String>,
-}
-
-impl<'a> BillColumns<'a> {
-    fn push(&mut self, bill: &'a NewBill) {
-        self.payments.push(bill.request.payment_id);
-        self.wallets.push(bill.request.wallet_id);
-        self.amounts.push(bill.request.money.value());
-        self.currencies.push(bill.request.money.currency().code());
-        self.providers.push(&bill.request.provider);
-        self.accounts.push(&bill.request.account_number);
-        self.traceparents.push(bill.traceparent.to_string());
-    }
 }
 
 /// A bill that this executor has for the time of the lease.

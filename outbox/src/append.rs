@@ -1,6 +1,6 @@
 //! Appending events to the outbox.
 
-use diesel::sql_types::{Array, Jsonb, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Jsonb, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
@@ -58,10 +58,6 @@ pub async fn append(
     if events.is_empty() {
         return Ok(());
     }
-    let mut columns = Columns::default();
-    for event in events {
-        columns.push(event);
-    }
     statement(
         "insert into outbox (id, aggregatetype, aggregateid, type, source, traceparent, payload) \
          select id, aggregatetype, aggregateid, type, source, traceparent, payload \
@@ -69,37 +65,14 @@ pub async fn append(
          as event (id, aggregatetype, aggregateid, type, source, traceparent, payload, position) \
          order by position",
     )
-    .bind::<Array<SqlUuid>, _>(columns.ids)
-    .bind::<Array<Text>, _>(columns.aggregate_types)
-    .bind::<Array<Text>, _>(columns.aggregate_ids)
-    .bind::<Array<Text>, _>(columns.event_types)
-    .bind::<Array<Text>, _>(columns.sources)
-    .bind::<Array<Text>, _>(columns.traceparents)
-    .bind::<Array<Jsonb>, _>(columns.payloads)
+    .column::<SqlUuid, _, _>(&events, |event| event.id)
+    .column::<Text, _, _>(&events, |event| event.aggregate_type)
+    .column::<Text, _, _>(&events, |event| &event.aggregate_id)
+    .column::<Text, _, _>(&events, |event| event.event_type)
+    .column::<Text, _, _>(&events, |event| event.source)
+    .column::<Text, _, _>(&events, |event| &event.traceparent)
+    .column::<Jsonb, _, _>(&events, |event| &event.payload)
     .execute(conn)
     .await?;
     Ok(())
-}
-
-#[derive(Default)]
-struct Columns {
-    ids: Vec<Uuid>,
-    aggregate_types: Vec<&'static str>,
-    aggregate_ids: Vec<String>,
-    event_types: Vec<&'static str>,
-    sources: Vec<&'static str>,
-    traceparents: Vec<String>,
-    payloads: Vec<serde_json::Value>,
-}
-
-impl Columns {
-    fn push(&mut self, event: NewEvent) {
-        self.ids.push(event.id);
-        self.aggregate_types.push(event.aggregate_type);
-        self.aggregate_ids.push(event.aggregate_id);
-        self.event_types.push(event.event_type);
-        self.sources.push(event.source);
-        self.traceparents.push(event.traceparent);
-        self.payloads.push(event.payload);
-    }
 }

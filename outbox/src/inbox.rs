@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use diesel::QueryableByName;
-use diesel::sql_types::{Array, Binary, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Binary, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
@@ -52,9 +52,9 @@ pub async fn take(
          on conflict do nothing returning source, event_id, fingerprint",
     )
     .bind::<Text, _>(consumer)
-    .bind::<Array<Text>, _>(sources(events))
-    .bind::<Array<SqlUuid>, _>(ids(events))
-    .bind::<Array<Binary>, _>(fingerprints(events))
+    .column::<Text, _, _>(events, |event| event.source)
+    .column::<SqlUuid, _, _>(events, |event| event.id)
+    .column::<Binary, _, _>(events, |event| event.fingerprint.as_slice())
     .load(conn)
     .await?;
     // An entry is removed when its event is met: a second mention of it in the batch is a redelivery too.
@@ -103,25 +103,12 @@ async fn stored(
          where consumer = $1 and (source, event_id) in (select * from unnest($2, $3))",
     )
     .bind::<Text, _>(consumer)
-    .bind::<Array<Text>, _>(sources(events))
-    .bind::<Array<SqlUuid>, _>(ids(events))
+    .column::<Text, _, _>(events, |event| event.source)
+    .column::<SqlUuid, _, _>(events, |event| event.id)
     .load(conn)
     .await?;
     Ok(rows
         .into_iter()
         .map(|row| ((row.source, row.event_id), row.fingerprint))
         .collect())
-}
-
-fn sources<'a>(events: &[EventIdentity<'a>]) -> Vec<&'a str> {
-    events.iter().map(|event| event.source).collect()
-}
-
-fn ids(events: &[EventIdentity<'_>]) -> Vec<Uuid> {
-    events.iter().map(|event| event.id).collect()
-}
-
-fn fingerprints<'a>(events: &'a [EventIdentity<'_>]) -> Vec<&'a [u8]> {
-    let fingerprints = events.iter().map(|event| event.fingerprint.as_slice());
-    fingerprints.collect()
 }

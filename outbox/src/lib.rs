@@ -31,16 +31,13 @@
 #![warn(missing_docs, clippy::missing_errors_doc)]
 
 mod append;
-pub mod dead_letter;
-pub mod housekeeping;
 pub mod inbox;
-pub mod operator_action;
 pub mod schema;
 mod statement;
 
 pub use append::{AppendError, NewEvent, append};
 pub use statement::{Statement, statement};
 
-/// Creates the tables of outbox, inbox, dead letters and operator actions; to be run before a service's own migrations.
+/// Creates the tables of outbox and inbox; to be run before a service's own migrations.
 pub const MIGRATIONS: diesel_migrations::EmbeddedMigrations =
-    diesel_migrations::embed_migrations!("../migrations/outbox");
+    diesel_migrations::embed_migrations!("migrations");

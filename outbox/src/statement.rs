@@ -1,14 +1,15 @@
 //! Set-based statements that are prepared once.
 //!
 //! A batch is written as one statement over `unnest` of one array a column: its text is the same for
-//! one row and for five hundred. Diesel prepares a `sql_query` anew at each call and has no `unnest`;
+//! one row and for five hundred. Diesel prepares a `sql_query` again at each call and has no `unnest`;
 //! a [`Statement`] has a constant text, so that each connection prepares it once and keeps it.
+//! [`Statement::column`] binds one array, so each value stands next to its placeholder.
 
 use diesel::pg::Pg;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::QueryResult;
 use diesel::serialize::ToSql;
-use diesel::sql_types::HasSqlType;
+use diesel::sql_types::{Array, HasSqlType};
 
 /// A constant SQL text and the values bound to its placeholders so far.
 #[derive(Debug, Clone, Copy)]
@@ -44,10 +45,24 @@ impl<Binds> Statement<Binds> {
             },
         }
     }
+
+    /// Binds the next placeholder to a column: an array of the `value` of each of `rows`.
+    #[must_use]
+    pub fn column<ST, Rows, V>(
+        self,
+        rows: Rows,
+        value: impl FnMut(Rows::Item) -> V,
+    ) -> Statement<Bound<Binds, Array<ST>, Vec<V>>>
+    where
+        Rows: IntoIterator,
+        ST: 'static,
+    {
+        self.bind(rows.into_iter().map(value).collect())
+    }
 }
 
-/// Pushes each bound value behind the piece of text that leads to its placeholder, and returns the
-/// text that is left.
+/// Pushes each bound value after the piece of text that leads to its placeholder, and returns the
+/// rest of the text.
 #[doc(hidden)]
 pub trait PushBinds {
     fn push<'b>(

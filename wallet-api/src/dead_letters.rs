@@ -1,8 +1,8 @@
 //! Dead letters of wallet-api: each is taken again by what reads its topic.
 
 use chassis::consumer::Record;
-use chassis::dead_letters::{Retake, RetakeError};
 use diesel_async::AsyncPgConnection;
+use operations::dead_letters::{Redeliver, RedeliverError};
 
 use crate::patterns;
 use crate::settlement::Settlement;
@@ -21,18 +21,18 @@ impl Letters {
     }
 }
 
-impl Retake for Letters {
-    async fn retake(
+impl Redeliver for Letters {
+    async fn redeliver(
         &self,
         conn: &mut AsyncPgConnection,
         consumer: &str,
         record: &Record,
-    ) -> Result<(), RetakeError> {
+    ) -> Result<(), RedeliverError> {
         // The topic may have a prefix.
         if record.topic.ends_with(events::COMMAND_TOPIC) {
-            patterns::retake(conn, record).await
+            patterns::redeliver(conn, record).await
         } else {
-            self.settlement.retake(conn, consumer, record).await
+            self.settlement.redeliver(conn, consumer, record).await
         }
     }
 }

@@ -59,7 +59,7 @@ pub fn routes(app: App) -> Router {
         .route("/payments/{id}", get(show_payment))
         .with_state(app.clone())
         .merge(redrive::routes(app.pool.clone()))
-        .merge(chassis::dead_letters::routes(
+        .merge(operations::dead_letters::routes(
             app.pool.clone(),
             Letters::new(Settlement::new(app.pool)),
         ))

@@ -1,6 +1,6 @@
 //! Double entry: accounts, and transfers between them.
 
-use diesel::sql_types::{Array, Nullable, Numeric, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Nullable, Numeric, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use events::{Currency, Money};
 use outbox::statement;
@@ -60,73 +60,64 @@ impl Kind {
     }
 }
 
-/// Transfers to be posted in one statement.
-#[derive(Debug, Default)]
-pub(crate) struct Transfers {
-    ids: Vec<Uuid>,
-    kinds: Vec<&'static str>,
-    debits: Vec<Uuid>,
-    credits: Vec<Uuid>,
-    amounts: Vec<Decimal>,
-    payments: Vec<Option<Uuid>>,
+/// Money that moves between a wallet and a system account.
+#[derive(Debug)]
+pub(crate) struct Transfer {
+    pub(crate) id: Uuid,
+    pub(crate) kind: Kind,
+    pub(crate) wallet_id: Uuid,
+    pub(crate) money: Money,
+    pub(crate) payment_id: Option<Uuid>,
 }
 
-impl Transfers {
-    /// Adds the transfer of `money` that `kind` makes on `wallet`, and returns its id.
-    pub(crate) fn add(
-        &mut self,
-        kind: Kind,
-        wallet: Uuid,
-        money: Money,
-        payment: Option<Uuid>,
-    ) -> Uuid {
-        let id = Uuid::now_v7();
-        self.ids.push(id);
-        self.add_without_id(kind, wallet, money, payment);
-        id
-    }
-
-    /// Adds a top-up under an id that was made before.
-    pub(crate) fn add_top_up(&mut self, id: Uuid, wallet: Uuid, money: Money) {
-        self.ids.push(id);
-        self.add_without_id(Kind::TopUp, wallet, money, None);
-    }
-
-    fn add_without_id(&mut self, kind: Kind, wallet: Uuid, money: Money, payment: Option<Uuid>) {
-        let currency = money.currency();
-        let clearing = SystemAccount::Clearing.id(currency);
-        let (debit, credit) = match kind {
-            Kind::TopUp => (SystemAccount::Funding.id(currency), wallet),
-            Kind::Payment => (wallet, clearing),
-            Kind::Settlement => (clearing, SystemAccount::Provider.id(currency)),
-            Kind::Refund => (clearing, wallet),
-        };
-        self.kinds.push(kind.name());
-        self.debits.push(debit);
-        self.credits.push(credit);
-        self.amounts.push(money.value());
-        self.payments.push(payment);
-    }
-
-    /// Writes them. The balances of the wallets are the caller's to change, in the same transaction.
-    pub(crate) async fn post(self, conn: &mut AsyncPgConnection) -> diesel::QueryResult<()> {
-        if self.ids.is_empty() {
-            return Ok(());
+impl Transfer {
+    pub(crate) fn of_payment(kind: Kind, wallet_id: Uuid, money: Money, payment_id: Uuid) -> Self {
+        Self {
+            id: Uuid::now_v7(),
+            kind,
+            wallet_id,
+            money,
+            payment_id: Some(payment_id),
         }
-        statement(
-            "insert into transfers (id, kind, debit_account, credit_account, amount, payment_id) \
-             select * from unnest($1, $2, $3, $4, $5, $6)",
-        )
-        .bind::<Array<SqlUuid>, _>(self.ids)
-        .bind::<Array<Text>, _>(self.kinds)
-        .bind::<Array<SqlUuid>, _>(self.debits)
-        .bind::<Array<SqlUuid>, _>(self.credits)
-        .bind::<Array<Numeric>, _>(self.amounts)
-        .bind::<Array<Nullable<SqlUuid>>, _>(self.payments)
-        .execute(conn)
-        .await?;
-        Ok(())
     }
+
+    /// The accounts to debit and to credit.
+    fn accounts(&self) -> (Uuid, Uuid) {
+        let system = |account: SystemAccount| account.id(self.money.currency());
+        match self.kind {
+            Kind::TopUp => (system(SystemAccount::Funding), self.wallet_id),
+            Kind::Payment => (self.wallet_id, system(SystemAccount::Clearing)),
+            Kind::Settlement => (
+                system(SystemAccount::Clearing),
+                system(SystemAccount::Provider),
+            ),
+            Kind::Refund => (system(SystemAccount::Clearing), self.wallet_id),
+        }
+    }
+}
+
+/// Posts `transfers`. The caller changes the balances of the wallets, in the same transaction.
+pub(crate) async fn post(
+    conn: &mut AsyncPgConnection,
+    transfers: &[Transfer],
+) -> diesel::QueryResult<()> {
+    if transfers.is_empty() {
+        return Ok(());
+    }
+    let accounts: Vec<(Uuid, Uuid)> = transfers.iter().map(Transfer::accounts).collect();
+    statement(
+        "insert into transfers (id, kind, debit_account, credit_account, amount, payment_id) \
+         select * from unnest($1, $2, $3, $4, $5, $6)",
+    )
+    .column::<SqlUuid, _, _>(transfers, |transfer| transfer.id)
+    .column::<Text, _, _>(transfers, |transfer| transfer.kind.name())
+    .column::<SqlUuid, _, _>(&accounts, |(debit, _)| *debit)
+    .column::<SqlUuid, _, _>(&accounts, |(_, credit)| *credit)
+    .column::<Numeric, _, _>(transfers, |transfer| transfer.money.value())
+    .column::<Nullable<SqlUuid>, _, _>(transfers, |transfer| transfer.payment_id)
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Adds `changes` (negative for debits), one for each wallet, to the balances of locked wallets.
@@ -134,16 +125,16 @@ pub(crate) async fn change_balances(
     conn: &mut AsyncPgConnection,
     changes: impl IntoIterator<Item = (Uuid, Decimal)>,
 ) -> diesel::QueryResult<()> {
-    let (wallets, changes): (Vec<Uuid>, Vec<Decimal>) = changes.into_iter().unzip();
-    if wallets.is_empty() {
+    let changes: Vec<(Uuid, Decimal)> = changes.into_iter().collect();
+    if changes.is_empty() {
         return Ok(());
     }
     statement(
         "update wallets set balance = balance + change.amount, version = version + 1, updated_at = now() \
          from unnest($1, $2) as change (wallet_id, amount) where wallets.id = change.wallet_id",
     )
-    .bind::<Array<SqlUuid>, _>(wallets)
-    .bind::<Array<Numeric>, _>(changes)
+    .column::<SqlUuid, _, _>(&changes, |(wallet_id, _)| *wallet_id)
+    .column::<Numeric, _, _>(&changes, |(_, amount)| *amount)
     .execute(conn)
     .await?;
     Ok(())

@@ -19,7 +19,7 @@ use chassis::trace::trace_id;
 use tracing::info;
 use uuid::Uuid;
 
-pub(crate) use self::listen_to_yourself::retake;
+pub(crate) use self::listen_to_yourself::redeliver;
 pub use self::listen_to_yourself::{COMMANDS_BATCH_MAX, Commands};
 pub use self::publisher::{Patience, PublishError, Publisher};
 use crate::domain::PayBill;

@@ -17,9 +17,9 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{Array, Binary, Numeric, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Binary, Numeric, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
-use events::{BillPaymentRequested, Currency, Money, WALLET_AGGREGATE};
+use events::{BillPaymentRequested, Money, WALLET_AGGREGATE};
 use outbox::{AppendError, NewEvent, statement};
 use rust_decimal::Decimal;
 use uuid::Uuid;
@@ -27,7 +27,7 @@ use uuid::Uuid;
 use crate::domain::{
     self, Decision, Decline, IdempotencyKey, KeySource, KnownPayment, PayBill, Wallet,
 };
-use crate::ledger::{self, Kind, Transfers};
+use crate::ledger::{self, Kind, Transfer};
 use crate::{SERVICE, schema};
 
 /// A payment as it was accepted: what the first answer said, and what every repetition says again.
@@ -238,20 +238,19 @@ pub(crate) async fn find_by_key(
     batch: &[PayBill],
     attempt: Try,
 ) -> Result<HashMap<Uuid, StoredPayment>, BatchError> {
-    let (wallets, keys): (Vec<Uuid>, Vec<&str>) = batch
+    let asked: Vec<&PayBill> = batch
         .iter()
         .filter(|request| attempt == Try::Again || request.key_source == KeySource::Client)
-        .map(|request| (request.wallet_id, request.key.as_str()))
-        .unzip();
-    if wallets.is_empty() {
+        .collect();
+    if asked.is_empty() {
         return Ok(HashMap::new());
     }
     let rows: Vec<StoredPayment> = statement(
         "select id, wallet_id, idempotency_key, fingerprint, amount, currency, created_at \
          from payments where (wallet_id, idempotency_key) in (select * from unnest($1, $2))",
     )
-    .bind::<Array<SqlUuid>, _>(wallets)
-    .bind::<Array<Text>, _>(keys)
+    .column::<SqlUuid, _, _>(&asked, |request| request.wallet_id)
+    .column::<Text, _, _>(&asked, |request| request.key.as_str())
     .load(conn)
     .await?;
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
@@ -264,34 +263,48 @@ async fn write_accepted(
     decisions: &[Decision],
     publishing: Publishing,
 ) -> Result<(), BatchError> {
-    let mut payments = PaymentColumns::default();
-    let mut transfers = Transfers::default();
-    let mut debits: HashMap<Uuid, Decimal> = HashMap::new();
-    let mut events = Vec::new();
-    for (request, decision) in batch.iter().zip(decisions) {
-        let Decision::Accept(money) = decision else {
-            continue;
-        };
-        payments.push(request, *money);
-        transfers.add(
-            Kind::Payment,
-            request.wallet_id,
-            *money,
-            Some(request.payment_id),
-        );
-        *debits.entry(request.wallet_id).or_default() -= money.value();
-        if publishing == Publishing::ByRelay {
-            events.push(requested_event(Uuid::now_v7(), request, *money)?);
-        }
-    }
-    if debits.is_empty() {
+    let accepted: Vec<(&PayBill, Money)> = batch
+        .iter()
+        .zip(decisions)
+        .filter_map(|(request, decision)| match decision {
+            Decision::Accept(money) => Some((request, *money)),
+            Decision::Replay(_) | Decision::Decline(_) => None,
+        })
+        .collect();
+    if accepted.is_empty() {
         return Ok(());
     }
-    payments.insert(conn).await?;
-    transfers.post(conn).await?;
-    ledger::change_balances(conn, debits).await?;
-    outbox::append(conn, events).await?;
+    insert_payments(conn, &accepted).await?;
+    debit(conn, accepted.iter().copied()).await?;
+    if publishing == Publishing::ByRelay {
+        let events = accepted
+            .iter()
+            .map(|(request, money)| requested_event(Uuid::now_v7(), request, *money))
+            .collect::<Result<_, _>>()?;
+        outbox::append(conn, events).await?;
+    }
     Ok(())
+}
+
+/// Steps 5 and 6.
+pub(crate) async fn debit<'a>(
+    conn: &mut AsyncPgConnection,
+    accepted: impl Iterator<Item = (&'a PayBill, Money)>,
+) -> QueryResult<()> {
+    let mut transfers = Vec::new();
+    let mut changes: HashMap<Uuid, Decimal> = HashMap::new();
+    for (request, money) in accepted {
+        let (wallet_id, payment_id) = (request.wallet_id, request.payment_id);
+        transfers.push(Transfer::of_payment(
+            Kind::Payment,
+            wallet_id,
+            money,
+            payment_id,
+        ));
+        *changes.entry(wallet_id).or_default() -= money.value();
+    }
+    ledger::post(conn, &transfers).await?;
+    ledger::change_balances(conn, changes).await
 }
 
 /// The event that says that `request` was paid for, with the id `id`.
@@ -329,46 +342,24 @@ pub(crate) fn new_event(
     })
 }
 
-#[derive(Default)]
-struct PaymentColumns<'a> {
-    ids: Vec<Uuid>,
-    wallets: Vec<Uuid>,
-    amounts: Vec<Decimal>,
-    currencies: Vec<&'static str>,
-    providers: Vec<&'a str>,
-    account_numbers: Vec<&'a str>,
-    keys: Vec<&'a str>,
-    fingerprints: Vec<Vec<u8>>,
-}
-
-impl<'a> PaymentColumns<'a> {
-    fn push(&mut self, request: &'a PayBill, money: Money) {
-        self.ids.push(request.payment_id);
-        self.wallets.push(request.wallet_id);
-        self.amounts.push(money.value());
-        self.currencies.push(Currency::code(money.currency()));
-        self.providers.push(request.provider.as_str());
-        self.account_numbers.push(request.account_number.as_str());
-        self.keys.push(request.key.as_str());
-        self.fingerprints
-            .push(request.fingerprint().as_bytes().to_vec());
-    }
-
-    async fn insert(self, conn: &mut AsyncPgConnection) -> QueryResult<()> {
-        statement(
-            "insert into payments (id, wallet_id, amount, currency, provider, account_number, \
-             idempotency_key, fingerprint) select * from unnest($1, $2, $3, $4, $5, $6, $7, $8)",
-        )
-        .bind::<Array<SqlUuid>, _>(self.ids)
-        .bind::<Array<SqlUuid>, _>(self.wallets)
-        .bind::<Array<Numeric>, _>(self.amounts)
-        .bind::<Array<Text>, _>(self.currencies)
-        .bind::<Array<Text>, _>(self.providers)
-        .bind::<Array<Text>, _>(self.account_numbers)
-        .bind::<Array<Text>, _>(self.keys)
-        .bind::<Array<Binary>, _>(self.fingerprints)
-        .execute(conn)
-        .await?;
-        Ok(())
-    }
+/// Step 4.
+async fn insert_payments(
+    conn: &mut AsyncPgConnection,
+    accepted: &[(&PayBill, Money)],
+) -> QueryResult<()> {
+    statement(
+        "insert into payments (id, wallet_id, amount, currency, provider, account_number, \
+         idempotency_key, fingerprint) select * from unnest($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .column::<SqlUuid, _, _>(accepted, |(request, _)| request.payment_id)
+    .column::<SqlUuid, _, _>(accepted, |(request, _)| request.wallet_id)
+    .column::<Numeric, _, _>(accepted, |(_, money)| money.value())
+    .column::<Text, _, _>(accepted, |(_, money)| money.currency().code())
+    .column::<Text, _, _>(accepted, |(request, _)| request.provider.as_str())
+    .column::<Text, _, _>(accepted, |(request, _)| request.account_number.as_str())
+    .column::<Text, _, _>(accepted, |(request, _)| request.key.as_str())
+    .column::<Binary, _, _>(accepted, |(request, _)| *request.fingerprint().as_bytes())
+    .execute(conn)
+    .await?;
+    Ok(())
 }

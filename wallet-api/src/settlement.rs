@@ -14,14 +14,14 @@ use std::collections::{HashMap, HashSet};
 
 use chassis::consumer::{HandleError, Handler, Record};
 use chassis::database::Pool;
-use chassis::dead_letters::{self, Retake, RetakeError, dead_letter};
 use chassis::telemetry::chain;
 use chassis::trace::trace_id;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, Nullable, Numeric, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 use events::{BILL_SOURCE, BillEvent, BillPaid, BillPaymentFailed, Envelope, header};
-use outbox::dead_letter::NewDeadLetter;
+use operations::dead_letter::NewDeadLetter;
+use operations::dead_letters::{self, Redeliver, RedeliverError, dead_letter};
 use outbox::inbox::{self, EventIdentity, Seen};
 use outbox::statement;
 use rust_decimal::Decimal;
@@ -29,7 +29,7 @@ use sha2::{Digest as _, Sha256};
 use tracing::{debug, info};
 use uuid::Uuid;
 
-use crate::ledger::{self, Kind, Transfers};
+use crate::ledger::{self, Kind, Transfer};
 use crate::{SERVICE, schema};
 
 /// Takes `bill.events`.
@@ -103,18 +103,18 @@ impl Handler for Settlement {
 
 /// One message of a dead letter. The inbox may know its event: it was heard, and moved nothing. So here the
 /// payment alone decides, which moves once, whoever says so.
-impl Retake for Settlement {
-    async fn retake(
+impl Redeliver for Settlement {
+    async fn redeliver(
         &self,
         conn: &mut AsyncPgConnection,
         _: &str,
         record: &Record,
-    ) -> Result<(), RetakeError> {
-        let received = read(record).map_err(RetakeError::Refused)?;
+    ) -> Result<(), RedeliverError> {
+        let received = read(record).map_err(RedeliverError::Refused)?;
         let _: Vec<Seen> = inbox::take(conn, SERVICE, &[received.identity()]).await?;
         let settled = apply(conn, vec![&received], Vec::new(), Settled::default()).await?;
         if settled.dead_letters > 0 {
-            return Err(RetakeError::Refused(unmatched_reason(&received.event)));
+            return Err(RedeliverError::Refused(unmatched_reason(&received.event)));
         }
         Ok(())
     }
@@ -212,7 +212,8 @@ async fn apply(
         results.entry(result.event.payment_id()).or_insert(result);
     }
     lock_refunded_wallets(conn, results.values().map(|result| &result.event)).await?;
-    let moved = move_payments(conn, results.values().map(|result| &result.event)).await?;
+    let events: Vec<&BillEvent> = results.values().map(|result| &result.event).collect();
+    let moved = move_payments(conn, &events).await?;
     let (moving, others): (Vec<_>, Vec<_>) = first.into_iter().partition(|result| {
         let id = result.event.payment_id();
         let speaks = results.get(&id).map(|first| first.event_id);
@@ -229,7 +230,7 @@ async fn apply(
             letters.push(dead_letter(SERVICE, other.record, reason));
         }
     }
-    let mut transfers = Transfers::default();
+    let mut transfers = Vec::new();
     let mut refunds: HashMap<Uuid, Decimal> = HashMap::new();
     for result in moving {
         let id = result.event.payment_id();
@@ -241,20 +242,20 @@ async fn apply(
         let money = result.event.money();
         match &result.event {
             BillEvent::Paid(_) => {
-                transfers.add(Kind::Settlement, wallet_id, money, Some(id));
+                transfers.push(Transfer::of_payment(Kind::Settlement, wallet_id, money, id));
                 settled.paid.push((id, trace.to_owned()));
             }
             BillEvent::Failed(_) => {
-                transfers.add(Kind::Refund, wallet_id, money, Some(id));
+                transfers.push(Transfer::of_payment(Kind::Refund, wallet_id, money, id));
                 *refunds.entry(wallet_id).or_default() += money.value();
                 settled.refunded.push((id, trace.to_owned()));
             }
         }
     }
-    transfers.post(conn).await?;
+    ledger::post(conn, &transfers).await?;
     ledger::change_balances(conn, refunds).await?;
     settled.dead_letters = u64::try_from(letters.len()).unwrap_or(u64::MAX);
-    outbox::dead_letter::record(conn, &letters).await?;
+    operations::dead_letter::record(conn, &letters).await?;
     Ok(settled)
 }
 
@@ -269,6 +270,28 @@ fn unmatched_reason(event: &BillEvent) -> String {
         event.money(),
         event.wallet_id(),
     )
+}
+
+/// What a result makes of its payment.
+struct Outcome<'a> {
+    status: &'static str,
+    receipt: Option<&'a str>,
+    reason: Option<&'a str>,
+}
+
+fn outcome(event: &BillEvent) -> Outcome<'_> {
+    match event {
+        BillEvent::Paid(paid) => Outcome {
+            status: "paid",
+            receipt: Some(&paid.receipt),
+            reason: None,
+        },
+        BillEvent::Failed(failed) => Outcome {
+            status: "refunded",
+            receipt: None,
+            reason: Some(&failed.reason),
+        },
+    }
 }
 
 /// A payment as it ended.
@@ -296,15 +319,13 @@ impl EndedPayment {
     /// Whether `event` says the same: the result came again under another event id. The reason of a refund may differ:
     /// it moves no money.
     fn says(&self, event: &BillEvent) -> bool {
-        let outcome = match event {
-            BillEvent::Paid(paid) => ("paid", Some(paid.receipt.as_str())),
-            BillEvent::Failed(_) => ("refunded", None),
-        };
+        let outcome = outcome(event);
         let money = event.money();
         let same_payee = event.payee().is_none_or(|payee| {
             payee.provider == self.provider && payee.account_number == self.account_number
         });
-        (self.status.as_str(), self.receipt.as_deref()) == outcome
+        self.status == outcome.status
+            && self.receipt.as_deref() == outcome.receipt
             && self.wallet_id == event.wallet_id()
             && self.amount == money.value()
             && self.currency == money.currency().code()
@@ -363,13 +384,9 @@ struct Moved {
 /// Step 3. Returns the payments that moved.
 async fn move_payments(
     conn: &mut AsyncPgConnection,
-    results: impl Iterator<Item = &BillEvent>,
+    results: &[&BillEvent],
 ) -> QueryResult<HashSet<Uuid>> {
-    let mut columns = ResultColumns::default();
-    for event in results {
-        columns.push(event);
-    }
-    if columns.payments.is_empty() {
+    if results.is_empty() {
         return Ok(HashSet::new());
     }
     let moved: Vec<Moved> = statement(
@@ -383,51 +400,16 @@ async fn move_payments(
          and payments.account_number = coalesce(result.account_number, payments.account_number) \
          and payments.status = 'pending' returning payments.id",
     )
-    .bind::<Array<SqlUuid>, _>(columns.payments)
-    .bind::<Array<SqlUuid>, _>(columns.wallets)
-    .bind::<Array<Numeric>, _>(columns.amounts)
-    .bind::<Array<Text>, _>(columns.currencies)
-    .bind::<Array<Text>, _>(columns.statuses)
-    .bind::<Array<Nullable<Text>>, _>(columns.receipts)
-    .bind::<Array<Nullable<Text>>, _>(columns.reasons)
-    .bind::<Array<Nullable<Text>>, _>(columns.providers)
-    .bind::<Array<Nullable<Text>>, _>(columns.account_numbers)
+    .column::<SqlUuid, _, _>(results, |event| event.payment_id())
+    .column::<SqlUuid, _, _>(results, |event| event.wallet_id())
+    .column::<Numeric, _, _>(results, |event| event.money().value())
+    .column::<Text, _, _>(results, |event| event.money().currency().code())
+    .column::<Text, _, _>(results, |event| outcome(event).status)
+    .column::<Nullable<Text>, _, _>(results, |event| outcome(event).receipt)
+    .column::<Nullable<Text>, _, _>(results, |event| outcome(event).reason)
+    .column::<Nullable<Text>, _, _>(results, |event| event.payee().map(|payee| &payee.provider))
+    .column::<Nullable<Text>, _, _>(results, |event| event.payee().map(|payee| &payee.account_number))
     .load(conn)
     .await?;
     Ok(moved.into_iter().map(|row| row.id).collect())
-}
-
-#[derive(Default)]
-struct ResultColumns<'a> {
-    payments: Vec<Uuid>,
-    wallets: Vec<Uuid>,
-    amounts: Vec<Decimal>,
-    currencies: Vec<&'static str>,
-    statuses: Vec<&'static str>,
-    receipts: Vec<Option<&'a str>>,
-    reasons: Vec<Option<&'a str>>,
-    providers: Vec<Option<&'a str>>,
-    account_numbers: Vec<Option<&'a str>>,
-}
-
-impl<'a> ResultColumns<'a> {
-    fn push(&mut self, event: &'a BillEvent) {
-        let money = event.money();
-        self.payments.push(event.payment_id());
-        self.wallets.push(event.wallet_id());
-        self.amounts.push(money.value());
-        self.currencies.push(money.currency().code());
-        let (status, receipt, reason) = match event {
-            BillEvent::Paid(paid) => ("paid", Some(paid.receipt.as_str()), None),
-            BillEvent::Failed(failed) => ("refunded", None, Some(failed.reason.as_str())),
-        };
-        self.statuses.push(status);
-        self.receipts.push(receipt);
-        self.reasons.push(reason);
-        let payee = event.payee();
-        self.providers
-            .push(payee.map(|payee| payee.provider.as_str()));
-        self.account_numbers
-            .push(payee.map(|payee| payee.account_number.as_str()));
-    }
 }

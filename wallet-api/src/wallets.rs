@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::domain::{Decline, Fingerprint, IdempotencyKey};
 use crate::group_commit::Replayed;
-use crate::ledger::{self, SystemAccount, Transfers};
+use crate::ledger::{self, Kind, SystemAccount, Transfer};
 use crate::schema::{accounts, top_ups, wallet_keys, wallets};
 
 /// Tries of a transaction whose failure may pass, such as a serialization failure. A payment has as many.
@@ -280,8 +280,13 @@ async fn post_top_up(
     wallet_id: Uuid,
     money: Money,
 ) -> QueryResult<()> {
-    let mut transfers = Transfers::default();
-    transfers.add_top_up(id, wallet_id, money);
-    transfers.post(conn).await?;
+    let top_up = Transfer {
+        id,
+        kind: Kind::TopUp,
+        wallet_id,
+        money,
+        payment_id: None,
+    };
+    ledger::post(conn, &[top_up]).await?;
     ledger::change_balances(conn, [(wallet_id, money.value())]).await
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use diesel::QueryResult;
-use diesel::sql_types::{Array, Integer, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Integer, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use outbox::statement;
 use uuid::Uuid;
@@ -44,10 +44,6 @@ impl<'a> Attempts<'a> {
         if self.0.is_empty() {
             return Ok(());
         }
-        let mut columns = AttemptColumns::default();
-        for (key, attempt) in &self.0 {
-            columns.push(*key, attempt);
-        }
         statement(
             "insert into bill_attempts \
              (payment_id, call, attempt, took_ms, outcome, verdict, detail) \
@@ -57,41 +53,17 @@ impl<'a> Attempts<'a> {
                  took_ms = excluded.took_ms, outcome = excluded.outcome, \
                  verdict = excluded.verdict, detail = excluded.detail",
         )
-        .bind::<Array<SqlUuid>, _>(columns.payments)
-        .bind::<Array<Text>, _>(columns.calls)
-        .bind::<Array<Integer>, _>(columns.numbers)
-        .bind::<Array<Integer>, _>(columns.took_ms)
-        .bind::<Array<Text>, _>(columns.outcomes)
-        .bind::<Array<Text>, _>(columns.verdicts)
-        .bind::<Array<Nullable<Text>>, _>(columns.details)
+        .column::<SqlUuid, _, _>(self.0.keys(), |(payment_id, _, _)| *payment_id)
+        .column::<Text, _, _>(self.0.keys(), |(_, call, _)| *call)
+        .column::<Integer, _, _>(self.0.keys(), |(_, _, number)| *number)
+        .column::<Integer, _, _>(self.0.values(), |attempt| {
+            i32::try_from(attempt.called.took.as_millis()).unwrap_or(i32::MAX)
+        })
+        .column::<Text, _, _>(self.0.values(), |attempt| attempt.called.outcome)
+        .column::<Text, _, _>(self.0.values(), |attempt| attempt.verdict)
+        .column::<Nullable<Text>, _, _>(self.0.values(), |attempt| attempt.called.detail.as_deref())
         .execute(conn)
         .await?;
         Ok(())
-    }
-}
-
-#[derive(Default)]
-struct AttemptColumns<'a> {
-    payments: Vec<Uuid>,
-    calls: Vec<&'static str>,
-    numbers: Vec<i32>,
-    took_ms: Vec<i32>,
-    outcomes: Vec<&'static str>,
-    verdicts: Vec<&'static str>,
-    details: Vec<Option<&'a str>>,
-}
-
-impl<'a> AttemptColumns<'a> {
-    fn push(&mut self, key: (Uuid, &'static str, i32), attempt: &Attempt<'a>) {
-        let (payment_id, call, number) = key;
-        let called = attempt.called;
-        self.payments.push(payment_id);
-        self.calls.push(call);
-        self.numbers.push(number);
-        self.took_ms
-            .push(i32::try_from(called.took.as_millis()).unwrap_or(i32::MAX));
-        self.outcomes.push(called.outcome);
-        self.verdicts.push(attempt.verdict);
-        self.details.push(called.detail.as_deref());
     }
 }

@@ -5,7 +5,6 @@ use diesel::sql_types::{Array, BigInt, Text};
 use diesel_async::{
     AsyncConnection as _, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _,
 };
-use outbox::dead_letter::{self, Filter, NewDeadLetter, Status};
 use outbox::inbox::{self, EventIdentity, Seen};
 use outbox::schema::outbox as table;
 use outbox::{AppendError, NewEvent, append, statement};
@@ -161,56 +160,6 @@ async fn two_transactions_that_take_one_event_act_once() {
         slow.batch_execute("commit").await.expect("commit");
     });
     assert_eq!(seen, Ok(vec![Seen::Again]));
-}
-
-#[tokio::test]
-async fn a_dead_letter_is_kept_once_whatever_it_holds() {
-    let database = database().await;
-    let mut conn = database.connect().await;
-    let letter = NewDeadLetter {
-        consumer: "c",
-        topic: "t".to_owned(),
-        kafka_partition: 1,
-        kafka_offset: 2,
-        key: Some(vec![0]),
-        headers: serde_json::json!([["name", "value"]]),
-        digest: vec![1],
-        payload: Some(vec![0xff, 0]),
-        reason: "nul \0 inside".to_owned(),
-    };
-    for expected in [1, 0] {
-        let recorded = dead_letter::record(&mut conn, std::slice::from_ref(&letter)).await;
-        assert_eq!(recorded, Ok(expected));
-    }
-    let kept = dead_letter::list(&mut conn, Status::Open, Filter::default(), None, 10)
-        .await
-        .expect("the list");
-    assert_eq!(kept.len(), 1);
-    let kept = kept.as_slice().first().expect("one letter");
-    assert_eq!((&kept.key, &kept.payload), (&letter.key, &letter.payload));
-    assert_eq!(kept.reason, "nul \u{fffd} inside");
-    let mut large = letter.clone();
-    large.kafka_offset += 1;
-    large.payload = Some(vec![b'x'; 1_000_000]);
-    let recorded = dead_letter::record(&mut conn, &[large]).await;
-    assert_eq!(recorded, Ok(1));
-    let listed = dead_letter::list(&mut conn, Status::Open, Filter::default(), None, 1)
-        .await
-        .expect("the list");
-    let shown = listed
-        .as_slice()
-        .first()
-        .and_then(|letter| letter.payload.as_ref());
-    assert_eq!(shown.map(Vec::len), Some(4_096));
-    let older = dead_letter::list(
-        &mut conn,
-        Status::Open,
-        Filter::default(),
-        Some(kept.id),
-        10,
-    )
-    .await;
-    assert!(older.expect("the list").is_empty());
 }
 
 #[tokio::test]

@@ -31,11 +31,11 @@ use std::time::Duration;
 
 use chassis::consumer::{HandleError, Handler, Record};
 use chassis::database::Pool;
-use chassis::dead_letters::{self, RetakeError, dead_letter};
 use chassis::trace::trace_id;
 use chassis::{Traceparent, telemetry};
 use diesel_async::AsyncPgConnection;
 use events::{COMMAND_TOPIC, Envelope, Money, MoneyError, WALLET_SOURCE};
+use operations::dead_letters::{self, RedeliverError, dead_letter};
 use outbox::{AppendError, NewEvent};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -176,15 +176,15 @@ impl Handler for Commands {
 
 /// Takes the command of a dead letter, in the transaction of `conn`, where there is no waiting for Kafka: the event,
 /// under the id it would have had, goes by the outbox.
-pub(crate) async fn retake(
+pub(crate) async fn redeliver(
     conn: &mut AsyncPgConnection,
     record: &Record,
-) -> Result<(), RetakeError> {
-    let request = read(record).map_err(RetakeError::Refused)?;
+) -> Result<(), RedeliverError> {
+    let request = read(record).map_err(RedeliverError::Refused)?;
     let commands = [Command { record, request }];
     let taken = debit::take_in_transaction(conn, &commands, Vec::new()).await?;
     if let Some(letter) = taken.dead_letters.first() {
-        return Err(RetakeError::Refused(letter.reason.clone()));
+        return Err(RedeliverError::Refused(letter.reason.clone()));
     }
     for (request, money) in &taken.standing {
         let event =
@@ -195,7 +195,7 @@ pub(crate) async fn retake(
     Ok(())
 }
 
-impl From<BatchError> for RetakeError {
+impl From<BatchError> for RedeliverError {
     fn from(error: BatchError) -> Self {
         match error {
             BatchError::Database(error) | BatchError::Append(AppendError::Database(error)) => {

@@ -23,21 +23,21 @@ use chassis::replay::{Replay, ReplayConfig};
 use chassis::telemetry::chain;
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{Array, Binary, Numeric, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Binary, Numeric, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 use events::{
     Amount, BillPaymentRequested, Currency, DecodeError, Envelope, Money, WALLET_SOURCE,
     WalletEvent,
 };
-use outbox::operator_action::{self, Action, By};
+use operations::operator_action::{self, Action, Operator};
 use outbox::statement;
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
 use super::subject;
 use crate::domain::{Decline, IdempotencyKey, KeySource, PayBill, Wallet};
-use crate::ledger::{self, Kind, Transfers};
-use crate::payments::{BatchError, Try, find_by_key, lock_wallets};
+use crate::ledger;
+use crate::payments::{self, BatchError, Try, find_by_key, lock_wallets};
 use crate::schema;
 
 /// Events of one transaction at the most.
@@ -104,7 +104,7 @@ pub(super) async fn recover(
     pool: &Pool,
     kafka: &KafkaConfig,
     since: DateTime<Utc>,
-    (by, mode): (By<'_>, Mode),
+    (by, mode): (Operator<'_>, Mode),
     mut misfit: impl FnMut(Misfit) -> anyhow::Result<()>,
 ) -> anyhow::Result<Recovered> {
     let mut replay = Replay::open(ReplayConfig {
@@ -216,7 +216,7 @@ async fn take(
     conn: &mut AsyncPgConnection,
     batch: &[Requested],
     dry: &mut Books,
-    (by, mode): (By<'_>, Mode),
+    (by, mode): (Operator<'_>, Mode),
 ) -> Result<Vec<Result<Decision, Unfit>>, BatchError> {
     let mut books = Books::load(conn, batch).await?;
     books.lay_over(dry);
@@ -369,26 +369,13 @@ impl Books {
 async fn write(
     conn: &mut AsyncPgConnection,
     booked: &[&Requested],
-    by: By<'_>,
+    by: Operator<'_>,
 ) -> Result<(), BatchError> {
     if booked.is_empty() {
         return Ok(());
     }
     insert_payments(conn, booked).await?;
-    let mut transfers = Transfers::default();
-    let mut debits: HashMap<Uuid, Decimal> = HashMap::new();
-    for requested in booked {
-        let Requested { request, money, .. } = requested;
-        transfers.add(
-            Kind::Payment,
-            request.wallet_id,
-            *money,
-            Some(request.payment_id),
-        );
-        *debits.entry(request.wallet_id).or_default() -= money.value();
-    }
-    transfers.post(conn).await?;
-    ledger::change_balances(conn, debits).await?;
+    payments::debit(conn, booked.iter().map(|it| (&it.request, it.money))).await?;
     let subjects: Vec<String> = booked
         .iter()
         .map(|it| subject(it.request.payment_id))
@@ -399,30 +386,20 @@ async fn write(
 
 /// Step 4, with the time of the event: that of the payment is lost.
 async fn insert_payments(conn: &mut AsyncPgConnection, booked: &[&Requested]) -> QueryResult<()> {
-    let request = || booked.iter().map(|it| &it.request);
-    let money = || booked.iter().map(|it| it.money);
     statement(
         "insert into payments (id, wallet_id, amount, currency, provider, account_number, \
          idempotency_key, fingerprint, created_at) \
          select * from unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
-    .bind::<Array<SqlUuid>, _>(request().map(|it| it.payment_id).collect::<Vec<_>>())
-    .bind::<Array<SqlUuid>, _>(request().map(|it| it.wallet_id).collect::<Vec<_>>())
-    .bind::<Array<Numeric>, _>(money().map(Money::value).collect::<Vec<_>>())
-    .bind::<Array<Text>, _>(money().map(|it| it.currency().code()).collect::<Vec<_>>())
-    .bind::<Array<Text>, _>(request().map(|it| it.provider.as_str()).collect::<Vec<_>>())
-    .bind::<Array<Text>, _>(
-        request()
-            .map(|it| it.account_number.as_str())
-            .collect::<Vec<_>>(),
-    )
-    .bind::<Array<Text>, _>(request().map(|it| it.key.as_str()).collect::<Vec<_>>())
-    .bind::<Array<Binary>, _>(
-        request()
-            .map(|it| it.fingerprint().as_bytes().to_vec())
-            .collect::<Vec<_>>(),
-    )
-    .bind::<Array<Timestamptz>, _>(booked.iter().map(|it| it.published_at).collect::<Vec<_>>())
+    .column::<SqlUuid, _, _>(booked, |it| it.request.payment_id)
+    .column::<SqlUuid, _, _>(booked, |it| it.request.wallet_id)
+    .column::<Numeric, _, _>(booked, |it| it.money.value())
+    .column::<Text, _, _>(booked, |it| it.money.currency().code())
+    .column::<Text, _, _>(booked, |it| it.request.provider.as_str())
+    .column::<Text, _, _>(booked, |it| it.request.account_number.as_str())
+    .column::<Text, _, _>(booked, |it| it.request.key.as_str())
+    .column::<Binary, _, _>(booked, |it| *it.request.fingerprint().as_bytes())
+    .column::<Timestamptz, _, _>(booked, |it| it.published_at)
     .execute(conn)
     .await?;
     Ok(())

@@ -15,12 +15,12 @@
 use std::collections::{HashMap, HashSet};
 
 use chassis::consumer::Record;
-use chassis::dead_letters::dead_letter;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, Binary, Nullable, Numeric, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Binary, Nullable, Numeric, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 use events::{Currency, Money};
-use outbox::dead_letter::NewDeadLetter;
+use operations::dead_letter::NewDeadLetter;
+use operations::dead_letters::dead_letter;
 use outbox::statement;
 use rust_decimal::Decimal;
 use uuid::Uuid;
@@ -95,7 +95,7 @@ pub(super) async fn take_in_transaction<'a>(
             letters.push(dead_letter(SERVICE, command.record, reason));
         }
     }
-    outbox::dead_letter::record(conn, &letters).await?;
+    operations::dead_letter::record(conn, &letters).await?;
     taken.dead_letters = letters;
     Ok(taken)
 }
@@ -205,9 +205,6 @@ async fn insert_declined(
     if refused.is_empty() {
         return Ok(HashSet::new());
     }
-    let requests = || refused.iter().map(|(command, _)| &command.request);
-    let fingerprints = requests().map(|request| request.fingerprint().as_bytes().to_vec());
-    let currencies = requests().map(|request| request.currency.map(Currency::code));
     let recorded: Vec<Recorded> = statement(
         "insert into payments (id, wallet_id, amount, currency, provider, account_number, fingerprint, \
          status, reason) \
@@ -217,14 +214,14 @@ async fn insert_declined(
          (id, wallet_id, amount, currency, provider, account_number, fingerprint, reason) \
          join wallets on wallets.id = declined.wallet_id returning id",
     )
-    .bind::<Array<SqlUuid>, _>(requests().map(|request| request.payment_id).collect::<Vec<_>>())
-    .bind::<Array<SqlUuid>, _>(requests().map(|request| request.wallet_id).collect::<Vec<_>>())
-    .bind::<Array<Numeric>, _>(requests().map(|request| request.amount.value()).collect::<Vec<_>>())
-    .bind::<Array<Nullable<Text>>, _>(currencies.collect::<Vec<_>>())
-    .bind::<Array<Text>, _>(requests().map(|request| request.provider.as_str()).collect::<Vec<_>>())
-    .bind::<Array<Text>, _>(requests().map(|request| request.account_number.as_str()).collect::<Vec<_>>())
-    .bind::<Array<Binary>, _>(fingerprints.collect::<Vec<_>>())
-    .bind::<Array<Text>, _>(refused.iter().map(|(_, reason)| reason.as_str()).collect::<Vec<_>>())
+    .column::<SqlUuid, _, _>(refused, |(command, _)| command.request.payment_id)
+    .column::<SqlUuid, _, _>(refused, |(command, _)| command.request.wallet_id)
+    .column::<Numeric, _, _>(refused, |(command, _)| command.request.amount.value())
+    .column::<Nullable<Text>, _, _>(refused, |(command, _)| command.request.currency.map(Currency::code))
+    .column::<Text, _, _>(refused, |(command, _)| command.request.provider.as_str())
+    .column::<Text, _, _>(refused, |(command, _)| command.request.account_number.as_str())
+    .column::<Binary, _, _>(refused, |(command, _)| *command.request.fingerprint().as_bytes())
+    .column::<Text, _, _>(refused, |(_, reason)| reason)
     .load(conn)
     .await?;
     Ok(recorded.into_iter().map(|row| row.id).collect())

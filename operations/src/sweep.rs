@@ -10,7 +10,7 @@ use diesel::sql_types::{BigInt, Bool, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use uuid::Uuid;
 
-use crate::statement;
+use outbox::statement;
 
 /// What a batch did, and where the next one begins.
 #[derive(Debug, Clone, PartialEq, Eq)]

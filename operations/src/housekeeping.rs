@@ -6,17 +6,17 @@
 
 use std::time::Duration;
 
+use crate::sweep::{Swept, sweep_dead_letters, sweep_inbox};
 use anyhow::Context as _;
 use diesel_async::AsyncPgConnection;
-use outbox::housekeeping::{Swept, sweep_dead_letters, sweep_inbox};
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::config::KafkaConfig;
-use crate::database::Pool;
-use crate::kafka::LogContext;
-use crate::{Service, kafka, telemetry};
+use chassis::config::KafkaConfig;
+use chassis::database::Pool;
+use chassis::kafka::LogContext;
+use chassis::{Service, kafka, telemetry};
 
 /// How long to wait for a broker that is asked how long it keeps a topic.
 const ASK_WITHIN: Duration = Duration::from_secs(10);
@@ -87,9 +87,9 @@ impl Batch {
 
 /// A service that has no table of its own to sweep.
 #[derive(Debug)]
-pub struct Nothing;
+pub struct NoOwnTables;
 
-impl Sweep for Nothing {
+impl Sweep for NoOwnTables {
     async fn sweep(
         &mut self,
         _: &mut AsyncPgConnection,
@@ -185,7 +185,7 @@ impl<S: Sweep> Housekeeping<S> {
                 break;
             }
         }
-        let open = outbox::dead_letter::open(&mut conn).await?;
+        let open = crate::dead_letter::open(&mut conn).await?;
         metrics::gauge!("dead_letters_open").set(open.letters);
         metrics::gauge!("dead_letters_oldest_age_seconds").set(open.oldest_s);
         Ok(total)

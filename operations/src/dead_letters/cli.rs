@@ -3,15 +3,17 @@
 
 use std::io::Write;
 
+use crate::dead_letter::{self, Filter};
 use anyhow::Context as _;
 use diesel_async::AsyncPgConnection;
-use outbox::dead_letter::{self, Filter};
 
 use super::http::{DeadLetterView, StatusQuery, WholeLetterView};
-use super::{ActionError, Retake, Retried, RetriedMany, discard, discard_many, retry, retry_many};
-use crate::cli;
-use crate::database::Pool;
-use crate::operator::Operator;
+use super::{
+    ActionError, Redeliver, Retried, RetriedMany, discard, discard_many, retry, retry_many,
+};
+use crate::operator::OperatorArgs;
+use chassis::cli;
+use chassis::database::Pool;
 
 /// What to do about dead letters.
 #[derive(Debug, Clone, clap::Subcommand)]
@@ -56,7 +58,7 @@ pub enum Command {
         matching: Matching,
         /// Who does it, and why
         #[command(flatten)]
-        operator: Operator,
+        operator: OperatorArgs,
     },
     /// Give one, or all that match, up; needs a note
     Discard {
@@ -68,7 +70,7 @@ pub enum Command {
         matching: Matching,
         /// Who does it, and why
         #[command(flatten)]
-        operator: Operator,
+        operator: OperatorArgs,
     },
 }
 
@@ -111,7 +113,7 @@ pub enum StatusArg {
 pub async fn run(
     command: &Command,
     pool: &Pool,
-    retake: &impl Retake,
+    redeliver: &impl Redeliver,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let mut conn = pool.get().await.context("connecting to the database")?;
@@ -149,7 +151,7 @@ pub async fn run(
             id: Some(id),
             operator,
             ..
-        } => match retry(&mut conn, retake, *id, operator.by()?).await? {
+        } => match retry(&mut conn, redeliver, *id, operator.by()?).await? {
             Retried::Taken => writeln!(out, "{id} was taken.")?,
             Retried::Refused { reason } => anyhow::bail!("{id} was refused again: {reason}"),
         },
@@ -157,7 +159,7 @@ pub async fn run(
             id: None,
             matching,
             operator,
-        } => retry_matching(&mut conn, retake, matching, operator, out).await?,
+        } => retry_matching(&mut conn, redeliver, matching, operator, out).await?,
         Command::Discard {
             id,
             matching,
@@ -178,15 +180,15 @@ pub async fn run(
 
 async fn retry_matching(
     conn: &mut AsyncPgConnection,
-    retake: &impl Retake,
+    redeliver: &impl Redeliver,
     matching: &Matching,
-    operator: &Operator,
+    operator: &OperatorArgs,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let mut place = Some(0);
     while let Some(after) = place {
         let by = operator.by()?;
-        let many = retry_many(conn, retake, matching.filter(), after, by).await?;
+        let many = retry_many(conn, redeliver, matching.filter(), after, by).await?;
         let RetriedMany { taken, refused, .. } = many;
         writeln!(out, "{taken} were taken, {refused} were refused again.")?;
         place = many.next_after;
@@ -197,7 +199,7 @@ async fn retry_matching(
 async fn discard_matching(
     conn: &mut AsyncPgConnection,
     matching: &Matching,
-    operator: &Operator,
+    operator: &OperatorArgs,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let mut place = Some(0);

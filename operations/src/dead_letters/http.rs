@@ -2,34 +2,34 @@
 
 use std::num::NonZeroU16;
 
+use crate::dead_letter::{self, DeadLetter, Filter, Status};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use outbox::dead_letter::{self, DeadLetter, Filter, Status};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ActionError, DiscardedMany, Retake, Retried, RetriedMany, discard, discard_many, retry,
+    ActionError, DiscardedMany, Redeliver, Retried, RetriedMany, discard, discard_many, retry,
     retry_many,
 };
-use crate::Problem;
-use crate::consumer::hex;
-use crate::database::Pool;
-use crate::http::{Page, PageQuery, Path, Query};
-use crate::operator::{self, ByError, Note, Order, by};
+use crate::operator::{self, Note, OperatorError, OperatorRequest, identify};
+use chassis::Problem;
+use chassis::consumer::hex;
+use chassis::database::Pool;
+use chassis::http::{Page, PageQuery, Path, Query};
 
 #[derive(Clone)]
 struct Letters<R> {
     pool: Pool,
-    retake: R,
+    redeliver: R,
 }
 
 /// `/dead-letters`, to look and to act, and `/operator-actions`.
-pub fn routes<R: Retake>(pool: Pool, retake: R) -> Router {
+pub fn routes<R: Redeliver>(pool: Pool, redeliver: R) -> Router {
     let letters = Letters {
         pool: pool.clone(),
-        retake,
+        redeliver,
     };
     Router::new()
         .route("/dead-letters", get(list::<R>))
@@ -78,7 +78,7 @@ impl From<StatusQuery> for Status {
     }
 }
 
-async fn list<R: Retake>(
+async fn list<R: Redeliver>(
     State(letters): State<Letters<R>>,
     Query(query): Query<LettersQuery>,
 ) -> Result<Json<Page<DeadLetterView, i64>>, Problem> {
@@ -98,7 +98,7 @@ async fn list<R: Retake>(
     Ok(Json(page.page(views, |letter| letter.id)))
 }
 
-async fn show<R: Retake>(
+async fn show<R: Redeliver>(
     State(letters): State<Letters<R>>,
     Path(id): Path<i64>,
 ) -> Result<Json<WholeLetterView>, Problem> {
@@ -108,14 +108,14 @@ async fn show<R: Retake>(
     Ok(Json(letter.into()))
 }
 
-async fn retry_one<R: Retake>(
+async fn retry_one<R: Redeliver>(
     State(letters): State<Letters<R>>,
     Path(id): Path<i64>,
-    order: Order<Note>,
+    order: OperatorRequest<Note>,
 ) -> Result<Json<Retried>, Problem> {
-    let by = by(&order.operator, order.body.note.as_deref())?;
+    let by = identify(&order.operator, order.body.note.as_deref())?;
     let mut conn = letters.pool.get().await?;
-    Ok(Json(retry(&mut conn, &letters.retake, id, by).await?))
+    Ok(Json(retry(&mut conn, &letters.redeliver, id, by).await?))
 }
 
 /// Which are to be retried or discarded.
@@ -149,25 +149,25 @@ impl Matching {
     }
 }
 
-async fn retry_matching<R: Retake>(
+async fn retry_matching<R: Redeliver>(
     State(letters): State<Letters<R>>,
-    order: Order<Matching>,
+    order: OperatorRequest<Matching>,
 ) -> Result<Json<RetriedMany>, Problem> {
     let matching = order.body;
-    let by = by(&order.operator, matching.note.as_deref())?;
+    let by = identify(&order.operator, matching.note.as_deref())?;
     let filter = matching.filter()?;
     let mut conn = letters.pool.get().await?;
-    let retried = retry_many(&mut conn, &letters.retake, filter, matching.after, by).await?;
+    let retried = retry_many(&mut conn, &letters.redeliver, filter, matching.after, by).await?;
     Ok(Json(retried))
 }
 
-async fn discard_matching<R: Retake>(
+async fn discard_matching<R: Redeliver>(
     State(letters): State<Letters<R>>,
-    order: Order<Matching>,
+    order: OperatorRequest<Matching>,
 ) -> Result<Json<DiscardedMany>, Problem> {
     let matching = order.body;
-    let note = matching.note.as_deref().ok_or(ByError::Note)?;
-    let by = by(&order.operator, Some(note))?;
+    let note = matching.note.as_deref().ok_or(OperatorError::Note)?;
+    let by = identify(&order.operator, Some(note))?;
     let filter = matching.filter()?;
     let mut conn = letters.pool.get().await?;
     Ok(Json(
@@ -175,14 +175,14 @@ async fn discard_matching<R: Retake>(
     ))
 }
 
-async fn discard_one<R: Retake>(
+async fn discard_one<R: Redeliver>(
     State(letters): State<Letters<R>>,
     Path(id): Path<i64>,
-    order: Order<Note>,
+    order: OperatorRequest<Note>,
 ) -> Result<StatusCode, Problem> {
     // Nobody gives a message about money up without saying why.
-    let note = order.body.note.as_deref().ok_or(ByError::Note)?;
-    let by = by(&order.operator, Some(note))?;
+    let note = order.body.note.as_deref().ok_or(OperatorError::Note)?;
+    let by = identify(&order.operator, Some(note))?;
     let mut conn = letters.pool.get().await?;
     discard(&mut conn, id, by).await?;
     Ok(StatusCode::NO_CONTENT)

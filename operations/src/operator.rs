@@ -5,18 +5,18 @@
 
 use std::io::Write;
 
+use crate::operator_action::{self, Operator, OperatorAction};
 use axum::extract::{FromRequest, Request, State};
 use axum::http::{HeaderName, StatusCode};
 use axum::routing::get;
 use axum::{Json, Router};
 use chrono::{DateTime, Utc};
-use outbox::operator_action::{self, By, OperatorAction};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::database::Pool;
-use crate::http::{JsonBody, Page, PageQuery, Query};
-use crate::{Problem, cli};
+use chassis::database::Pool;
+use chassis::http::{JsonBody, Page, PageQuery, Query};
+use chassis::{Problem, cli};
 
 /// The header that names the operator.
 pub const OPERATOR: HeaderName = HeaderName::from_static("x-operator");
@@ -27,7 +27,7 @@ const NOTE_CHARS_MAX: usize = 1_000;
 
 /// A name or a note that can't be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ByError {
+pub enum OperatorError {
     /// Nobody is responsible.
     #[error(
         "an operator's name has 1 to {NAME_CHARS_MAX} characters, none of them a control character"
@@ -41,45 +41,51 @@ pub enum ByError {
 /// Who does something, and why: checked.
 ///
 /// # Errors
-/// [`ByError`].
-pub fn by<'a>(operator: &'a str, note: Option<&'a str>) -> Result<By<'a>, ByError> {
+/// [`OperatorError`].
+pub fn identify<'a>(
+    operator: &'a str,
+    note: Option<&'a str>,
+) -> Result<Operator<'a>, OperatorError> {
     let fits = |text: &str, chars_max| {
         let printable = !text.chars().any(char::is_control);
         !text.trim().is_empty() && text.chars().count() <= chars_max && printable
     };
     if !fits(operator, NAME_CHARS_MAX) {
-        return Err(ByError::Operator);
+        return Err(OperatorError::Operator);
     }
     if note.is_some_and(|note| !fits(note, NOTE_CHARS_MAX)) {
-        return Err(ByError::Note);
+        return Err(OperatorError::Note);
     }
-    Ok(By { operator, note })
+    Ok(Operator {
+        name: operator,
+        note,
+    })
 }
 
-impl From<ByError> for Problem {
-    fn from(error: ByError) -> Self {
+impl From<OperatorError> for Problem {
+    fn from(error: OperatorError) -> Self {
         match error {
-            ByError::Operator => Self::new(
+            OperatorError::Operator => Self::new(
                 StatusCode::BAD_REQUEST,
                 "operator-missing",
                 "Nobody is named",
                 format!("say who you are in the header {OPERATOR}, in UTF-8: {error}"),
             ),
-            ByError::Note => Self::invalid(error.to_string()).in_field("note"),
+            OperatorError::Note => Self::invalid(error.to_string()).in_field("note"),
         }
     }
 }
 
 /// A request of an operator: the name from [`OPERATOR`], and a JSON body; `T`'s default if there is none.
 #[derive(Debug)]
-pub struct Order<T> {
+pub struct OperatorRequest<T> {
     /// As it was said; [`by`] checks it.
     pub operator: String,
     /// The body.
     pub body: T,
 }
 
-impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for Order<T> {
+impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OperatorRequest<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
@@ -87,7 +93,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for Order<T> 
         // Not `to_str`: it takes ASCII only, and people have other names.
         let operator = operator.and_then(|name| std::str::from_utf8(name.as_bytes()).ok());
         let operator = operator.unwrap_or_default().to_owned();
-        by(&operator, None)?;
+        identify(&operator, None)?;
         let has_body = request
             .headers()
             .contains_key(axum::http::header::CONTENT_TYPE)
@@ -154,7 +160,7 @@ async fn list(
 
 /// Who runs a command that changes something.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Operator {
+pub struct OperatorArgs {
     /// Your name, for the record
     #[arg(long, env)]
     pub operator: String,
@@ -163,13 +169,13 @@ pub struct Operator {
     pub note: Option<String>,
 }
 
-impl Operator {
+impl OperatorArgs {
     /// See [`by`].
     ///
     /// # Errors
-    /// [`ByError`].
-    pub fn by(&self) -> Result<By<'_>, ByError> {
-        by(&self.operator, self.note.as_deref())
+    /// [`OperatorError`].
+    pub fn by(&self) -> Result<Operator<'_>, OperatorError> {
+        identify(&self.operator, self.note.as_deref())
     }
 }
 
@@ -214,5 +220,42 @@ impl Actions {
         let heads = ["ID", "AT", "OPERATOR", "ACTION", "SUBJECT", "NOTE"];
         write!(out, "{}", cli::table(heads, rows.collect()))?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::HeaderValue;
+    use axum::routing::post;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_operator_s_name_may_have_any_letters() {
+        let name_of = async |request: OperatorRequest<Note>| request.operator.into_bytes();
+        let routes: Router = Router::new().route("/", post(name_of));
+        let long = "王".repeat(101);
+        for (name, status) in [
+            ("Zoë 王".as_bytes(), 200),
+            ("Ольга".as_bytes(), 200),
+            (b"Zo\xeb", 400),
+            (b"tab\tbed", 400),
+            ("next\u{85}line".as_bytes(), 400),
+            (b"", 400),
+            (long.as_bytes(), 400),
+        ] {
+            let request = Request::post("/")
+                .header(OPERATOR, HeaderValue::from_bytes(name).unwrap())
+                .body(Body::empty())
+                .unwrap();
+            let answer = routes.clone().oneshot(request).await.unwrap();
+            assert_eq!(answer.status(), status);
+            if status == 200 {
+                let body = axum::body::to_bytes(answer.into_body(), 1_000).await;
+                assert_eq!(body.unwrap(), name);
+            }
+        }
     }
 }

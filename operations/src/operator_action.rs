@@ -6,13 +6,13 @@ use diesel::sql_types::{Array, BigInt, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use crate::schema::operator_actions;
-use crate::statement;
+use outbox::statement;
 
 /// Who does something, and why.
 #[derive(Debug, Clone, Copy)]
-pub struct By<'a> {
+pub struct Operator<'a> {
     /// A name, as the caller says.
-    pub operator: &'a str,
+    pub name: &'a str,
     /// In the operator's words.
     pub note: Option<&'a str>,
 }
@@ -60,7 +60,7 @@ pub struct OperatorAction {
 /// Whatever the database says.
 pub async fn record(
     conn: &mut AsyncPgConnection,
-    by: By<'_>,
+    by: Operator<'_>,
     action: Action,
     subjects: &[String],
 ) -> QueryResult<usize> {
@@ -68,7 +68,7 @@ pub async fn record(
         "insert into operator_actions (operator, action, note, subject) \
          select $1, $2, $3, subject from unnest($4) as subject",
     )
-    .bind::<Text, _>(by.operator)
+    .bind::<Text, _>(by.name)
     .bind::<Text, _>(action.as_str())
     .bind::<Nullable<Text>, _>(by.note)
     .bind::<Array<Text>, _>(subjects)

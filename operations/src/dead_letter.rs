@@ -10,7 +10,7 @@ use diesel::sql_types::{BigInt, Double, Integer, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
 use crate::schema::dead_letters;
-use crate::statement;
+use outbox::statement;
 
 /// A message that could not be taken, and why.
 #[derive(Debug, Clone, Insertable)]

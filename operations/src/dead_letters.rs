@@ -8,16 +8,16 @@
 pub mod cli;
 mod http;
 
+use crate::dead_letter::{self, DeadLetter, Filter, NewDeadLetter};
+use crate::operator_action::{self, Action, Operator};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection};
-use outbox::dead_letter::{self, DeadLetter, Filter, NewDeadLetter};
-use outbox::operator_action::{self, Action, By};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tracing::{info, warn};
 
-use crate::consumer::{HandleError, Record, headers_from_json, headers_to_json};
-use crate::database::{Failure, Pool, classify};
-use crate::telemetry::chain;
+use chassis::consumer::{HandleError, Record, headers_from_json, headers_to_json};
+use chassis::database::{Failure, Pool, classify};
+use chassis::telemetry::chain;
 
 pub use http::routes;
 
@@ -83,19 +83,19 @@ pub async fn store(
 }
 
 /// How a service takes one message of a dead letter.
-pub trait Retake: Clone + Send + Sync + 'static {
+pub trait Redeliver: Clone + Send + Sync + 'static {
     /// Takes `record` as `consumer` would have, in the transaction of `conn`, which is undone if it is refused.
-    fn retake(
+    fn redeliver(
         &self,
         conn: &mut AsyncPgConnection,
         consumer: &str,
         record: &Record,
-    ) -> impl Future<Output = Result<(), RetakeError>> + Send;
+    ) -> impl Future<Output = Result<(), RedeliverError>> + Send;
 }
 
 /// Why a message was not taken.
 #[derive(Debug, thiserror::Error)]
-pub enum RetakeError {
+pub enum RedeliverError {
     /// It never will be, as it is; what is wrong with it, as a person would want to read it.
     #[error("{0}")]
     Refused(String),
@@ -143,27 +143,27 @@ pub enum ActionError {
 /// [`ActionError`]; nothing was done then, and nothing is on record.
 pub async fn retry(
     conn: &mut AsyncPgConnection,
-    retake: &impl Retake,
+    redeliver: &impl Redeliver,
     id: i64,
-    by: By<'_>,
+    by: Operator<'_>,
 ) -> Result<Retried, ActionError> {
     let retried = conn
-        .transaction(async |conn| retry_in_transaction(conn, retake, id, by).await)
+        .transaction(async |conn| retry_in_transaction(conn, redeliver, id, by).await)
         .await?;
     let outcome = match retried {
         Retried::Taken => "taken",
         Retried::Refused { .. } => "refused",
     };
     metrics::counter!("dead_letters_retried_total", "outcome" => outcome).increment(1);
-    info!(id, operator = by.operator, ?retried, "dead letter retried");
+    info!(id, operator = by.name, ?retried, "dead letter retried");
     Ok(retried)
 }
 
 async fn retry_in_transaction(
     conn: &mut AsyncPgConnection,
-    retake: &impl Retake,
+    redeliver: &impl Redeliver,
     id: i64,
-    by: By<'_>,
+    by: Operator<'_>,
 ) -> Result<Retried, ActionError> {
     let letter = lock_open(conn, id).await?;
     operator_action::record(conn, by, Action::Retry, &[subject(id)]).await?;
@@ -171,15 +171,15 @@ async fn retry_in_transaction(
     let record = record(letter);
     // A savepoint: of a message that is refused nothing stays but the reason.
     let taken = conn
-        .transaction(async |conn| retake.retake(conn, &consumer, &record).await)
+        .transaction(async |conn| redeliver.redeliver(conn, &consumer, &record).await)
         .await;
     let reason = match taken {
         Ok(()) => {
             dead_letter::take(conn, id).await?;
             return Ok(Retried::Taken);
         }
-        Err(RetakeError::Refused(reason)) => reason,
-        Err(RetakeError::Database(error)) => match classify(&error) {
+        Err(RedeliverError::Refused(reason)) => reason,
+        Err(RedeliverError::Database(error)) => match classify(&error) {
             Failure::Retry => return Err(error.into()),
             Failure::Unknown | Failure::Reject => chain(&error),
         },
@@ -206,16 +206,16 @@ pub struct RetriedMany {
 /// [`ActionError`]; those before it are done, and on record.
 pub async fn retry_many(
     conn: &mut AsyncPgConnection,
-    retake: &impl Retake,
+    redeliver: &impl Redeliver,
     filter: Filter<'_>,
     after: i64,
-    by: By<'_>,
+    by: Operator<'_>,
 ) -> Result<RetriedMany, ActionError> {
     let mut many = RetriedMany::default();
     let ids = dead_letter::open_ids(conn, filter, after, RETRIED_AT_ONCE_MAX).await?;
     many.next_after = next_after(&ids, RETRIED_AT_ONCE_MAX);
     for id in ids {
-        match retry(conn, retake, id, by).await {
+        match retry(conn, redeliver, id, by).await {
             Ok(Retried::Taken) => many.taken += 1,
             Ok(Retried::Refused { .. }) => many.refused += 1,
             // Somebody was quicker.
@@ -230,7 +230,11 @@ pub async fn retry_many(
 ///
 /// # Errors
 /// [`ActionError`]; nothing was done then.
-pub async fn discard(conn: &mut AsyncPgConnection, id: i64, by: By<'_>) -> Result<(), ActionError> {
+pub async fn discard(
+    conn: &mut AsyncPgConnection,
+    id: i64,
+    by: Operator<'_>,
+) -> Result<(), ActionError> {
     conn.transaction(async |conn| {
         lock_open(conn, id).await?;
         operator_action::record(conn, by, Action::Discard, &[subject(id)]).await?;
@@ -240,7 +244,7 @@ pub async fn discard(conn: &mut AsyncPgConnection, id: i64, by: By<'_>) -> Resul
     .await?;
     info!(
         id,
-        operator = by.operator,
+        operator = by.name,
         note = by.note,
         "dead letter discarded"
     );
@@ -265,7 +269,7 @@ pub async fn discard_many(
     conn: &mut AsyncPgConnection,
     filter: Filter<'_>,
     after: i64,
-    by: By<'_>,
+    by: Operator<'_>,
 ) -> Result<DiscardedMany, ActionError> {
     let mut many = DiscardedMany::default();
     let ids = dead_letter::open_ids(conn, filter, after, DISCARDED_AT_ONCE_MAX).await?;
