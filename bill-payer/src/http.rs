@@ -1,4 +1,4 @@
-//! The HTTP API: bills and dead letters, to look at and, where they hang, to go on with.
+//! The HTTP API: bills and dead letters, to read and to retry.
 
 use std::num::NonZeroU16;
 
@@ -14,10 +14,10 @@ use uuid::Uuid;
 
 use crate::domain::Status;
 use crate::intake::Intake;
-use crate::parked::{self, Ask, RetriedMany};
+use crate::parked::{self, RetryCall, RetrySummary};
 use crate::reads::{self, BillView, BillWithCalls};
 
-/// The routes of the API; dead letters are taken again by `intake`.
+/// The routes of the API; `intake` takes dead letters that are retried.
 pub fn routes(pool: Pool, intake: Intake) -> Router {
     Router::new()
         .route("/bills", get(list_bills))
@@ -57,12 +57,11 @@ async fn show_bill(
         .map(Json)
 }
 
-/// What to ask the provider for a parked bill, and why.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RetryBill {
     #[serde(default)]
-    ask: Ask,
+    ask: RetryCall,
     note: Option<String>,
 }
 
@@ -79,7 +78,6 @@ async fn retry_bill(
         .map(Json)
 }
 
-/// Which parked bills to go on with, and how.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RetryBills {
@@ -87,14 +85,14 @@ struct RetryBills {
     #[serde(default)]
     reason: String,
     #[serde(default)]
-    ask: Ask,
+    ask: RetryCall,
     note: Option<String>,
 }
 
 async fn retry_bills(
     State(pool): State<Pool>,
     order: OperatorRequest<RetryBills>,
-) -> Result<Json<RetriedMany>, Problem> {
+) -> Result<Json<RetrySummary>, Problem> {
     let RetryBills { reason, ask, note } = order.body;
     let by = identify(&order.operator, note.as_deref())?;
     if reason.trim().is_empty() || reason.contains('\0') {

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tracing::debug;
 
 use crate::SERVICE;
-use crate::record::again::say_again;
+use crate::record::repeated_results::append_repeated_results;
 use crate::store::{self, NewBill};
 
 /// Takes `wallet.events`.
@@ -99,7 +99,7 @@ async fn insert(
         .iter()
         .zip(&taken)
         .filter(|(bill, taken)| bill.request.redriven && **taken == store::Intake::Again);
-    say_again(conn, redriven.map(|(bill, _)| bill)).await?;
+    append_repeated_results(conn, redriven.map(|(bill, _)| bill)).await?;
     Ok(taken)
 }
 

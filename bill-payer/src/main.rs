@@ -44,7 +44,7 @@ enum Command {
     OperatorActions(Actions),
 }
 
-/// Bills of one transaction of the intake at the most.
+/// Bills in one transaction of the intake.
 const BILLS_BATCH_MAX: usize = 500;
 
 #[tokio::main]

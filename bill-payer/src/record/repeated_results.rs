@@ -1,4 +1,4 @@
-//! The results of bills that have ended, said again: when a redriven event comes, its payment has not heard of them.
+//! The result events of bills that have ended, appended once more: a redriven event means that its payment lacks the result.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use outbox::{AppendError, NewEvent};
 use uuid::Uuid;
 
 use super::{lock_wallets, result_event};
-use crate::domain::Next;
+use crate::domain::NextStep;
 use crate::schema::bills;
 use crate::store::NewBill;
 
@@ -22,12 +22,12 @@ struct EndedBill {
 }
 
 impl EndedBill {
-    fn end(self) -> Option<Next> {
+    fn final_step(self) -> Option<NextStep> {
         Some(match self.status.as_str() {
-            "paid" => Next::Paid {
+            "paid" => NextStep::Paid {
                 receipt: self.receipt?,
             },
-            _ => Next::Failed {
+            _ => NextStep::Failed {
                 reason: self.last_error?,
             },
         })
@@ -35,10 +35,10 @@ impl EndedBill {
 }
 
 /// Appends the result event of each of `known` that has ended, with an id of its own. To be called in a transaction,
-/// behind its other locks: see steps 4 and 5 of [`super`]. `known` are bills that the table has with the same content.
+/// after its other locks: see steps 4 and 5 of [`super`]. `known` are bills that the table has with the same content.
 ///
-/// What an ended bill says never changes, so no lock is needed to read it; one that ends now says it by itself.
-pub(crate) async fn say_again(
+/// The result of an ended bill never changes, so no lock is needed to read it; a bill that ends now appends its own event.
+pub(crate) async fn append_repeated_results(
     conn: &mut AsyncPgConnection,
     known: impl Iterator<Item = &NewBill>,
 ) -> QueryResult<()> {
@@ -55,7 +55,7 @@ pub(crate) async fn say_again(
         .await?;
     let events = ended.into_iter().filter_map(|ended| {
         let bill = known.get(&ended.payment_id)?;
-        result_event(&bill.request, bill.traceparent, &ended.end()?)
+        result_event(&bill.request, bill.traceparent, &ended.final_step()?)
     });
     let events: Vec<NewEvent> = events.collect();
     lock_wallets(conn, &events).await?;
