@@ -18,7 +18,7 @@ use chassis::dead_letters::{self, Retake, RetakeError, dead_letter};
 use chassis::telemetry::chain;
 use chassis::trace::trace_id;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, Nullable, Numeric, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Nullable, Numeric, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 use events::{BILL_SOURCE, BillEvent, BillPaid, BillPaymentFailed, Envelope, header};
 use outbox::dead_letter::NewDeadLetter;
@@ -30,6 +30,7 @@ use tracing::{debug, info};
 use uuid::Uuid;
 
 use crate::ledger::{self, Kind, Transfer};
+use crate::schema::PaymentRow;
 use crate::{SERVICE, schema};
 
 /// Takes `bill.events`.
@@ -223,7 +224,7 @@ async fn apply(
     let ended = find_ended(conn, others.iter().map(|other| other.event.payment_id())).await?;
     for other in others {
         let known = ended.get(&other.event.payment_id());
-        if known.is_some_and(|known| known.says(&other.event)) {
+        if known.is_some_and(|known| repeats(&other.event, known)) {
             settled.again += 1;
         } else {
             let reason = unmatched_reason(&other.event);
@@ -294,60 +295,36 @@ fn outcome(event: &BillEvent) -> Outcome<'_> {
     }
 }
 
-/// A payment as it ended.
-#[derive(QueryableByName)]
-struct EndedPayment {
-    #[diesel(sql_type = SqlUuid)]
-    id: Uuid,
-    #[diesel(sql_type = SqlUuid)]
-    wallet_id: Uuid,
-    #[diesel(sql_type = Numeric)]
-    amount: Decimal,
-    #[diesel(sql_type = Text)]
-    currency: String,
-    #[diesel(sql_type = Text)]
-    provider: String,
-    #[diesel(sql_type = Text)]
-    account_number: String,
-    #[diesel(sql_type = Text)]
-    status: String,
-    #[diesel(sql_type = Nullable<Text>)]
-    receipt: Option<String>,
-}
-
-impl EndedPayment {
-    /// Whether `event` says the same: the result came again under another event id. The reason of a refund may differ:
-    /// it moves no money.
-    fn says(&self, event: &BillEvent) -> bool {
-        let outcome = outcome(event);
-        let money = event.money();
-        let same_payee = event.payee().is_none_or(|payee| {
-            payee.provider == self.provider && payee.account_number == self.account_number
-        });
-        self.status == outcome.status
-            && self.receipt.as_deref() == outcome.receipt
-            && self.wallet_id == event.wallet_id()
-            && self.amount == money.value()
-            && self.currency == money.currency().code()
-            && same_payee
-    }
+/// Whether `event` says what `payment` ended with: the result came again under another event id. The reason of a refund
+/// may differ: it moves no money.
+fn repeats(event: &BillEvent, payment: &PaymentRow) -> bool {
+    let outcome = outcome(event);
+    let same_payee = event.payee().is_none_or(|payee| {
+        payee.provider == payment.provider && payee.account_number == payment.account_number
+    });
+    payment.status == outcome.status
+        && payment.receipt.as_deref() == outcome.receipt
+        && payment.wallet_id == event.wallet_id()
+        && payment.amount == event.money().value()
+        && payment.currency == event.money().currency().code()
+        && same_payee
 }
 
 async fn find_ended(
     conn: &mut AsyncPgConnection,
     payment_ids: impl Iterator<Item = Uuid>,
-) -> QueryResult<HashMap<Uuid, EndedPayment>> {
+) -> QueryResult<HashMap<Uuid, PaymentRow>> {
+    use schema::payments::dsl;
     let payment_ids: Vec<Uuid> = payment_ids.collect();
     if payment_ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let payments: Vec<EndedPayment> = statement(
-        "select id, wallet_id, amount, currency, provider, account_number, status, receipt \
-         from payments where id = any($1) and status in ('paid', 'refunded')",
-    )
-    .bind::<Array<SqlUuid>, _>(payment_ids)
-    .load(conn)
-    .await?;
+    let payments: Vec<PaymentRow> = dsl::payments
+        .filter(dsl::id.eq_any(payment_ids))
+        .filter(dsl::status.eq_any(["paid", "refunded"]))
+        .select(PaymentRow::as_select())
+        .load(conn)
+        .await?;
     let payments = payments.into_iter();
     Ok(payments.map(|payment| (payment.id, payment)).collect())
 }

@@ -36,19 +36,17 @@ use chassis::trace::trace_id;
 use chassis::{Traceparent, telemetry};
 use diesel_async::AsyncPgConnection;
 use events::{COMMAND_TOPIC, Envelope, Money, MoneyError, WALLET_SOURCE};
-use outbox::{AppendError, NewEvent};
+use outbox::NewEvent;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use self::debit::{Command, Taken};
-use super::NotPaid;
+use self::debit::{BatchResult, Command};
 use super::publisher::{Message, Publisher};
 use crate::SERVICE;
-use crate::domain::{KeySource, PayBill};
-use crate::group_commit::PayError;
-use crate::lab::Crash;
-use crate::payments::{BatchError, requested_event};
+use crate::domain::{KeySource, PaymentRequest};
+use crate::pay_error::{BatchError, PayError};
+use crate::payments::requested_event;
 
 /// Commands of one transaction at the most.
 pub const COMMANDS_BATCH_MAX: usize = 500;
@@ -60,15 +58,11 @@ const OUTAGE_AFTER: Duration = Duration::from_secs(2);
 const DECIMALS_MAX: u32 = 4;
 
 /// Publishes the command to pay; returns the id that the payment will have.
-pub(super) async fn pay(
-    publisher: &Publisher,
-    mut request: PayBill,
-    crash: Crash,
-) -> Result<Uuid, NotPaid> {
-    check_amount(&request)?;
-    request.payment_id = payment_id::of(&request);
+pub(super) async fn pay(publisher: &Publisher, request: &PaymentRequest) -> Result<Uuid, PayError> {
+    check_amount(request)?;
+    let payment_id = payment_id::of(request);
     let command = events::PayBill {
-        payment_id: request.payment_id,
+        payment_id,
         wallet_id: request.wallet_id,
         idempotency_key: request.key.as_str().to_owned(),
         amount: request.amount,
@@ -85,19 +79,18 @@ pub(super) async fn pay(
         payload: serde_json::to_string(&command).map_err(|_| PayError::Unwritable)?,
     };
     let published = publisher.publish(&message).await;
-    published.map_err(NotPaid::CommandNotPublished)?;
-    crash.may_happen()?;
-    Ok(request.payment_id)
+    published.map_err(PayError::CommandNotPublished)?;
+    Ok(payment_id)
 }
 
 /// What can be refused without the wallet is refused at once.
-fn check_amount(request: &PayBill) -> Result<(), NotPaid> {
+fn check_amount(request: &PaymentRequest) -> Result<(), PayError> {
     if let Some(currency) = request.currency {
         let checked = Money::new(request.amount, currency);
         checked.map_err(|error: MoneyError| PayError::Declined(error.into()))?;
     }
     if request.amount.value().scale() > DECIMALS_MAX {
-        return Err(NotPaid::TooPrecise);
+        return Err(PayError::TooPrecise);
     }
     Ok(())
 }
@@ -195,33 +188,20 @@ pub(crate) async fn retake(
     Ok(())
 }
 
-impl From<BatchError> for RetakeError {
-    fn from(error: BatchError) -> Self {
-        match error {
-            BatchError::Database(error) | BatchError::Append(AppendError::Database(error)) => {
-                Self::Database(error)
-            }
-            BatchError::Append(AppendError::OutsideTransaction)
-            | BatchError::Currency(_)
-            | BatchError::Json(_) => Self::Refused(telemetry::chain(&error)),
-        }
-    }
-}
-
 /// The event of a payment that stands. Its id follows from the payment's: each redelivery of the command
 /// publishes the same event again.
-fn requested(request: &PayBill, money: Money) -> Result<Message, serde_json::Error> {
+fn requested(request: &PaymentRequest, money: Money) -> Result<Message, serde_json::Error> {
     let event: NewEvent = requested_event(event_id(request), request, money)?;
     Ok(Message::event(event))
 }
 
-fn event_id(request: &PayBill) -> Uuid {
+fn event_id(request: &PaymentRequest) -> Uuid {
     let name = events::BillPaymentRequested::TYPE.as_bytes();
     Uuid::new_v5(&request.payment_id, name)
 }
 
 /// The request in a record, or why it is none.
-fn read(record: &Record) -> Result<PayBill, String> {
+fn read(record: &Record) -> Result<PaymentRequest, String> {
     let (key, payload) = (record.key.as_deref(), record.payload.as_deref());
     let envelope = Envelope::read(key, record.header_values(), payload, WALLET_SOURCE)
         .map_err(|error| telemetry::chain(&error))?;
@@ -234,7 +214,7 @@ fn read(record: &Record) -> Result<PayBill, String> {
     let key = command.idempotency_key.parse();
     let provider = command.provider.parse();
     let account_number = command.account_number.parse();
-    let request = PayBill {
+    let request = PaymentRequest {
         payment_id: command.payment_id,
         wallet_id: command.wallet_id,
         key: key.map_err(|error| format!("idempotency_key {error}"))?,
@@ -256,7 +236,7 @@ fn read(record: &Record) -> Result<PayBill, String> {
     Ok(request)
 }
 
-impl Taken<'_> {
+impl BatchResult<'_> {
     /// Once the events are published.
     fn report(&self) {
         for (request, reason) in &self.declined {
@@ -277,10 +257,4 @@ impl Taken<'_> {
 fn report(outcome: &'static str, commands: usize) {
     let commands = u64::try_from(commands).unwrap_or(u64::MAX);
     metrics::counter!("payment_commands_total", "outcome" => outcome).increment(commands);
-}
-
-impl From<BatchError> for HandleError {
-    fn from(error: BatchError) -> Self {
-        Self::of(error.failure(), error)
-    }
 }

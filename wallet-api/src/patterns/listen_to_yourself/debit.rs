@@ -22,27 +22,28 @@ use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 use events::{Currency, Money};
 use outbox::dead_letter::NewDeadLetter;
 use outbox::statement;
-use rust_decimal::Decimal;
 use uuid::Uuid;
 
-use crate::domain::PayBill;
-use crate::payments::{BatchError, Publishing, Try, pay_batch};
-use crate::{SERVICE, ledger, schema};
+use crate::domain::PaymentRequest;
+use crate::pay_error::BatchError;
+use crate::payments::{Publishing, Try, pay_batch};
+use crate::schema::PaymentRow;
+use crate::{SERVICE, schema};
 
 /// A command as it was read.
 pub(super) struct Command<'a> {
     pub(super) record: &'a Record,
-    pub(super) request: PayBill,
+    pub(super) request: PaymentRequest,
 }
 
-/// What became of a batch.
+/// What became of a batch of commands.
 #[derive(Default)]
-pub(super) struct Taken<'a> {
+pub(super) struct BatchResult<'a> {
     /// Payments that were debited, by this batch or before it, and have not ended: their events are to be published. For each
     /// wallet in the order of commits.
-    pub(super) standing: Vec<(&'a PayBill, Money)>,
+    pub(super) standing: Vec<(&'a PaymentRequest, Money)>,
     /// Payments that this batch declined, and why.
-    pub(super) declined: Vec<(&'a PayBill, String)>,
+    pub(super) declined: Vec<(&'a PaymentRequest, String)>,
     /// How many of `standing` this batch debited.
     pub(super) debited: usize,
     /// Commands whose payment was there before.
@@ -56,7 +57,7 @@ pub(super) async fn take<'a>(
     conn: &mut AsyncPgConnection,
     commands: &'a [Command<'a>],
     letters: Vec<NewDeadLetter>,
-) -> Result<Taken<'a>, BatchError> {
+) -> Result<BatchResult<'a>, BatchError> {
     conn.transaction(async |conn| take_in_transaction(conn, commands, letters).await)
         .await
 }
@@ -66,8 +67,8 @@ pub(super) async fn take_in_transaction<'a>(
     conn: &mut AsyncPgConnection,
     commands: &'a [Command<'a>],
     mut letters: Vec<NewDeadLetter>,
-) -> Result<Taken<'a>, BatchError> {
-    let mut taken = Taken::default();
+) -> Result<BatchResult<'a>, BatchError> {
+    let mut taken = BatchResult::default();
     let mut known = find_by_id(conn, commands).await?;
     let mut new: Vec<&Command<'_>> = Vec::new();
     for command in commands {
@@ -104,13 +105,13 @@ pub(super) async fn take_in_transaction<'a>(
 async fn debit<'a>(
     conn: &mut AsyncPgConnection,
     new: &[&'a Command<'a>],
-    taken: &mut Taken<'a>,
+    taken: &mut BatchResult<'a>,
 ) -> Result<Vec<(&'a Command<'a>, String)>, BatchError> {
     let mut refused = Vec::new();
     if new.is_empty() {
         return Ok(refused);
     }
-    let batch: Vec<PayBill> = new.iter().map(|command| command.request.clone()).collect();
+    let batch: Vec<PaymentRequest> = new.iter().map(|command| command.request.clone()).collect();
     let answers = pay_batch(conn, &batch, Try::Again, Publishing::ByCaller).await?;
     for (command, answer) in new.iter().zip(answers) {
         match answer {
@@ -141,7 +142,7 @@ struct Known {
 }
 
 impl Known {
-    fn new(request: &PayBill) -> Self {
+    fn new(request: &PaymentRequest) -> Self {
         Self {
             wallet_id: request.wallet_id,
             fingerprint: request.fingerprint().as_bytes().to_vec(),
@@ -149,7 +150,7 @@ impl Known {
         }
     }
 
-    fn is_of(&self, request: &PayBill) -> bool {
+    fn is_of(&self, request: &PaymentRequest) -> bool {
         self.wallet_id == request.wallet_id && self.fingerprint == request.fingerprint().as_bytes()
     }
 }
@@ -161,35 +162,26 @@ async fn find_by_id(
 ) -> Result<HashMap<Uuid, Known>, BatchError> {
     use schema::payments::dsl;
     let ids = commands.iter().map(|command| command.request.payment_id);
-    let rows: Vec<(Uuid, Uuid, Vec<u8>, String, Decimal, String)> = dsl::payments
+    let rows: Vec<PaymentRow> = dsl::payments
         .filter(dsl::id.eq_any(ids.collect::<Vec<_>>()))
-        .select((
-            dsl::id,
-            dsl::wallet_id,
-            dsl::fingerprint,
-            dsl::status,
-            dsl::amount,
-            dsl::currency,
-        ))
+        .select(PaymentRow::as_select())
         .load(conn)
         .await?;
-    let known =
-        |(id, wallet_id, fingerprint, status, amount, currency): (_, _, _, String, _, String)| {
-            // One that has ended needs its event no more: the result is the proof that it has arrived.
-            let debited = if status == "pending" {
-                let money = ledger::stored_money(amount, &currency);
-                Some(money.ok_or(BatchError::Currency(wallet_id))?)
-            } else {
-                None
-            };
-            let known = Known {
-                wallet_id,
-                fingerprint,
-                debited,
-            };
-            Ok((id, known))
+    let known = rows.into_iter().map(|row| {
+        // A payment that has ended needs its event no more: the result proves that it has arrived.
+        let debited = if row.status == "pending" {
+            Some(row.money().ok_or(BatchError::Currency(row.wallet_id))?)
+        } else {
+            None
         };
-    rows.into_iter().map(known).collect()
+        let known = Known {
+            wallet_id: row.wallet_id,
+            fingerprint: row.fingerprint,
+            debited,
+        };
+        Ok((row.id, known))
+    });
+    known.collect()
 }
 
 /// Step 3. Returns the ids of those whose wallet there is.
