@@ -17,7 +17,7 @@ pub use bill::{
     WalletEvent, header,
 };
 pub use command::{COMMAND_TOPIC, PayBill};
-pub use envelope::{Envelope, EnvelopeError};
+pub use envelope::{Envelope, EnvelopeError, Message};
 pub use money::{
     AMOUNT_MAX, Amount, AmountError, Currency, CurrencyError, Money, MoneyError, amount_or_zero,
 };

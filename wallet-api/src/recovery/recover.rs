@@ -25,10 +25,7 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{Binary, Numeric, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
-use events::{
-    Amount, BillPaymentRequested, Currency, DecodeError, Envelope, Money, WALLET_SOURCE,
-    WalletEvent,
-};
+use events::{Amount, BillPaymentRequested, Currency, DecodeError, Envelope, Money, WalletEvent};
 use outbox::operator_action::{self, Action, By};
 use outbox::statement;
 use rust_decimal::Decimal;
@@ -171,10 +168,8 @@ fn read(message: &ReadRecord) -> Result<Option<Requested>, String> {
     }
     let record = &message.record;
     let (key, payload) = (record.key.as_deref(), record.payload.as_deref());
-    let envelope = Envelope::read(key, record.header_values(), payload, WALLET_SOURCE)
-        .map_err(|error| chain(&error))?;
-    let event = match WalletEvent::read(&envelope) {
-        Ok(WalletEvent::BillPaymentRequested(event)) => event,
+    let event = match Envelope::read(key, record.header_values(), payload) {
+        Ok((_, WalletEvent::BillPaymentRequested(event))) => event,
         Err(DecodeError::UnknownType(_)) => return Ok(None),
         Err(error) => return Err(chain(&error)),
     };
