@@ -89,9 +89,6 @@ pub(crate) struct Audit {
 }
 
 /// Audits, and prints the outcome; success when nothing is wrong.
-///
-/// # Errors
-/// Something can't be read.
 pub(crate) async fn run(home: &Home, command: Audit) -> anyhow::Result<ExitCode> {
     let sources = command.sources.sources(home)?;
     let scope = Scope {
@@ -116,9 +113,6 @@ pub(crate) async fn run(home: &Home, command: Audit) -> anyhow::Result<ExitCode>
 }
 
 /// Audits the payments of `scope`, and tells `progress` how far it is.
-///
-/// # Errors
-/// Something can't be read: the error says what, and what to do.
 pub(crate) async fn audit(
     sources: &Sources,
     scope: Scope,

@@ -78,9 +78,6 @@ impl Plan {
 }
 
 /// Measures, prints what was found, and writes it down.
-///
-/// # Errors
-/// A server can't be started, or a measurement is void, such as one that lost a payment.
 pub(crate) async fn run(home: &Home, bench: Bench) -> anyhow::Result<ExitCode> {
     let mut stop = StopSignal::catch()?;
     let mut fresh = Fresh::begin(home).await?;
@@ -137,9 +134,6 @@ async fn measure(
 }
 
 /// Looks until `is_so`.
-///
-/// # Errors
-/// It is not so within `time`, or looking fails.
 async fn wait_until(
     what: &str,
     time: Duration,

@@ -132,9 +132,6 @@ pub(crate) struct Board {
 
 impl Board {
     /// An empty board, and an empty register in `home`. `lab` is where this process answers, if it does.
-    ///
-    /// # Errors
-    /// The register can't be written.
     pub(crate) fn new(home: Home, lab: Option<String>) -> anyhow::Result<Self> {
         let register = Register::new(lab)?;
         register.save(&home)?;
@@ -157,9 +154,6 @@ impl Board {
     }
 
     /// Holds the processes of a part up, lets them go on, or kills them.
-    ///
-    /// # Errors
-    /// It has no process, or that makes no sense now.
     pub(crate) async fn signal(&self, name: &str, action: Action) -> anyhow::Result<()> {
         let mut inner = self.inner.lock().await;
         let part = inner.parts.iter_mut().find(|part| part.name == name);
@@ -315,9 +309,6 @@ impl Board {
     }
 
     /// The names of the parts that do not work just now; all of them, so to say, before all are started.
-    ///
-    /// # Errors
-    /// That is the answer.
     pub(crate) async fn check(&self) -> anyhow::Result<()> {
         let inner = self.inner.lock().await;
         anyhow::ensure!(inner.stack.is_some(), "the system is starting");

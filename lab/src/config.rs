@@ -118,9 +118,6 @@ pub(crate) const WALLET_RELAYS: u16 = 2;
 impl Settings {
     /// Where the servers will come from. `has_java` tells whether those on a JVM can be run, `has_connectors` whether
     /// Kafka Connect is needed for its connectors to be deleted, whatever the mode.
-    ///
-    /// # Errors
-    /// They don't go together.
     pub(crate) fn sources(
         &self,
         has_java: impl FnOnce() -> bool,
@@ -140,9 +137,6 @@ impl Settings {
     }
 
     /// Where Kafka Connect will come from, for relays in `mode`.
-    ///
-    /// # Errors
-    /// It does not go with the broker.
     pub(crate) fn connect(&self, mode: RelayMode, broker: &Broker) -> anyhow::Result<Connect> {
         Ok(match (mode, &self.connect_url) {
             (RelayMode::Poller | RelayMode::Cdc, _) => Connect::None,
@@ -219,9 +213,6 @@ impl Ports {
 }
 
 /// The URL of a database on the server that `server` is a URL of.
-///
-/// # Errors
-/// It is not a URL.
 pub(crate) fn database_url(server: &str, database: &str) -> anyhow::Result<String> {
     let mut url = Url::parse(server).context("DATABASE_URL is not a URL")?;
     url.set_path(database);
@@ -229,9 +220,6 @@ pub(crate) fn database_url(server: &str, database: &str) -> anyhow::Result<Strin
 }
 
 /// The URL as it may be shown.
-///
-/// # Errors
-/// It is not a URL.
 pub(crate) fn without_password(url: &str) -> anyhow::Result<String> {
     let mut url = Url::parse(url).context("DATABASE_URL is not a URL")?;
     if url.password().is_some() {

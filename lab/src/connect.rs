@@ -37,9 +37,6 @@ pub(crate) fn has_connectors(home: &Home) -> bool {
 }
 
 /// Notes that all are deleted.
-///
-/// # Errors
-/// The note can't be removed.
 pub(crate) fn has_no_connectors(home: &Home) -> anyhow::Result<()> {
     home::remove(&note(home))
 }
@@ -49,9 +46,6 @@ fn note(home: &Home) -> PathBuf {
 }
 
 /// Answers where Kafka Connect will be, and what to start for that.
-///
-/// # Errors
-/// As [`part`].
 pub(crate) async fn prepare(
     board: &Board,
     (home, jars_home): (&Home, &Home),
@@ -74,9 +68,6 @@ pub(crate) async fn prepare(
 
 /// Fetches the jars into `jars_home` if they are missing, and says how to run the worker, with its settings in
 /// `home`. Workers of another `group` have other connectors.
-///
-/// # Errors
-/// There is no Java or, the first time, no Maven or no network.
 pub(crate) async fn part(
     (home, jars_home): (&Home, &Home),
     port: u16,

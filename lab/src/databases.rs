@@ -24,9 +24,6 @@ diesel::table! {
 
 /// Makes the database on the server, if it is missing, brings it up to date with the program from
 /// `programs`, and returns its URL.
-///
-/// # Errors
-/// The server can't be reached or does not allow it, or the migration fails.
 pub(crate) async fn prepare(
     home: &Home,
     programs: &Path,

@@ -17,9 +17,6 @@ use crate::terminal;
 
 /// Starts this command again as a process that stays, shows what it says until it lets go of the terminal,
 /// and returns: success if the system is then running. Ctrl-C before stops it.
-///
-/// # Errors
-/// The process can't be started or watched.
 pub(crate) async fn run(home: &Home) -> anyhow::Result<ExitCode> {
     let mut stop = StopSignal::catch()?;
     let (said, say) = std::io::pipe().context("making a pipe")?;
@@ -69,18 +66,12 @@ pub(crate) async fn run(home: &Home) -> anyhow::Result<ExitCode> {
 }
 
 /// Makes this process independent of the terminal: closing it, or Ctrl-C in it, no longer reaches it.
-///
-/// # Errors
-/// The system does not allow it.
 pub(crate) fn leave_terminal() -> anyhow::Result<()> {
     nix::unistd::setsid().context("leaving the terminal's session")?;
     Ok(())
 }
 
 /// From now on, what this process says goes to a log; whoever watched sees the end.
-///
-/// # Errors
-/// The log can't be written.
 pub(crate) fn let_go(home: &Home) -> anyhow::Result<()> {
     let log = LogFile::new(home.log("lab")).open()?;
     nix::unistd::dup2_stdout(&log).context("redirecting the output")?;

@@ -14,9 +14,6 @@ use crate::{fresh, terminal};
 const STOP_WITHIN: Duration = Duration::from_secs(60);
 
 /// Stops everything; that nothing runs is a success too.
-///
-/// # Errors
-/// Another command is at work in this home.
 pub(crate) async fn run(home: &Home) -> anyhow::Result<ExitCode> {
     let register = Register::load(home)?;
     let mut stopped = false;

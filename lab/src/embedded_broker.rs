@@ -19,9 +19,6 @@ pub(crate) struct EmbeddedBroker {
 
 impl EmbeddedBroker {
     /// Starts it, on a port of its own choice.
-    ///
-    /// # Errors
-    /// librdkafka can't.
     pub(crate) fn start() -> anyhow::Result<Self> {
         let owner = ClientConfig::new()
             .set("test.mock.num.brokers", "1")
@@ -31,9 +28,6 @@ impl EmbeddedBroker {
     }
 
     /// Where it listens.
-    ///
-    /// # Errors
-    /// There is no cluster.
     pub(crate) fn brokers(&self) -> anyhow::Result<String> {
         let cluster = self
             .owner
@@ -44,9 +38,6 @@ impl EmbeddedBroker {
     }
 
     /// Creates the topics: the admin protocol is one of the things it can't do.
-    ///
-    /// # Errors
-    /// There is no cluster, or it refuses.
     pub(crate) fn create_topics(&self, topics: &[&str], partitions: i32) -> anyhow::Result<()> {
         let cluster = self
             .owner

@@ -39,9 +39,6 @@ pub(crate) struct Fresh {
 
 impl Fresh {
     /// Makes the home, a folder of its own in `home`, and cleans up behind runs that were killed.
-    ///
-    /// # Errors
-    /// It can't be made, or what was left can't be removed.
     pub(crate) async fn begin(home: &Home) -> anyhow::Result<Self> {
         clean_up(home).await?;
         let run = Home::new(&home.runs().join(std::process::id().to_string()))?;
@@ -59,9 +56,6 @@ impl Fresh {
 
     /// Starts the servers that are not given, Kafka Connect if it is wanted; `home` has the jars. Dropped before, what was started is
     /// ended by [`Self::end`].
-    ///
-    /// # Errors
-    /// One does not become ready.
     pub(crate) async fn servers(
         &mut self,
         home: &Home,
@@ -92,9 +86,6 @@ impl Fresh {
     }
 
     /// Stops everything and removes the home.
-    ///
-    /// # Errors
-    /// It can't be removed.
     pub(crate) async fn end(mut self) -> anyhow::Result<()> {
         self.supervisor.stop_all().await;
         remove(&self.home)
@@ -102,9 +93,6 @@ impl Fresh {
 }
 
 /// Stops and removes what killed runs have left.
-///
-/// # Errors
-/// It can't be removed.
 pub(crate) async fn clean_up(home: &Home) -> anyhow::Result<()> {
     let runs = std::fs::read_dir(home.runs()).into_iter().flatten();
     for entry in runs {

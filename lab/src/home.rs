@@ -22,9 +22,6 @@ pub(crate) struct Lock {
 
 impl Home {
     /// The home in `dir`, which is made if it is missing.
-    ///
-    /// # Errors
-    /// It can't be made.
     pub(crate) fn new(dir: &Path) -> anyhow::Result<Self> {
         let root = std::fs::DirBuilder::new()
             .recursive(true)
@@ -76,9 +73,6 @@ impl Home {
     }
 
     /// Takes the home, unless another process has it.
-    ///
-    /// # Errors
-    /// The lock file can't be made.
     pub(crate) fn lock(&self) -> anyhow::Result<Option<Lock>> {
         let path = self.root.join("lock");
         let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
@@ -94,9 +88,6 @@ impl Home {
 
 /// Replaces the file at once: a reader sees the old content or the new one, never a part. Only its owner may
 /// read it: a URL in it may carry a password.
-///
-/// # Errors
-/// It can't be written.
 pub(crate) fn write_atomically(path: &Path, content: &str) -> anyhow::Result<()> {
     let new = path.with_extension("new");
     let write = || {
@@ -109,9 +100,6 @@ pub(crate) fn write_atomically(path: &Path, content: &str) -> anyhow::Result<()>
 }
 
 /// Removes a file or a folder with all that is in it, if it is there.
-///
-/// # Errors
-/// It is there and can't be removed.
 pub(crate) fn remove(path: &Path) -> anyhow::Result<()> {
     let removed = match std::fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => std::fs::remove_dir_all(path),

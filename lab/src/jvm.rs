@@ -30,9 +30,6 @@ pub(crate) struct Jars {
 
 impl Jars {
     /// The folder with all of it, complete: the copy of the list is put into it last.
-    ///
-    /// # Errors
-    /// It is not there yet, and there is no Maven or no network.
     pub(crate) async fn fetch(&self, home: &Home) -> anyhow::Result<PathBuf> {
         let folder = home.root().join(self.name).join("fetched");
         let list = folder.join("pom.xml");
@@ -63,9 +60,6 @@ impl Jars {
 }
 
 /// The `java` to use.
-///
-/// # Errors
-/// There is none that is new enough.
 pub(crate) fn java() -> anyhow::Result<PathBuf> {
     find_java().with_context(|| {
         format!("there is no Java {JAVA_MAJOR_MIN} or newer: apt-get install default-jre-headless")
@@ -88,9 +82,6 @@ pub(crate) fn find_java() -> Option<PathBuf> {
 }
 
 /// The arguments before those of the program itself, which keeps its files in `folder`.
-///
-/// # Errors
-/// A file can't be written.
 pub(crate) fn arguments(
     folder: &Path,
     fetched: &Path,

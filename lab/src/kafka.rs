@@ -39,9 +39,6 @@ pub(crate) struct KafkaPorts {
 
 /// Fetches the jars into `jars_home` and makes the data folder in `home`, each if it is missing, and says
 /// how to run the broker.
-///
-/// # Errors
-/// There is no Java or, the first time, no Maven or no network.
 pub(crate) async fn prepare(
     home: &Home,
     jars_home: &Home,

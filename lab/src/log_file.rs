@@ -26,9 +26,6 @@ impl LogFile {
     }
 
     /// Opens it for a process to append to.
-    ///
-    /// # Errors
-    /// It can't be made.
     pub(crate) fn open(&self) -> anyhow::Result<File> {
         OpenOptions::new()
             .create(true)

@@ -53,9 +53,6 @@ pub(crate) fn channel() -> (mpsc::Sender<Ordered>, mpsc::Receiver<Ordered>) {
 }
 
 /// `lab relay MODE`: has the running lab carry it out.
-///
-/// # Errors
-/// Nothing runs, or it can't be carried out.
 pub(crate) async fn switch_relays(home: &Home, mode: RelayMode) -> anyhow::Result<()> {
     let register = Register::load(home)?.filter(|register| register.supervisor.is_alive());
     let register = register.context("nothing is running: RELAY_MODE=... ./dev up")?;

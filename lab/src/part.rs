@@ -63,9 +63,6 @@ pub(crate) enum Ready {
 
 impl Ready {
     /// Waits for it, without a limit.
-    ///
-    /// # Errors
-    /// It can't even be asked.
     pub(crate) async fn wait(&self) -> anyhow::Result<()> {
         let probe = match self {
             Self::Kafka(brokers) => Some(Probe::new(brokers, "lab")?),
@@ -120,9 +117,6 @@ pub(crate) struct Part {
 
 impl Part {
     /// Starts the process. It is not killed when the handle is dropped: the supervisor ends it.
-    ///
-    /// # Errors
-    /// The program or the log can't be opened.
     pub(crate) fn spawn(&self, log: &LogFile) -> anyhow::Result<Child> {
         let mut command = command(&self.program, self.user);
         command.args(&self.args).envs(self.env.clone());
@@ -148,9 +142,6 @@ pub(crate) fn command(program: impl Into<PathBuf>, user: Option<User>) -> Comman
 }
 
 /// Runs a command to its end, which is awaited with it: dropped, it is killed.
-///
-/// # Errors
-/// It can't be started or fails; the error ends with the last lines of its log.
 pub(crate) async fn run_to_end(
     what: &str,
     mut command: Command,

@@ -22,9 +22,6 @@ impl Wanted {
 }
 
 /// Looks that all of them can be listened on.
-///
-/// # Errors
-/// Some can't: the error names each, who wants it, and the variable that changes it.
 pub(crate) fn check(wanted: &[Wanted]) -> anyhow::Result<()> {
     let mut seen: BTreeMap<u16, &str> = BTreeMap::new();
     let mut problems = Vec::new();
@@ -48,9 +45,6 @@ pub(crate) fn check(wanted: &[Wanted]) -> anyhow::Result<()> {
 
 /// As many different free ports as asked for, none that this process was given before, and none among those that the
 /// system gives to outgoing connections, where one could be taken before it is listened on.
-///
-/// # Errors
-/// There are not as many.
 pub(crate) fn free<const N: usize>() -> anyhow::Result<[u16; N]> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Runs that look at the same time begin at different places.

@@ -29,9 +29,6 @@ pub(crate) enum Durability {
 const NAME: &str = "postgres";
 
 /// Makes the data folder, if there is none yet, and says how to run the server on it.
-///
-/// # Errors
-/// PostgreSQL is not installed, or its folder can't be made or is in use.
 pub(crate) async fn prepare(
     home: &Home,
     port: u16,
@@ -60,9 +57,6 @@ pub(crate) async fn prepare(
 }
 
 /// Removes all data.
-///
-/// # Errors
-/// It can't be removed.
 pub(crate) fn remove(home: &Home) -> anyhow::Result<()> {
     if let Ok(elsewhere) = std::fs::read_to_string(note(home)) {
         home::remove(Path::new(elsewhere.trim()))?;
@@ -185,9 +179,6 @@ fn can_enter(folder: &Path, user: User) -> bool {
 }
 
 /// Where PostgreSQL's own clients are, such as pgbench: those of the newest version.
-///
-/// # Errors
-/// PostgreSQL is not installed.
 pub(crate) fn clients() -> anyhow::Result<PathBuf> {
     newest(installed())
 }

@@ -44,9 +44,6 @@ impl Identity {
     }
 
     /// This process.
-    ///
-    /// # Errors
-    /// There is no `/proc`.
     pub(crate) fn own() -> anyhow::Result<Self> {
         Self::of(Pid::this().as_raw())
             .ok_or_else(|| anyhow::anyhow!("/proc does not show this process"))

@@ -40,9 +40,6 @@ pub(crate) struct Record {
 
 impl Register {
     /// An empty one, of this process.
-    ///
-    /// # Errors
-    /// There is no `/proc`.
     pub(crate) fn new(lab: Option<String>) -> anyhow::Result<Self> {
         Ok(Self {
             boot: boot()?,
@@ -54,9 +51,6 @@ impl Register {
     }
 
     /// What the last supervisor of this home has written, if it was since the machine was started.
-    ///
-    /// # Errors
-    /// The file is there and can't be read.
     pub(crate) fn load(home: &Home) -> anyhow::Result<Option<Self>> {
         let path = home.processes();
         let text = match std::fs::read_to_string(&path) {
@@ -70,9 +64,6 @@ impl Register {
     }
 
     /// Writes it down.
-    ///
-    /// # Errors
-    /// It can't be written.
     pub(crate) fn save(&self, home: &Home) -> anyhow::Result<()> {
         let text = serde_json::to_string_pretty(self).context("writing processes.json")?;
         home::write_atomically(&home.processes(), &text)

@@ -72,9 +72,6 @@ pub(crate) struct Servers {
 
 impl Servers {
     /// Starts what is not given, with its data in `home` and the jars in `jars_home`.
-    ///
-    /// # Errors
-    /// Something can't be prepared or does not become ready. What has been started is the supervisor's.
     pub(crate) async fn start(
         supervisor: &mut Supervisor,
         board: &Board,
@@ -133,9 +130,6 @@ impl Servers {
     }
 
     /// Creates the topics that do not exist yet.
-    ///
-    /// # Errors
-    /// The broker refuses.
     pub(crate) async fn create_topics(
         &self,
         topics: &[&str],

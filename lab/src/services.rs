@@ -34,9 +34,6 @@ pub(crate) struct Services {
 }
 
 /// Runs the command and returns its exit code, 128 and the signal's number if a signal ended it.
-///
-/// # Errors
-/// The servers or the command can't be started.
 pub(crate) async fn run(home: &Home, services: Services) -> anyhow::Result<ExitCode> {
     let mut stop = StopSignal::catch()?;
     let mut fresh = Fresh::begin(home).await?;

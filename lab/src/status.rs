@@ -9,9 +9,6 @@ use crate::register::Register;
 use crate::{http, terminal};
 
 /// Prints each part and its state; success when all are ready.
-///
-/// # Errors
-/// The lab runs and does not answer.
 pub(crate) async fn run(home: &Home) -> anyhow::Result<ExitCode> {
     let Some(register) = Register::load(home)? else {
         terminal::line("Nothing is running.");
@@ -51,9 +48,6 @@ pub(crate) async fn run(home: &Home) -> anyhow::Result<ExitCode> {
 }
 
 /// Says that the system runs, and where.
-///
-/// # Errors
-/// Another command is at work.
 pub(crate) async fn already_running(home: &Home) -> anyhow::Result<ExitCode> {
     match Register::load(home)? {
         Some(register) if register.supervisor.is_alive() => {

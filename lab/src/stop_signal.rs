@@ -13,8 +13,6 @@ pub(crate) struct StopSignal {
 }
 
 impl StopSignal {
-    /// # Errors
-    /// The system does not let signals be caught.
     pub(crate) fn catch() -> anyhow::Result<Self> {
         let catch = |kind| signal(kind).context("catching signals");
         Ok(Self {

@@ -58,9 +58,6 @@ impl Supervisor {
     }
 
     /// Starts the parts at once and waits until all are ready. Dropped before, what was started stays owned.
-    ///
-    /// # Errors
-    /// One died or was not ready in time; the others are left as they are, for [`Self::stop_all`].
     pub(crate) async fn start(&mut self, parts: Vec<Part>) -> anyhow::Result<()> {
         self.sort_out();
         self.board.announce(&parts).await;
@@ -94,9 +91,6 @@ impl Supervisor {
     }
 
     /// Stops a part until [`Self::start_again`].
-    ///
-    /// # Errors
-    /// It does not run.
     pub(crate) async fn put_aside(&mut self, name: &str) -> anyhow::Result<()> {
         self.sort_out();
         let stopped = self.stop_those(|part| part.name == name).await;
@@ -106,9 +100,6 @@ impl Supervisor {
     }
 
     /// Starts a part that was put aside, and waits until it is ready.
-    ///
-    /// # Errors
-    /// It was not, or does not become ready: then it stays aside.
     pub(crate) async fn start_again(&mut self, name: &str) -> anyhow::Result<()> {
         self.sort_out();
         let part = self.aside.iter().find(|part| part.name == name).cloned();

@@ -23,17 +23,11 @@ const TOPICS: [&str; 3] = ["wallet.events", "bill.events", "wallet.commands"];
 const PROGRAMS: [&str; 4] = ["mock-provider", "wallet-api", "bill-payer", "relay"];
 
 /// The folder with the programs: the lab's own.
-///
-/// # Errors
-/// One is missing.
 pub(crate) fn programs() -> anyhow::Result<PathBuf> {
     folder_of(&PROGRAMS)
 }
 
 /// The folder with `programs`: the lab's own.
-///
-/// # Errors
-/// One is missing.
 pub(crate) fn folder_of(programs: &[&str]) -> anyhow::Result<PathBuf> {
     let lab = std::env::current_exe().context("finding the lab's own program")?;
     let folder = lab
@@ -51,9 +45,6 @@ pub(crate) fn folder_of(programs: &[&str]) -> anyhow::Result<PathBuf> {
 }
 
 /// Makes databases and topics, and says where everything is; `pids` is left to the board.
-///
-/// # Errors
-/// Something can't be made.
 pub(crate) async fn prepare(
     home: &Home,
     programs: &Path,
@@ -87,9 +78,6 @@ pub(crate) async fn prepare(
 }
 
 /// Makes the topics that are missing.
-///
-/// # Errors
-/// The broker refuses.
 pub(crate) async fn create_topics(servers: &Servers, topic_prefix: &str) -> anyhow::Result<()> {
     let topics = TOPICS.map(|name| format!("{topic_prefix}{name}"));
     let topics = topics.each_ref().map(String::as_str);

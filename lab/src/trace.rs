@@ -55,9 +55,6 @@ pub(crate) struct Step {
 }
 
 /// Traces, and prints what it finds; failure if nobody knows the payment.
-///
-/// # Errors
-/// Something can't be read.
 pub(crate) async fn run(home: &Home, command: TraceCommand) -> anyhow::Result<ExitCode> {
     let sources = command.sources.sources(home)?;
     let id = command.payment_id;
@@ -73,9 +70,6 @@ pub(crate) async fn run(home: &Home, command: TraceCommand) -> anyhow::Result<Ex
 }
 
 /// The life of the payment; none if nobody knows it.
-///
-/// # Errors
-/// Something can't be read: the error says what, and what to do.
 pub(crate) async fn trace(sources: &Sources, payment_id: Uuid) -> anyhow::Result<Option<Trace>> {
     let (status, steps) = life::of(sources, payment_id).await?;
     Ok((!steps.is_empty()).then_some(Trace {

@@ -32,9 +32,6 @@ pub(crate) enum Mode {
 
 /// Runs the system until a signal comes, which is a failure only before it was ready; says so and returns at
 /// once if it runs already.
-///
-/// # Errors
-/// It can't be started; whatever was started by then has been stopped again.
 pub(crate) async fn run(home: &Home, settings: &Settings, mode: Mode) -> anyhow::Result<ExitCode> {
     if mode == Mode::Detached {
         detach::leave_terminal()?;

@@ -38,9 +38,6 @@ use crate::home::Home;
 use crate::orders::Ordered;
 
 /// Serves on the lab's port, and takes orders; `/readyz` succeeds while every part works.
-///
-/// # Errors
-/// The port can't be listened on.
 pub(crate) async fn serve(
     service: &Service,
     settings: &Settings,

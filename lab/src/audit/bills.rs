@@ -10,9 +10,6 @@ use super::topic::{BILL_EVENTS, Topic, WALLET_COMMANDS, WALLET_EVENTS, payment_o
 use super::wallet::UNPUBLISHED;
 
 /// Copies them to the session `into`; answers how many bills.
-///
-/// # Errors
-/// Whatever the databases say.
 pub(super) async fn gather(
     into: &Session,
     sources: &Sources,
@@ -34,9 +31,6 @@ pub(super) async fn gather(
 }
 
 /// Copies the dead letters of wallet-api, which are in the database of `session`.
-///
-/// # Errors
-/// Whatever the database says.
 pub(super) async fn dead_letters_of_wallet(
     session: &Session,
     sources: &Sources,

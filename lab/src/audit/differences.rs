@@ -23,9 +23,6 @@ const COMPARED: [&str; 9] = [
 const SHOWN_MAX: usize = 10;
 
 /// Finds the payments of which two parts, or two messages, tell different values.
-///
-/// # Errors
-/// PostgreSQL does not answer.
 pub(super) async fn find(session: &Session) -> anyhow::Result<()> {
     session.run(&told()).await?;
     // One pass over all that is told; a null, which is a field that a part does not have, counts for nothing.
@@ -96,9 +93,6 @@ fn told() -> String {
 }
 
 /// The differences of the payments that are the first examples of the finding. Of a forger's thousand values some are shown.
-///
-/// # Errors
-/// PostgreSQL does not answer.
 pub(super) async fn shown(session: &Session) -> anyhow::Result<Vec<Difference>> {
     let shown = format!(
         "with shown as ( \

@@ -11,9 +11,6 @@ use super::sources::Sources;
 use super::topic::{Client, Reader, Seen, Topic};
 
 /// Meets the brokers of all `topics` at once.
-///
-/// # Errors
-/// No broker answers, or a topic is missing.
 pub(super) async fn connect<const N: usize>(
     sources: &Sources,
     topics: [Topic; N],
@@ -32,9 +29,6 @@ pub(super) async fn connect<const N: usize>(
 
 /// Copies the events of payments of `scope`; answers how many messages were read. Those that are about no payment, or
 /// can't be understood, are left out: they prove nothing of any.
-///
-/// # Errors
-/// No broker answers, or whatever the database says.
 pub(super) async fn gather(
     session: &Session,
     client: Client,

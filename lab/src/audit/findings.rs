@@ -27,9 +27,6 @@ const ENDED_SINCE: &str = "ended since";
 
 /// Fills the table `found` and the table `place`. The moments are those of the beginning, before the commands were
 /// read, and of the first look at the wallet database.
-///
-/// # Errors
-/// Whatever the database says.
 pub(super) async fn find(
     session: &Session,
     scope: &Scope,
@@ -176,9 +173,6 @@ const UNBALANCED: &str = "\
         else (debits, settlements, refunds) = (0, 0, 0) end";
 
 /// Sums the tables up; what was read and how long it took is the caller's to fill in.
-///
-/// # Errors
-/// Whatever the database says.
 pub(super) async fn report(session: &Session, scope: &Scope) -> anyhow::Result<Report> {
     let counts = "select status, count(*) from audited group by status";
     let counts = session.pairs::<String, i64>(counts).await?;

@@ -40,9 +40,6 @@ struct Listed {
 /// The list is in the order of decisions and has no times. All payments of a scope were decided since it began, so a
 /// page without any of them is taken for the end of them; what must be at the provider and was not seen by then is
 /// asked for by its id.
-///
-/// # Errors
-/// The provider does not answer, or with nonsense; or whatever the database says.
 pub(super) async fn gather(
     session: &Session,
     sources: &Sources,

@@ -32,9 +32,6 @@ pub(crate) struct Session {
 
 impl Session {
     /// Connects; `what` is what the database is called in an error.
-    ///
-    /// # Errors
-    /// The server does not answer or refuses.
     pub(crate) async fn connect(url: &str, what: &str) -> anyhow::Result<Self> {
         chassis::database::refuse_encryption(url)?;
         let mut config: Config = url
@@ -59,9 +56,6 @@ impl Session {
     }
 
     /// Runs statements without parameters.
-    ///
-    /// # Errors
-    /// Whatever the server says.
     pub(crate) async fn run(&self, sql: &str) -> anyhow::Result<()> {
         self.client
             .batch_execute(sql)
@@ -70,25 +64,16 @@ impl Session {
     }
 
     /// Begins a transaction that sees one and the same moment throughout.
-    ///
-    /// # Errors
-    /// Whatever the server says.
     pub(crate) async fn begin_snapshot(&self) -> anyhow::Result<()> {
         self.run("begin isolation level repeatable read").await
     }
 
     /// Ends the transaction.
-    ///
-    /// # Errors
-    /// Whatever the server says.
     pub(crate) async fn commit(&self) -> anyhow::Result<()> {
         self.run("commit").await
     }
 
     /// The single value that `sql` selects.
-    ///
-    /// # Errors
-    /// Whatever the server says.
     pub(crate) async fn one<T: for<'a> FromSql<'a>>(&self, sql: &str) -> anyhow::Result<T> {
         let row = self.client.query_one(sql, &[]).await;
         let row = row.context("asking PostgreSQL")?;
@@ -96,9 +81,6 @@ impl Session {
     }
 
     /// The rows that `sql` selects, two columns each; for few rows.
-    ///
-    /// # Errors
-    /// Whatever the server says.
     pub(crate) async fn pairs<A, B>(&self, sql: &str) -> anyhow::Result<Vec<(A, B)>>
     where
         A: for<'a> FromSql<'a>,
@@ -113,9 +95,6 @@ impl Session {
     }
 
     /// The rows that `sql` selects as JSON texts, one column; for few rows.
-    ///
-    /// # Errors
-    /// Whatever the server says.
     pub(crate) async fn json(&self, sql: &str) -> anyhow::Result<Vec<serde_json::Value>> {
         let rows = self.client.query(sql, &[]).await;
         rows.context("asking PostgreSQL")?
@@ -130,9 +109,6 @@ impl Session {
 
     /// Copies what `query` selects on the session `from` into `table` here, piece by piece as it comes; answers how
     /// many rows that were.
-    ///
-    /// # Errors
-    /// Whatever the servers say.
     pub(crate) async fn copy_from(
         &self,
         from: &Self,
@@ -156,9 +132,6 @@ impl Session {
 
     /// Copies the rows that come through `rows` into `table`, until the channel is closed; tells `each` how many have
     /// come so far.
-    ///
-    /// # Errors
-    /// Whatever the server says.
     pub(crate) async fn copy_rows(
         &self,
         table: &str,
@@ -182,9 +155,6 @@ impl Session {
     }
 
     /// Copies a few rows into `table`.
-    ///
-    /// # Errors
-    /// Whatever the server says.
     pub(crate) async fn copy(&self, table: &str, rows: Rows) -> anyhow::Result<()> {
         let (sender, mut receiver) = mpsc::channel(1);
         sender.try_send(rows)?;

@@ -57,9 +57,6 @@ impl From<Stack> for Sources {
 
 impl SourceFlags {
     /// What the flags say, and for the rest the running system of `home`.
-    ///
-    /// # Errors
-    /// Nothing runs there, and the flags do not say all.
     pub(crate) fn sources(&self, home: &Home) -> anyhow::Result<Sources> {
         let flags = self.clone();
         if let (Some(wallet), Some(bills), Some(brokers), Some(provider)) = (

@@ -174,9 +174,6 @@ pub(crate) struct Reader {
 impl Client {
     /// Meets the brokers, also the one that keeps the group's offsets: that alone can take half a second, so it is done
     /// before the answers matter. Blocks.
-    ///
-    /// # Errors
-    /// No broker answers, or there is no such topic.
     pub(crate) fn connect(sources: &Sources, topic: Topic) -> anyhow::Result<Self> {
         let name = topic.full_name(sources);
         let group = format!("{}{}", sources.topic_prefix, topic.group);
@@ -228,9 +225,6 @@ impl Client {
 
     /// Asks for the ends of the topic, and then for what has been consumed of it. Only messages made since `since_ms`
     /// are read, Unix milliseconds, with a margin. Blocks.
-    ///
-    /// # Errors
-    /// No broker answers.
     pub(crate) fn open(self, since_ms: Option<u64>) -> anyhow::Result<Reader> {
         let ranges = patiently(&self.consumer, || self.ranges(since_ms));
         let ranges = ranges.with_context(|| self.doing())?;
@@ -311,9 +305,6 @@ impl Reader {
 
     /// Reads everything, each partition in its order, and hands each message to `each`, until that answers false.
     /// Blocks.
-    ///
-    /// # Errors
-    /// The brokers fall silent.
     pub(crate) fn read(mut self, mut each: impl FnMut(&Seen<'_>) -> bool) -> anyhow::Result<()> {
         self.ranges.retain(|_, range| range.start < range.end);
         let mut assignment = TopicPartitionList::new();
@@ -365,9 +356,6 @@ impl Reader {
     }
 
     /// Where each partition ends its reading early: before the first message that was made at `until_ms` or later.
-    ///
-    /// # Errors
-    /// No broker answers.
     pub(crate) fn until(&mut self, until_ms: u64) -> anyhow::Result<()> {
         let partitions: Vec<i32> = self.ranges.keys().copied().collect();
         if partitions.is_empty() {

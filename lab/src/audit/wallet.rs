@@ -33,18 +33,12 @@ const TABLES: &str = "\
 const NOW_MS: &str = "select (extract(epoch from now()) * 1000)::bigint";
 
 /// Makes the tables; answers the time.
-///
-/// # Errors
-/// Whatever the database says.
 pub(super) async fn prepare(session: &Session) -> anyhow::Result<i64> {
     session.run(TABLES).await?;
     session.one(NOW_MS).await
 }
 
 /// Copies the payments of `scope`, and sums up the ledger; answers the moment of it, as [`prepare`] does.
-///
-/// # Errors
-/// Whatever the database says.
 pub(super) async fn gather(session: &Session, scope: &Scope) -> anyhow::Result<i64> {
     session.begin_snapshot().await?;
     let now_ms = session.one(NOW_MS).await?;

@@ -40,9 +40,6 @@ pub(super) struct Shares {
 
 impl Sample {
     /// Of now.
-    ///
-    /// # Errors
-    /// There is no `/proc`.
     pub(super) async fn take(board: &Board) -> anyhow::Result<Self> {
         let lab = Identity::own()?.cpu();
         let mut used = Used {

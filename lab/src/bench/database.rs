@@ -50,9 +50,6 @@ impl Databases {
     }
 
     /// Makes a copy. Nothing of it is in the server's memory, and a checkpoint was made.
-    ///
-    /// # Errors
-    /// Whatever the server says, such as that somebody still uses the template.
     pub(super) async fn copy(&mut self) -> anyhow::Result<Copy> {
         self.made += 1;
         let template = &self.template;
@@ -77,9 +74,6 @@ impl Databases {
     }
 
     /// Drops a copy, with its replication slots.
-    ///
-    /// # Errors
-    /// Whatever the server says.
     pub(super) async fn drop(&self, copy: Copy) -> anyhow::Result<()> {
         drop_database(&self.server, &copy.name).await
     }
@@ -91,9 +85,6 @@ fn template() -> String {
 }
 
 /// Drops all databases of this process that are left on `server`, with their replication slots.
-///
-/// # Errors
-/// Whatever the server says.
 pub(super) async fn drop_all(server: &str) -> anyhow::Result<()> {
     let mut conn = connect(server).await?;
     let template = template();
@@ -130,9 +121,6 @@ async fn drop_database(server: &str, name: &str) -> anyhow::Result<()> {
 }
 
 /// Connects.
-///
-/// # Errors
-/// The server can't be reached.
 pub(super) async fn connect(url: &str) -> anyhow::Result<Session> {
     let mut conn = chassis::database::connect(url, "lab-bench")
         .await
@@ -142,9 +130,6 @@ pub(super) async fn connect(url: &str) -> anyhow::Result<Session> {
 }
 
 /// The number that `sql` selects as `number`.
-///
-/// # Errors
-/// Whatever the server says.
 pub(super) async fn number(conn: &mut Session, sql: &str) -> anyhow::Result<i64> {
     #[derive(QueryableByName)]
     struct Row {
@@ -156,9 +141,6 @@ pub(super) async fn number(conn: &mut Session, sql: &str) -> anyhow::Result<i64>
 }
 
 /// The text that `sql` selects as `text`.
-///
-/// # Errors
-/// Whatever the server says.
 pub(super) async fn text(conn: &mut Session, sql: &str) -> anyhow::Result<String> {
     #[derive(QueryableByName)]
     struct Row {

@@ -107,9 +107,6 @@ struct Series {
 }
 
 /// Measures all cases in rounds.
-///
-/// # Errors
-/// Something can't be started, or a measurement is void.
 pub(super) async fn measure(
     stage: &mut Stage<'_>,
     sizes: &Sizes,

@@ -100,9 +100,6 @@ struct Found {
 }
 
 /// Measures all cases in rounds.
-///
-/// # Errors
-/// Something can't be started, or a measurement is void.
 pub(super) async fn measure(
     stage: &mut Stage<'_>,
     sizes: &Sizes,

@@ -25,9 +25,6 @@ pub(super) struct Report {
 
 impl Report {
     /// Prints the tables and, if there is a folder to put it in, writes the page `name`.
-    ///
-    /// # Errors
-    /// It can't be written.
     pub(super) fn publish(&self, name: &str, folder: Option<&Path>) -> anyhow::Result<()> {
         for table in &self.tables {
             terminal::line(format_args!("\n{}", table.to_terminal().trim_end()));
@@ -59,9 +56,6 @@ impl Report {
 }
 
 /// What there is to know of the machine, the versions and the database's settings.
-///
-/// # Errors
-/// The database does not answer.
 pub(super) async fn facts(servers: &Servers) -> anyhow::Result<Vec<(&'static str, String)>> {
     let mut conn = database::connect(&servers.database_url).await?;
     let date = "to_char(now() at time zone 'utc', 'YYYY-MM-DD HH24:MI') || ' UTC'";

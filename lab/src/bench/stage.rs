@@ -31,9 +31,6 @@ pub(super) struct Stage<'a> {
 
 impl<'a> Stage<'a> {
     /// With nothing on the servers yet; `jars_home` has the jars.
-    ///
-    /// # Errors
-    /// A program is missing.
     pub(super) fn new(
         fresh: &'a mut Fresh,
         jars_home: &'a Home,
@@ -50,9 +47,6 @@ impl<'a> Stage<'a> {
     }
 
     /// Makes the topics and the database that is to be copied; returns the database's URL.
-    ///
-    /// # Errors
-    /// A server refuses.
     pub(super) async fn prepare(&mut self) -> anyhow::Result<String> {
         system::create_topics(&self.servers, &self.topic_prefix).await?;
         let database = (self.databases.template(), "wallet-api");
@@ -71,9 +65,6 @@ impl<'a> Stage<'a> {
     }
 
     /// One of our services, on a free port.
-    ///
-    /// # Errors
-    /// There is no free port.
     pub(super) fn service(
         &self,
         program: &'static str,
@@ -95,9 +86,6 @@ impl<'a> Stage<'a> {
     }
 
     /// Kafka Connect with no connectors, on a free port.
-    ///
-    /// # Errors
-    /// It can't be run here.
     pub(super) async fn connect(&self, copy: &Copy) -> anyhow::Result<Part> {
         let [port] = ports::free()?;
         let brokers = &self.servers.kafka_brokers;
@@ -106,9 +94,6 @@ impl<'a> Stage<'a> {
     }
 
     /// Starts parts and waits until they are ready.
-    ///
-    /// # Errors
-    /// One does not become ready.
     pub(super) async fn start(&mut self, parts: Vec<Part>) -> anyhow::Result<()> {
         self.fresh.supervisor.start(parts).await
     }
@@ -119,9 +104,6 @@ impl<'a> Stage<'a> {
     }
 
     /// The process of a part.
-    ///
-    /// # Errors
-    /// It does not run.
     pub(super) async fn process(&self, name: &str) -> anyhow::Result<Identity> {
         let processes = self.fresh.board.processes().await;
         let found = processes.into_iter().find(|(part, _)| part == name);
@@ -130,9 +112,6 @@ impl<'a> Stage<'a> {
     }
 
     /// Who has used the CPU so far.
-    ///
-    /// # Errors
-    /// There is no `/proc`.
     pub(super) async fn cpu(&self) -> anyhow::Result<cpu::Sample> {
         cpu::Sample::take(&self.fresh.board).await
     }

@@ -19,9 +19,6 @@ macro_rules! ms {
 }
 
 /// The payment's status and the steps of its life; no step if nobody knows it.
-///
-/// # Errors
-/// Something can't be read.
 pub(super) async fn of(sources: &Sources, id: Uuid) -> anyhow::Result<(Option<String>, Vec<Step>)> {
     let wallet = Session::connect(&sources.wallet_database_url, "the wallet database").await?;
     let bills = Session::connect(&sources.bill_payer_database_url, "bill-payer's database").await?;

@@ -31,9 +31,6 @@ pub(super) struct Messages {
 }
 
 /// Finds the messages of `topic` about the payment.
-///
-/// # Errors
-/// No broker answers.
 pub(super) async fn find(
     sources: &Sources,
     topic: Topic,

@@ -149,9 +149,6 @@ fn count(report: &Report, kind: Kind) -> u64 {
 }
 
 /// `POST /api/compare`: begins it.
-///
-/// # Errors
-/// A value is out of range, an arm is unknown, or other traffic goes on.
 pub(super) async fn begin(
     State(lab): State<Arc<Lab>>,
     JsonBody(wanted): JsonBody<Wanted>,

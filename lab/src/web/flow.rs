@@ -157,9 +157,6 @@ async fn ask(lab: &Lab, is_watched: bool) -> Result<Said, Problem> {
 
 impl Sampler {
     /// Looks at everything once; at the databases only if somebody watches.
-    ///
-    /// # Errors
-    /// The system is starting.
     pub(super) async fn run_once(&mut self, lab: &Lab, is_watched: bool) -> Result<(), Problem> {
         let said = ask(lab, is_watched).await?;
         let elapsed = self.at.map_or(Duration::ZERO, |at| at.elapsed());

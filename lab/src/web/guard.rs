@@ -43,9 +43,6 @@ impl Guard {
 }
 
 /// Lets a request through, or answers why not.
-///
-/// # Errors
-/// It is refused, 403.
 pub(super) async fn check(
     State(guard): State<Arc<Guard>>,
     request: Request,

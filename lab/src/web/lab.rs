@@ -58,9 +58,6 @@ pub(super) struct Shown {
 
 impl Shown {
     /// Whether no traffic goes on.
-    ///
-    /// # Errors
-    /// It does, 409.
     pub(super) fn is_idle(&self) -> Result<(), Problem> {
         if self.work.is_some() {
             return Err(conflict(
@@ -105,9 +102,6 @@ impl Lab {
     }
 
     /// Begins a run of traffic or a comparison: one at a time.
-    ///
-    /// # Errors
-    /// One goes on, 409.
     pub(super) fn begin_work(self: &Arc<Self>) -> Result<Work, Problem> {
         let mut shown = self.shown();
         shown.is_idle()?;
@@ -138,9 +132,6 @@ impl Lab {
     }
 
     /// The running system.
-    ///
-    /// # Errors
-    /// It is starting, 503.
     pub(super) async fn stack(&self) -> Result<Stack, Problem> {
         self.board.stack().await.ok_or_else(|| {
             Problem::unavailable(
@@ -150,9 +141,6 @@ impl Lab {
     }
 
     /// Both databases.
-    ///
-    /// # Errors
-    /// The system is starting, or a URL makes no pool.
     pub(super) async fn databases(&self) -> Result<&Databases, Problem> {
         let stack = self.stack().await?;
         let open = async || {
@@ -173,9 +161,6 @@ impl Lab {
     }
 
     /// Has an order carried out.
-    ///
-    /// # Errors
-    /// Another is being carried out (409), or it fails (500).
     pub(super) async fn order(&self, order: Order) -> Result<(), Problem> {
         self.stack().await?;
         if let Some(busy) = self.board.busy().await {

@@ -61,9 +61,6 @@ impl Group {
 }
 
 /// The group of bill-payer and that of wallet-api.
-///
-/// # Errors
-/// The settings make no client.
 pub(super) fn groups(stack: &Stack) -> anyhow::Result<Arc<[Group; 2]>> {
     Ok(Arc::new([
         Group::new(stack, "bill-payer", "wallet.events")?,
@@ -72,9 +69,6 @@ pub(super) fn groups(stack: &Stack) -> anyhow::Result<Arc<[Group; 2]>> {
 }
 
 /// Asks the brokers, on a thread where waiting is allowed.
-///
-/// # Errors
-/// The thread was stopped.
 pub(super) async fn look(groups: &Arc<[Group; 2]>) -> anyhow::Result<Lag> {
     let groups = Arc::clone(groups);
     let looked = tokio::task::spawn_blocking(move || {

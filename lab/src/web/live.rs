@@ -70,9 +70,6 @@ struct Amounts {
 
 /// Looks again and again, for as long as the lab runs. While no page is open and nothing was asked for, only counters
 /// are read.
-///
-/// # Errors
-/// None: the signature is that of a service's task.
 pub(super) async fn keep(lab: Arc<Lab>, task: Task) -> anyhow::Result<()> {
     let every = match task {
         Task::Flow => FLOW_EVERY,

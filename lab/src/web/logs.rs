@@ -43,9 +43,6 @@ pub(super) async fn list(State(lab): State<Arc<Lab>>) -> Json<Value> {
 }
 
 /// `GET /api/logs/{part}`: its last lines, of those that contain the text; upper and lower case are the same.
-///
-/// # Errors
-/// There is no such part, or its log can't be read.
 pub(super) async fn show(
     State(lab): State<Arc<Lab>>,
     Path(name): Path<String>,

@@ -26,9 +26,6 @@ struct Shown {
 
 /// Up to `limit` messages before the cursor, those whose key begins with `contains`; and the next cursor, if there is more.
 /// Blocks the thread.
-///
-/// # Errors
-/// The brokers don't answer.
 pub(super) fn page(
     (brokers, topic): (&str, &str),
     before: &Cursor,

@@ -72,9 +72,6 @@ impl From<Report> for Money {
 pub(super) type Since = Option<DateTime<Utc>>;
 
 /// Audits what was accepted since the last reset. When that can't be done, the last figures stay, and say why.
-///
-/// # Errors
-/// The system is starting, or the wallet's database is away.
 pub(super) async fn run_once(lab: &Lab) -> Result<(), Problem> {
     let known = lab.shown().since;
     let since = match known {
@@ -103,9 +100,6 @@ pub(super) async fn run_once(lab: &Lab) -> Result<(), Problem> {
 const AUDIT_WITHIN: Duration = Duration::from_secs(30);
 
 /// Audits what was accepted since then.
-///
-/// # Errors
-/// The system is starting; inside, why the audit could not be made.
 pub(super) async fn audit(
     lab: &Lab,
     since: DateTime<Utc>,
@@ -125,9 +119,6 @@ pub(super) async fn audit(
 }
 
 /// The clock of the wallet's database.
-///
-/// # Errors
-/// It is away.
 pub(super) async fn now(lab: &Lab) -> Result<DateTime<Utc>, Problem> {
     let mut conn = lab.databases().await?.wallet.get().await?;
     let now = diesel::select(diesel::dsl::sql::<Timestamptz>("clock_timestamp()"));
@@ -139,9 +130,6 @@ async fn sources(lab: &Lab) -> Result<Sources, Problem> {
 }
 
 /// `POST /api/reset`: figures begin anew, and the provider behaves. No data is deleted.
-///
-/// # Errors
-/// A run goes on, or the wallet's database is away.
 pub(super) async fn reset(State(lab): State<Arc<Lab>>) -> Result<StatusCode, Problem> {
     lab.shown().is_idle()?;
     // It may be down: then it has forgotten by itself.
@@ -160,9 +148,6 @@ pub(super) async fn reset(State(lab): State<Arc<Lab>>) -> Result<StatusCode, Pro
 }
 
 /// `GET /api/trace/{payment_id}`.
-///
-/// # Errors
-/// There is no such payment, or a server is away.
 pub(super) async fn trace(
     State(lab): State<Arc<Lab>>,
     Path(payment_id): Path<Uuid>,

@@ -26,9 +26,6 @@ pub(super) struct Act {
 }
 
 /// `POST /api/parts/{name}`: answers when it is done.
-///
-/// # Errors
-/// There is no such part, or that makes no sense now.
 pub(super) async fn act(
     State(lab): State<Arc<Lab>>,
     Path(name): Path<String>,
@@ -60,9 +57,6 @@ pub(super) struct Mode {
 }
 
 /// `PUT /api/relay-mode`: answers when the relays work in that mode.
-///
-/// # Errors
-/// The lab is busy, or they don't become ready.
 pub(super) async fn switch_relays(
     State(lab): State<Arc<Lab>>,
     JsonBody(Mode { mode }): JsonBody<Mode>,
@@ -95,18 +89,12 @@ impl Behaviour {
     };
 
     /// Asks the provider.
-    ///
-    /// # Errors
-    /// It does not answer.
     pub(super) async fn get(provider: &str) -> anyhow::Result<Self> {
         let answer = http::client().get(format!("{provider}/behaviour"));
         Ok(answer.send().await?.error_for_status()?.json().await?)
     }
 
     /// Tells the provider.
-    ///
-    /// # Errors
-    /// It does not answer, or refuses.
     pub(super) async fn put(self, provider: &str) -> anyhow::Result<()> {
         let order = http::client().put(format!("{provider}/behaviour"));
         let answer = order.json(&self).send().await?;
@@ -117,9 +105,6 @@ impl Behaviour {
 }
 
 /// `PUT /api/behaviour`.
-///
-/// # Errors
-/// The provider is down or refuses.
 pub(super) async fn behave(
     State(lab): State<Arc<Lab>>,
     JsonBody(behaviour): JsonBody<Behaviour>,
@@ -149,9 +134,6 @@ struct Dropped {
 }
 
 /// `POST /api/slot/drop`: ends whoever reads the replication slot of the wallet's database, and drops it.
-///
-/// # Errors
-/// There is none (409), or the database is away.
 pub(super) async fn drop_slot(State(lab): State<Arc<Lab>>) -> Result<StatusCode, Problem> {
     let mut conn = lab.databases().await?.wallet.get().await?;
     for _ in 0..TRIES_MAX {

@@ -55,9 +55,6 @@ pub(super) async fn list() -> Json<Value> {
 }
 
 /// `GET /api/tables/{name}`.
-///
-/// # Errors
-/// There is no such table, the cursor is none of its, or what holds it is away.
 pub(super) async fn show(
     State(lab): State<Arc<Lab>>,
     Path(name): Path<String>,

@@ -102,9 +102,6 @@ fn exact<'de, D: Deserializer<'de>>(amount: D) -> Result<Decimal, D::Error> {
 
 impl Load {
     /// Finds the first value that is out of range.
-    ///
-    /// # Errors
-    /// That one, 422.
     pub(super) fn check(&self) -> Result<(), Problem> {
         let range = |name, value: u32, max| match value {
             1.. if value <= max => Ok(()),
@@ -179,9 +176,6 @@ pub(super) struct Ended {
 }
 
 /// `POST /api/traffic`: begins a run.
-///
-/// # Errors
-/// A value is out of range, or another run goes on.
 pub(super) async fn begin(
     State(lab): State<Arc<Lab>>,
     JsonBody(plan): JsonBody<Plan>,
@@ -239,9 +233,6 @@ impl Run {
 }
 
 /// A whole run, shown as `run` from its beginning to its verdict.
-///
-/// # Errors
-/// As [`drive`].
 pub(super) async fn run(
     lab: &Lab,
     plan: &Plan,
@@ -271,9 +262,6 @@ pub(super) async fn run(
 }
 
 /// Sends the traffic, waits until the payments have ended, and audits them. Stopped by `stop`, it still does the latter.
-///
-/// # Errors
-/// The relays can't be switched, no wallet can be made, or the audit can't.
 async fn drive(lab: &Lab, plan: &Plan, stop: &CancellationToken) -> anyhow::Result<Ended> {
     let mut stack = stack_of(lab).await?;
     if let Some(mode) = plan.relay_mode

@@ -19,9 +19,6 @@ pub(super) fn wallet_id(number: u64) -> String {
 
 /// Makes `wallets` wallets in INR, with money that came by top-ups, and with some payments that were paid.
 /// The accounts of the system are there.
-///
-/// # Errors
-/// Whatever the database says.
 pub(super) async fn open_wallets(url: &str, wallets: u32) -> anyhow::Result<()> {
     let mut conn = database::connect(url).await?;
     let balance = TOP_UP - PAYMENTS_BEFORE;
@@ -60,9 +57,6 @@ pub(super) async fn open_wallets(url: &str, wallets: u32) -> anyhow::Result<()> 
 }
 
 /// The account that payments go to.
-///
-/// # Errors
-/// Whatever the database says.
 pub(super) async fn clearing_account(url: &str) -> anyhow::Result<String> {
     let mut conn = database::connect(url).await?;
     let clearing =
@@ -72,9 +66,6 @@ pub(super) async fn clearing_account(url: &str) -> anyhow::Result<String> {
 
 /// Checks that there are `payments` payments of 1, each with its transfer and its event, and that the
 /// balances are what the transfers made them.
-///
-/// # Errors
-/// It is not so.
 pub(super) async fn check(url: &str, payments: u64) -> anyhow::Result<()> {
     let mut conn = database::connect(url).await?;
     let payments = i64::try_from(payments)?;

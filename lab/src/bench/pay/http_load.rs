@@ -43,9 +43,6 @@ pub(super) struct Answers {
 }
 
 /// Pays. Dropped before, it goes on until a connection breaks or the time is over.
-///
-/// # Errors
-/// A connection breaks, or a payment is not answered 202.
 pub(super) async fn run(load: Load) -> anyhow::Result<Answers> {
     let run = move || {
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -39,9 +39,6 @@ pub(super) struct Outcome {
 }
 
 /// Pays; its files are in `folder` for as long as it takes.
-///
-/// # Errors
-/// pgbench is not there, or fails.
 pub(super) async fn run(folder: &Path, load: &Load<'_>) -> anyhow::Result<Outcome> {
     let folder = folder.join("pgbench");
     home::remove(&folder)?;

@@ -43,9 +43,6 @@ end $$";
 
 /// Appends `rows` events, one a transaction, whose commits don't wait for the disk. When this returns, all
 /// of it is on disk.
-///
-/// # Errors
-/// Whatever the database says.
 pub(super) async fn fill(url: &str, rows: u32) -> anyhow::Result<()> {
     let mut conn = database::connect(url).await?;
     conn.batch_execute(FILL).await?;
@@ -64,9 +61,6 @@ pub(super) async fn fill(url: &str, rows: u32) -> anyhow::Result<()> {
 }
 
 /// Makes the slot that [`receive`] reads.
-///
-/// # Errors
-/// Whatever the database says.
 pub(super) async fn make_slot(copy: &Copy) -> anyhow::Result<()> {
     let mut conn = database::connect(&copy.url).await?;
     let publication =
@@ -83,9 +77,6 @@ fn slot(copy: &Copy) -> String {
 }
 
 /// Has `pg_recvlogical` read what was written since [`make_slot`], to nowhere; how long that took.
-///
-/// # Errors
-/// It is not there, or fails.
 pub(super) async fn receive(folder: &Path, copy: &Copy) -> anyhow::Result<Duration> {
     let mut conn = database::connect(&copy.url).await?;
     let end = "select pg_current_wal_insert_lsn()::text as text";
@@ -106,9 +97,6 @@ pub(super) async fn receive(folder: &Path, copy: &Copy) -> anyhow::Result<Durati
 
 /// Deletes all rows in one loop on one connection, as a relay that publishes nothing would; how long that
 /// took, and how many rows.
-///
-/// # Errors
-/// Whatever the database says.
 pub(super) async fn delete(url: &str) -> anyhow::Result<(u64, Duration)> {
     let mut conn = database::connect(url).await?;
     conn.batch_execute(&format!(

@@ -43,9 +43,6 @@ pub(super) struct Drained {
 }
 
 /// Drains `rows` rows.
-///
-/// # Errors
-/// Something can't be started or dies, or the relay does not get done.
 pub(super) async fn measure(
     stage: &mut Stage<'_>,
     copy: &Copy,
@@ -94,9 +91,6 @@ pub(super) async fn measure(
 }
 
 /// Starts the relay and whatever it needs, and has it carry a few events.
-///
-/// # Errors
-/// Something does not become ready.
 pub(super) async fn take_up_work(
     stage: &mut Stage<'_>,
     copy: &Copy,

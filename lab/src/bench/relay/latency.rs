@@ -58,9 +58,6 @@ pub(super) struct Measured {
 }
 
 /// Writes events one a transaction, on a schedule that waits for nothing, for `time` after a warm-up.
-///
-/// # Errors
-/// Something can't be started, or an event does not arrive.
 pub(super) async fn measure(
     stage: &mut Stage<'_>,
     copy: &Copy,

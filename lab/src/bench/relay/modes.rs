@@ -80,9 +80,6 @@ pub(super) struct Crew {
 
 impl Crew {
     /// Of one relay, not started.
-    ///
-    /// # Errors
-    /// There is no free port, or what the mode needs can't be run here.
     pub(super) async fn new(stage: &Stage<'_>, mode: Mode, copy: &Copy) -> anyhow::Result<Self> {
         let beside = mode.beside(stage, copy).await?;
         let mut env = vec![("RELAY_MODE", mode.to_string())];

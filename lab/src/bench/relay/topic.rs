@@ -21,9 +21,6 @@ pub(super) struct Topic {
 
 impl Topic {
     /// Connects in the background.
-    ///
-    /// # Errors
-    /// The settings do not make a client.
     pub(super) fn new(brokers: &str, name: String) -> anyhow::Result<Self> {
         let consumer = consumer(brokers)?;
         Ok(Self {
@@ -33,9 +30,6 @@ impl Topic {
     }
 
     /// How many records were ever in it.
-    ///
-    /// # Errors
-    /// The broker does not answer.
     pub(super) async fn records(&self) -> anyhow::Result<u64> {
         let Self { name, consumer } = self.clone();
         let count = move || {
@@ -50,9 +44,6 @@ impl Topic {
     }
 
     /// A consumer of what comes from now on.
-    ///
-    /// # Errors
-    /// The broker does not answer.
     pub(super) fn tail(&self, brokers: &str) -> anyhow::Result<BaseConsumer> {
         let consumer = consumer(brokers)?;
         let mut partitions = TopicPartitionList::new();

@@ -37,9 +37,6 @@ pub(super) enum Answer {
 }
 
 /// A client like many at once.
-///
-/// # Errors
-/// It can't be made.
 pub(super) fn client() -> anyhow::Result<Client> {
     Client::builder()
         .timeout(ANSWER_WITHIN)
@@ -50,9 +47,6 @@ pub(super) fn client() -> anyhow::Result<Client> {
 }
 
 /// Makes the wallets, each with enough for all payments.
-///
-/// # Errors
-/// wallet-api does not answer, or refuses.
 pub(super) async fn make_wallets(
     client: &Client,
     stack: &Stack,
