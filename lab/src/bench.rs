@@ -7,7 +7,9 @@
 mod cpu;
 mod database;
 mod pay;
+mod plan;
 mod relay;
+mod relay_under_test;
 mod report;
 mod stage;
 mod stats;
@@ -16,13 +18,14 @@ mod targets;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use self::plan::Plan;
 use self::report::Report;
 use self::stage::Stage;
-use crate::fresh::{Fresh, Given};
 use crate::home::Home;
-use crate::postgres::Durability;
+use crate::servers::{Fresh, Given};
+use crate::sources::Durability;
 use crate::stop_signal::StopSignal;
 
 /// Where the pages with the results go.
@@ -59,22 +62,6 @@ enum What {
     Pay(pay::Sizes),
     /// The outbox to Kafka in each relay mode, beside what PostgreSQL alone can do
     Relay(relay::Sizes),
-}
-
-/// How to measure.
-#[derive(Debug)]
-struct Plan {
-    runs: u32,
-    time: Duration,
-    only: Vec<String>,
-    quick: bool,
-}
-
-impl Plan {
-    /// Whether the measurement `name` is wanted.
-    fn wants(&self, name: &str) -> bool {
-        self.only.is_empty() || self.only.iter().any(|part| name.contains(part.as_str()))
-    }
 }
 
 /// Measures, prints what was found, and writes it down.
@@ -131,18 +118,4 @@ async fn measure(
         "the measurements are void: a part died and was started again"
     );
     Ok(measured)
-}
-
-/// Looks until `is_so`.
-async fn wait_until(
-    what: &str,
-    time: Duration,
-    mut is_so: impl AsyncFnMut() -> anyhow::Result<bool>,
-) -> anyhow::Result<Instant> {
-    let begun = Instant::now();
-    while !is_so().await? {
-        anyhow::ensure!(begun.elapsed() < time, "not so within {time:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(Instant::now())
 }

@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::home::{self, Home};
-use crate::orders::Order;
-use crate::part::{Part, Tier};
+use crate::order::Order;
+use crate::part::Part;
 use crate::process::{self, Identity};
 use crate::register::{Record, Register};
 use crate::stack::Stack;
 use crate::terminal::{self, human};
+use crate::tier::Tier;
 
 /// What a part does.
 #[derive(Debug, Clone, PartialEq, Eq)]

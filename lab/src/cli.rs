@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::config::{RelayMode, Settings};
+use crate::config::Settings;
 use crate::home::Home;
+use crate::relay_mode::RelayMode;
 use crate::{audit, bench, detach, down, orders, services, status, terminal, trace, up};
 
 /// Runs the whole system on this machine: PostgreSQL, Kafka and every service

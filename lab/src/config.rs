@@ -1,16 +1,10 @@
 //! The settings of `up`; each is a flag and an environment variable.
 
-use std::fmt;
-
-use anyhow::Context as _;
 use chassis::hosts::Hosts;
-use reqwest::Url;
-use serde::{Deserialize, Serialize};
 
-use crate::kafka::KafkaPorts;
 use crate::ports::Wanted;
-use crate::postgres::Durability;
-use crate::servers::{Broker, Connect, Database, Sources};
+use crate::relay_mode::RelayMode;
+use crate::sources::{Broker, Connect, Database, Durability, KafkaPorts, Sources};
 
 /// What to start and where.
 #[derive(Debug, Clone, clap::Args)]
@@ -40,28 +34,6 @@ pub(crate) struct Settings {
     /// The names under which the page is reached; the services inherit the variable.
     #[command(flatten)]
     pub hosts: Hosts,
-}
-
-/// A relay's mode: its own `--help` says more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum RelayMode {
-    /// Asks the table again and again
-    Poller,
-    /// Follows PostgreSQL's write-ahead log
-    Cdc,
-    /// Leaves that to Kafka Connect, which is started then
-    Debezium,
-}
-
-impl fmt::Display for RelayMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Poller => "poller",
-            Self::Cdc => "cdc",
-            Self::Debezium => "debezium",
-        })
-    }
 }
 
 /// A broker that the lab can start.
@@ -209,43 +181,5 @@ impl Ports {
     /// The port of a relay: 0 and 1 are the wallet's, 2 is the bill payer's.
     pub(crate) const fn relay(&self, nth: u16) -> u16 {
         self.relay_port + nth
-    }
-}
-
-/// The URL of a database on the server that `server` is a URL of.
-pub(crate) fn database_url(server: &str, database: &str) -> anyhow::Result<String> {
-    let mut url = Url::parse(server).context("DATABASE_URL is not a URL")?;
-    url.set_path(database);
-    Ok(url.into())
-}
-
-/// The URL as it may be shown.
-pub(crate) fn without_password(url: &str) -> anyhow::Result<String> {
-    let mut url = Url::parse(url).context("DATABASE_URL is not a URL")?;
-    if url.password().is_some() {
-        url.set_password(None)
-            .map_err(|()| anyhow::anyhow!("DATABASE_URL has no host"))?;
-    }
-    url.set_query(None);
-    Ok(url.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_database_url_keeps_user_password_and_parameters() {
-        let url = database_url(
-            "postgres://me:secret@db:5432/postgres?sslmode=disable",
-            "wallet",
-        );
-        assert_eq!(
-            url.unwrap(),
-            "postgres://me:secret@db:5432/wallet?sslmode=disable"
-        );
-        let url = database_url("postgres://postgres@127.0.0.1:15432", "wallet");
-        assert_eq!(url.unwrap(), "postgres://postgres@127.0.0.1:15432/wallet");
-        assert!(database_url("host=db user=me", "wallet").is_err());
     }
 }

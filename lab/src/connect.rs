@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::board::Board;
 use crate::home::{self, Home};
 use crate::jvm::{self, Jars};
-use crate::part::{Part, Ready, Tier};
-use crate::servers::Connect;
-use crate::system;
+use crate::part::{Part, Ready};
+use crate::ports::base_url;
+use crate::tier::Tier;
 
 /// The name of the part and of its log.
 pub(crate) const NAME: &str = "connect";
@@ -45,25 +44,9 @@ fn note(home: &Home) -> PathBuf {
     home.root().join(NAME).join("has-connectors")
 }
 
-/// Answers where Kafka Connect will be, and what to start for that.
-pub(crate) async fn prepare(
-    board: &Board,
-    (home, jars_home): (&Home, &Home),
-    connect: &Connect,
-    kafka_brokers: &str,
-) -> anyhow::Result<(Option<String>, Option<Part>)> {
-    Ok(match connect {
-        Connect::None => (None, None),
-        Connect::Given(url) => {
-            board.not_ours(NAME, url, "given").await;
-            (Some(url.clone()), None)
-        }
-        Connect::Start { port } => {
-            let part = part((home, jars_home), *port, kafka_brokers, "connect").await?;
-            home::write_atomically(&note(home), "")?;
-            (Some(part.address.clone()), Some(part))
-        }
-    })
+/// Notes that a worker of this home may have connectors from now on.
+pub(crate) fn may_have_connectors(home: &Home) -> anyhow::Result<()> {
+    home::write_atomically(&note(home), "")
 }
 
 /// Fetches the jars into `jars_home` if they are missing, and says how to run the worker, with its settings in
@@ -84,7 +67,7 @@ pub(crate) async fn part(
     let main = "org.apache.kafka.connect.cli.ConnectDistributed";
     let mut args = jvm::arguments(&folder, &fetched, "1g", main)?;
     args.push(settings.display().to_string());
-    let address = system::base_url(port);
+    let address = base_url(port);
     Ok(Part {
         name: NAME.to_owned(),
         tier: Tier::Connect,

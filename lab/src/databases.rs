@@ -6,10 +6,9 @@ use anyhow::Context as _;
 use diesel::{ExpressionMethods as _, QueryDsl as _, select};
 use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
 
-use crate::config;
 use crate::home::Home;
-use crate::log_file::LogFile;
-use crate::part::{command, run_to_end};
+use crate::program::{LogFile, command, run_to_end};
+use crate::url;
 
 /// What each database is called and which program migrates it.
 pub(crate) const WALLET: (&str, &str) = ("wallet", "wallet-api");
@@ -33,7 +32,7 @@ pub(crate) async fn prepare(
     create(server, name)
         .await
         .with_context(|| format!("making the database {name}"))?;
-    let url = config::database_url(server, name)?;
+    let url = url::database_url(server, name)?;
     let mut migrate = command(programs.join(program), None);
     migrate.arg("migrate").env("DATABASE_URL", &url);
     let log = LogFile::new(home.log(&format!("{program}-migrate")));
@@ -42,7 +41,7 @@ pub(crate) async fn prepare(
 }
 
 async fn create(server: &str, name: &str) -> anyhow::Result<()> {
-    let any = config::database_url(server, "postgres")?;
+    let any = url::database_url(server, "postgres")?;
     let mut conn = chassis::database::connect(&any, "lab")
         .await
         .context("connecting")?;

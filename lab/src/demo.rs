@@ -204,7 +204,7 @@ mod tests {
             kafka_brokers: String::new(),
             topic_prefix: String::new(),
             connect_url: None,
-            relay_mode: crate::config::RelayMode::Poller,
+            relay_mode: crate::relay_mode::RelayMode::Poller,
             pids: BTreeMap::new(),
         };
         insta::assert_snapshot!(what_to_try(&stack, "0198"));

@@ -9,8 +9,8 @@ use tokio::net::unix::pipe;
 use tokio::process::Command;
 
 use crate::home::Home;
-use crate::log_file::LogFile;
 use crate::process::Identity;
+use crate::program::LogFile;
 use crate::register::Register;
 use crate::stop_signal::StopSignal;
 use crate::terminal;

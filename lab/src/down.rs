@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use crate::home::{self, Home};
 use crate::process::Ended;
 use crate::register::Register;
-use crate::{fresh, terminal};
+use crate::{servers, terminal};
 
 /// How long a lab has to stop all its parts: more than all tiers together may take.
 const STOP_WITHIN: Duration = Duration::from_secs(60);
@@ -39,7 +39,7 @@ pub(crate) async fn run(home: &Home) -> anyhow::Result<ExitCode> {
     }
     home::remove(&home.stack())?;
     home::remove(&home.processes())?;
-    fresh::clean_up(home).await?;
+    servers::clean_up(home).await?;
     terminal::line(if stopped {
         "Stopped."
     } else {

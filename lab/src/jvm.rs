@@ -6,8 +6,7 @@ use std::process::Command;
 use anyhow::Context as _;
 
 use crate::home::{self, Home};
-use crate::log_file::LogFile;
-use crate::part::{command, run_to_end};
+use crate::program::{LogFile, command, run_to_end};
 use crate::terminal;
 
 /// What the programs log.

@@ -7,8 +7,11 @@ use anyhow::Context as _;
 
 use crate::home::{self, Home};
 use crate::jvm::{self, Jars};
-use crate::log_file::LogFile;
-use crate::part::{Part, Ready, Tier, command, run_to_end};
+use crate::part::{Part, Ready};
+use crate::program::LogFile;
+use crate::program::{command, run_to_end};
+use crate::sources::KafkaPorts;
+use crate::tier::Tier;
 
 /// The name of the part and of its log.
 const NAME: &str = "kafka";
@@ -27,15 +30,6 @@ const CLUSTER_ID: &str = "d2FsbGV0LWxhYi1rYWZrYQ";
 /// Milliseconds after which a broker that was killed counts as gone: only then may it come back. Kafka's default
 /// is 9 s; too low, and a broker that is merely slow is taken for gone.
 const BROKER_SESSION_TIMEOUT_MS: u32 = 3_000;
-
-/// Where the broker and its controller listen.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct KafkaPorts {
-    /// For clients.
-    pub broker: u16,
-    /// For itself.
-    pub controller: u16,
-}
 
 /// Fetches the jars into `jars_home` and makes the data folder in `home`, each if it is missing, and says
 /// how to run the broker.

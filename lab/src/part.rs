@@ -1,54 +1,15 @@
 //! A part of the system, as data: what to run, how to see that it is ready, how to stop it.
 
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use chassis::kafka::Probe;
-use nix::sys::signal::Signal;
-use nix::unistd::{Gid, Uid};
-use serde::{Deserialize, Serialize};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 
 use crate::http;
-use crate::log_file::LogFile;
-
-/// Which parts stand on which: what depends on others is started after them and stopped before them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Tier {
-    /// One of our services.
-    Service,
-    /// Kafka Connect.
-    Connect,
-    /// Kafka.
-    Broker,
-    /// PostgreSQL.
-    Database,
-}
-
-impl Tier {
-    /// The order to stop in.
-    pub(crate) const STOPPING: [Self; 4] =
-        [Self::Service, Self::Connect, Self::Broker, Self::Database];
-
-    /// What asks a part to end: for PostgreSQL its fast shutdown, which does not wait for clients.
-    pub(crate) const fn stop_signal(self) -> Signal {
-        match self {
-            Self::Service | Self::Connect | Self::Broker => Signal::SIGTERM,
-            Self::Database => Signal::SIGINT,
-        }
-    }
-
-    /// How long a part has to end before it is killed. Services promise 10 s.
-    pub(crate) const fn stop_within(self) -> Duration {
-        match self {
-            Self::Service => Duration::from_secs(11),
-            Self::Connect | Self::Broker | Self::Database => Duration::from_secs(20),
-        }
-    }
-}
+use crate::program::{LogFile, User, command, log_to};
+use crate::tier::Tier;
 
 /// How to see that a part is ready.
 #[derive(Debug, Clone)]
@@ -81,15 +42,6 @@ impl Ready {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-}
-
-/// Another user of the machine, to run a program as.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct User {
-    /// Its number.
-    pub uid: Uid,
-    /// The number of its group.
-    pub gid: Gid,
 }
 
 /// A process of the system.
@@ -125,44 +77,4 @@ impl Part {
             .spawn()
             .with_context(|| format!("starting {}", self.program.display()))
     }
-}
-
-/// A command with nothing to read, in a process group of its own, so that Ctrl-C in the terminal reaches
-/// the lab only, in a folder that every user may enter.
-pub(crate) fn command(program: impl Into<PathBuf>, user: Option<User>) -> Command {
-    let mut command = Command::new(program.into());
-    command.stdin(Stdio::null()).process_group(0);
-    if let Some(user) = user {
-        command
-            .uid(user.uid.as_raw())
-            .gid(user.gid.as_raw())
-            .current_dir("/");
-    }
-    command
-}
-
-/// Runs a command to its end, which is awaited with it: dropped, it is killed.
-pub(crate) async fn run_to_end(
-    what: &str,
-    mut command: Command,
-    log: &LogFile,
-) -> anyhow::Result<()> {
-    log_to(&mut command, log)?;
-    let exit = command.kill_on_drop(true).status().await.with_context(|| {
-        format!(
-            "{what}: starting {}",
-            command.as_std().get_program().display()
-        )
-    })?;
-    if !exit.success() {
-        anyhow::bail!("{what} {}; {}", crate::process::describe(exit), log.tail());
-    }
-    Ok(())
-}
-
-fn log_to(command: &mut Command, log: &LogFile) -> anyhow::Result<()> {
-    let file = log.open()?;
-    let same = file.try_clone().context("opening the log twice")?;
-    command.stdout(file).stderr(same);
-    Ok(())
 }

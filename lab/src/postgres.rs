@@ -11,19 +11,13 @@ use anyhow::Context as _;
 use uuid::Uuid;
 
 use crate::home::{self, Home};
-use crate::log_file::LogFile;
-use crate::part::{Part, Ready, Tier, User, command, run_to_end};
+use crate::part::{Part, Ready};
 use crate::process;
+use crate::program::LogFile;
+use crate::program::{User, command, run_to_end};
+use crate::sources::Durability;
 use crate::terminal;
-
-/// How well the data is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Durability {
-    /// Through a crash of the machine.
-    Full,
-    /// Not at all: faster, for tests.
-    None,
-}
+use crate::tier::Tier;
 
 /// The name of the part and of its log.
 const NAME: &str = "postgres";

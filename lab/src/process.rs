@@ -1,9 +1,7 @@
 //! Processes of the operating system, told apart by pid and start time: a pid alone may belong to a
 //! stranger by the time it is signalled.
 
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -230,15 +228,6 @@ pub(crate) fn descendants(ancestor: i32) -> Vec<Identity> {
     found
 }
 
-/// How a process ended, as the end of a sentence.
-pub(crate) fn describe(exit: ExitStatus) -> String {
-    match (exit.signal(), exit.code()) {
-        (Some(signal), _) => format!("was killed by signal {signal}"),
-        (None, Some(code)) => format!("exited with code {code}"),
-        (None, None) => "ended".to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -270,11 +259,5 @@ mod tests {
         };
         assert!(own.is_alive());
         assert!(!stranger.is_alive());
-    }
-
-    #[test]
-    fn the_end_of_a_process_is_described() {
-        assert_eq!(describe(ExitStatus::from_raw(9)), "was killed by signal 9");
-        assert_eq!(describe(ExitStatus::from_raw(3 << 8)), "exited with code 3");
     }
 }

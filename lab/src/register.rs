@@ -7,9 +7,9 @@ use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 
 use crate::home::{self, Home};
-use crate::part::Tier;
 use crate::process::{Ended, Identity};
 use crate::terminal;
+use crate::tier::Tier;
 
 /// What is running, as far as this home knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,63 +1,15 @@
 //! PostgreSQL, Kafka and Kafka Connect together: started here, or given.
 
+use anyhow::Context as _;
+
 use crate::board::Board;
 use crate::embedded_broker::{self, EmbeddedBroker};
-use crate::home::Home;
-use crate::kafka::{self, KafkaPorts};
-use crate::postgres::{self, Durability};
+use crate::home::{self, Home, Lock};
+use crate::part::Part;
+use crate::register::Register;
+use crate::sources::{Broker, Connect, Database, Durability, KafkaPorts, Sources};
 use crate::supervisor::Supervisor;
-use crate::terminal;
-use crate::{config, connect};
-
-/// Where the database server comes from.
-#[derive(Debug, Clone)]
-pub(crate) enum Database {
-    /// It is there, at this URL.
-    Given(String),
-    /// It is started.
-    Start {
-        /// Where it will listen.
-        port: u16,
-        /// How well it keeps its data.
-        durability: Durability,
-    },
-}
-
-/// Where the broker comes from.
-#[derive(Debug, Clone)]
-pub(crate) enum Broker {
-    /// It is there, at these addresses.
-    Given(String),
-    /// The mock cluster in this process.
-    Embedded,
-    /// Kafka is started.
-    Start(KafkaPorts),
-}
-
-/// Where Kafka Connect comes from.
-#[derive(Debug, Clone)]
-pub(crate) enum Connect {
-    /// Nobody needs it.
-    None,
-    /// It is there, at this URL.
-    Given(String),
-    /// It is started.
-    Start {
-        /// Where it will listen.
-        port: u16,
-    },
-}
-
-/// Where each comes from.
-#[derive(Debug, Clone)]
-pub(crate) struct Sources {
-    /// PostgreSQL.
-    pub database: Database,
-    /// Kafka.
-    pub broker: Broker,
-    /// Kafka Connect.
-    pub connect: Connect,
-}
+use crate::{connect, kafka, ports, postgres, terminal, url};
 
 /// The servers, ready.
 pub(crate) struct Servers {
@@ -82,7 +34,7 @@ impl Servers {
         let database_url = match &sources.database {
             Database::Given(url) => {
                 board
-                    .not_ours("postgres", &config::without_password(url)?, "given")
+                    .not_ours("postgres", &url::without_password(url)?, "given")
                     .await;
                 url.clone()
             }
@@ -117,7 +69,7 @@ impl Servers {
         // Starts at once with the broker: it waits for that one by itself.
         let homes = (home, jars_home);
         let (connect_url, connect) =
-            connect::prepare(board, homes, &sources.connect, &kafka_brokers).await?;
+            prepare_connect(board, homes, &sources.connect, &kafka_brokers).await?;
         supervisor
             .start(parts.into_iter().chain(connect).collect())
             .await?;
@@ -129,12 +81,14 @@ impl Servers {
         })
     }
 
-    /// Creates the topics that do not exist yet.
-    pub(crate) async fn create_topics(
-        &self,
-        topics: &[&str],
-        partitions: i32,
-    ) -> anyhow::Result<()> {
+    /// Creates the topics of the system that do not exist yet.
+    pub(crate) async fn create_our_topics(&self, topic_prefix: &str) -> anyhow::Result<()> {
+        let topics = TOPICS.map(|name| format!("{topic_prefix}{name}"));
+        let topics = topics.each_ref().map(String::as_str);
+        self.create_topics(&topics, PARTITIONS).await
+    }
+
+    async fn create_topics(&self, topics: &[&str], partitions: i32) -> anyhow::Result<()> {
         match &self.embedded {
             Some(broker) => broker.create_topics(topics, partitions),
             None => {
@@ -150,5 +104,134 @@ impl Servers {
     }
 }
 
+/// How many payments of different wallets can be on their way at once: a topic's partitions.
+pub(crate) const PARTITIONS: i32 = 8;
+
+/// The topics, without their prefix.
+const TOPICS: [&str; 3] = ["wallet.events", "bill.events", "wallet.commands"];
+
 /// Leaves the number of replicas to the brokers, which may not be ours.
 const BROKERS_DEFAULT: i32 = -1;
+
+/// Answers where Kafka Connect will be, and what to start for that.
+pub(crate) async fn prepare_connect(
+    board: &Board,
+    (home, jars_home): (&Home, &Home),
+    source: &Connect,
+    kafka_brokers: &str,
+) -> anyhow::Result<(Option<String>, Option<Part>)> {
+    Ok(match source {
+        Connect::None => (None, None),
+        Connect::Given(url) => {
+            board.not_ours(connect::NAME, url, "given").await;
+            (Some(url.clone()), None)
+        }
+        Connect::Start { port } => {
+            let part = connect::part((home, jars_home), *port, kafka_brokers, "connect").await?;
+            connect::may_have_connectors(home)?;
+            (Some(part.address.clone()), Some(part))
+        }
+    })
+}
+
+/// Servers to use instead of fresh ones.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Given {
+    /// PostgreSQL server to use instead of a fresh one
+    #[arg(long, env, hide_env_values = true)]
+    pub test_database_url: Option<String>,
+    /// Kafka brokers to use instead of a fresh one
+    #[arg(long, env)]
+    pub test_kafka_brokers: Option<String>,
+    /// Kafka Connect to use instead of a fresh one
+    #[arg(long, env)]
+    pub test_connect_url: Option<String>,
+}
+
+/// A home for this process alone, and what runs in it.
+#[derive(Debug)]
+pub(crate) struct Fresh {
+    /// Where its files are.
+    pub home: Home,
+    /// What has become of its parts.
+    pub board: Board,
+    /// Owns its parts.
+    pub supervisor: Supervisor,
+    _lock: Lock,
+}
+
+impl Fresh {
+    /// Makes the home, a folder of its own in `home`, and cleans up behind runs that were killed.
+    pub(crate) async fn begin(home: &Home) -> anyhow::Result<Self> {
+        clean_up(home).await?;
+        let run = Home::new(&home.runs().join(std::process::id().to_string()))?;
+        let lock = run
+            .lock()?
+            .context("another process has this process's number")?;
+        let board = Board::new(run.clone(), None)?;
+        Ok(Self {
+            supervisor: Supervisor::new(run.clone(), board.clone()),
+            board,
+            home: run,
+            _lock: lock,
+        })
+    }
+
+    /// Starts the servers that are not given, Kafka Connect if it is wanted; `home` has the jars. Dropped before, what was started is
+    /// ended by [`Self::end`].
+    pub(crate) async fn servers(
+        &mut self,
+        home: &Home,
+        given: &Given,
+        (durability, wants_connect): (Durability, bool),
+    ) -> anyhow::Result<Servers> {
+        let [port, broker, controller, connect] = ports::free()?;
+        let database = given
+            .test_database_url
+            .clone()
+            .map_or(Database::Start { port, durability }, Database::Given);
+        let broker = given.test_kafka_brokers.clone().map_or(
+            Broker::Start(KafkaPorts { broker, controller }),
+            Broker::Given,
+        );
+        let connect = match &given.test_connect_url {
+            _ if !wants_connect => Connect::None,
+            Some(url) => Connect::Given(url.clone()),
+            None => Connect::Start { port: connect },
+        };
+        let sources = Sources {
+            database,
+            broker,
+            connect,
+        };
+        let homes = (&self.home, home);
+        Servers::start(&mut self.supervisor, &self.board, homes, &sources).await
+    }
+
+    /// Stops everything and removes the home.
+    pub(crate) async fn end(mut self) -> anyhow::Result<()> {
+        self.supervisor.stop_all().await;
+        remove(&self.home)
+    }
+}
+
+/// Stops and removes what killed runs have left.
+pub(crate) async fn clean_up(home: &Home) -> anyhow::Result<()> {
+    let runs = std::fs::read_dir(home.runs()).into_iter().flatten();
+    for entry in runs {
+        let run = Home::new(&entry.context("looking for earlier runs")?.path())?;
+        let Some(_lock) = run.lock()? else {
+            continue;
+        };
+        if let Some(register) = Register::load(&run)? {
+            register.stop_leftovers().await;
+        }
+        remove(&run)?;
+    }
+    Ok(())
+}
+
+fn remove(run: &Home) -> anyhow::Result<()> {
+    postgres::remove(run)?;
+    home::remove(run.root())
+}

@@ -11,12 +11,12 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tokio::process::Child;
 
-use crate::fresh::{Fresh, Given};
 use crate::home::Home;
-use crate::part::command;
-use crate::postgres::Durability;
 use crate::process::{self, Identity};
+use crate::program::{self, command};
 use crate::servers::Servers;
+use crate::servers::{Fresh, Given};
+use crate::sources::Durability;
 use crate::stop_signal::StopSignal;
 use crate::terminal::{self, human};
 
@@ -78,7 +78,7 @@ async fn with(
     terminal::line(format_args!(
         "{} {} after {}",
         program.display(),
-        process::describe(exit),
+        program::describe(exit),
         human(started_at.elapsed())
     ));
     let code = exit

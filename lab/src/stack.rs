@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::RelayMode;
+use crate::relay_mode::RelayMode;
 
 /// The running system.
 #[derive(Debug, Clone, Serialize, Deserialize)]

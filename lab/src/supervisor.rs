@@ -14,9 +14,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::board::Board;
 use crate::home::Home;
-use crate::log_file::LogFile;
-use crate::part::{Part, Tier};
-use crate::process::{self, Identity};
+use crate::part::Part;
+use crate::process::Identity;
+use crate::program::{self, LogFile};
+use crate::tier::Tier;
 
 /// How long to wait before a part is started again: a second first, longer if it dies before it is ready.
 const RESTART: Backoff = Backoff {
@@ -207,7 +208,7 @@ impl Keeper {
         else {
             let exit = child.wait().await;
             return died(
-                exit.map_or_else(|error| error.to_string(), process::describe),
+                exit.map_or_else(|error| error.to_string(), program::describe),
                 false,
             );
         };
@@ -265,7 +266,7 @@ impl Keeper {
 fn ended(exit: std::io::Result<std::process::ExitStatus>) -> String {
     exit.map_or_else(
         |error| format!("can't be waited for: {error}"),
-        process::describe,
+        program::describe,
     )
 }
 

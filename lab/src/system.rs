@@ -4,20 +4,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use futures_util::future::try_join;
 
 use crate::config::{Settings, WALLET_RELAYS};
-use crate::databases;
 use crate::home::Home;
-use crate::part::{Part, Ready, Tier};
-use crate::servers::Servers;
+use crate::part::{Part, Ready};
+use crate::ports::base_url;
 use crate::stack::Stack;
-
-/// How many payments of different wallets can be on their way at once: a topic's partitions.
-pub(crate) const PARTITIONS: i32 = 8;
-
-/// The topics, without their prefix.
-const TOPICS: [&str; 3] = ["wallet.events", "bill.events", "wallet.commands"];
+use crate::tier::Tier;
 
 /// The programs that must be there.
 const PROGRAMS: [&str; 4] = ["mock-provider", "wallet-api", "bill-payer", "relay"];
@@ -42,46 +35,6 @@ pub(crate) fn folder_of(programs: &[&str]) -> anyhow::Result<PathBuf> {
         );
     }
     Ok(folder.to_owned())
-}
-
-/// Makes databases and topics, and says where everything is; `pids` is left to the board.
-pub(crate) async fn prepare(
-    home: &Home,
-    programs: &Path,
-    servers: &Servers,
-    settings: &Settings,
-) -> anyhow::Result<Stack> {
-    create_topics(servers, &settings.topic_prefix).await?;
-    let server = &servers.database_url;
-    let (wallet_database_url, bill_payer_database_url) = try_join(
-        databases::prepare(home, programs, server, databases::WALLET),
-        databases::prepare(home, programs, server, databases::BILL_PAYER),
-    )
-    .await?;
-    let ports = &settings.ports;
-    Ok(Stack {
-        wallet_api: base_url(ports.wallet_api_port),
-        bill_payer: base_url(ports.bill_payer_port),
-        mock_provider: base_url(ports.mock_provider_port),
-        lab: base_url(ports.lab_port),
-        relays: (0..=WALLET_RELAYS)
-            .map(|nth| base_url(ports.relay(nth)))
-            .collect(),
-        wallet_database_url,
-        bill_payer_database_url,
-        kafka_brokers: servers.kafka_brokers.clone(),
-        topic_prefix: settings.topic_prefix.clone(),
-        connect_url: servers.connect_url.clone(),
-        relay_mode: settings.relay_mode,
-        pids: std::collections::BTreeMap::new(),
-    })
-}
-
-/// Makes the topics that are missing.
-pub(crate) async fn create_topics(servers: &Servers, topic_prefix: &str) -> anyhow::Result<()> {
-    let topics = TOPICS.map(|name| format!("{topic_prefix}{name}"));
-    let topics = topics.each_ref().map(String::as_str);
-    servers.create_topics(&topics, PARTITIONS).await
 }
 
 /// The services, in no order: each waits for what it needs.
@@ -180,9 +133,4 @@ pub(crate) fn service(
 
 fn listen(port: u16) -> String {
     format!("127.0.0.1:{port}")
-}
-
-/// Where a service answers.
-pub(crate) fn base_url(port: u16) -> String {
-    format!("http://127.0.0.1:{port}")
 }

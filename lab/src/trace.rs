@@ -4,7 +4,7 @@
 //! Of Kafka only what was published since the payment was made is read, and, if it has ended, until soon afterwards.
 
 mod life;
-mod messages;
+mod step;
 
 use std::process::ExitCode;
 
@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
+use self::step::Step;
 use crate::audit::{SourceFlags, Sources};
 use crate::home::Home;
 use crate::terminal;
@@ -38,20 +39,6 @@ pub(crate) struct Trace {
     pub status: Option<String>,
     /// What has happened.
     pub steps: Vec<Step>,
-}
-
-/// Something that happened to a payment.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Step {
-    /// Unix milliseconds, if somebody has noted it.
-    pub at: Option<i64>,
-    /// Who tells.
-    #[serde(rename = "where")]
-    pub place: &'static str,
-    /// What happened.
-    pub what: String,
-    /// An object.
-    pub detail: Value,
 }
 
 /// Traces, and prints what it finds; failure if nobody knows the payment.

@@ -15,7 +15,9 @@ mod messages;
 mod money;
 mod page;
 mod parts;
+mod problems;
 mod scrape;
+mod snapshot;
 mod tables;
 mod traffic;
 
@@ -27,7 +29,6 @@ use axum::routing::{get, post, put};
 use axum::{Json, Router, middleware};
 use chassis::config::HttpConfig;
 use chassis::health::Readiness;
-use chassis::problem::StatusCode;
 use chassis::{Problem, Service};
 use tokio::sync::mpsc;
 
@@ -35,7 +36,7 @@ use self::lab::Lab;
 use crate::board::Board;
 use crate::config::Settings;
 use crate::home::Home;
-use crate::orders::Ordered;
+use crate::order::Ordered;
 
 /// Serves on the lab's port, and takes orders; `/readyz` succeeds while every part works.
 pub(crate) async fn serve(
@@ -98,14 +99,4 @@ async fn status(State(lab): State<Arc<Lab>>) -> String {
 
 async fn stack(State(lab): State<Arc<Lab>>) -> Result<Response, Problem> {
     lab.stack().await.map(|stack| Json(stack).into_response())
-}
-
-/// 503: what is asked for is away just now.
-fn away(why: &anyhow::Error) -> Problem {
-    Problem::unavailable(format!("{why:#}"))
-}
-
-/// 409: not now.
-fn conflict(detail: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::CONFLICT, "busy", "Not now", detail)
 }

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_postgres::types::FromSql;
 use tokio_postgres::{Client, Config, NoTls};
 
-use crate::config;
+use crate::url;
 
 /// How long a connection may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -39,7 +39,7 @@ impl Session {
             .with_context(|| format!("the URL of {what} is not one of PostgreSQL's"))?;
         config.connect_timeout(CONNECT_WITHIN);
         let (client, connection) = config.connect(NoTls).await.with_context(|| {
-            let shown = config::without_password(url).unwrap_or_default();
+            let shown = url::without_password(url).unwrap_or_default();
             format!(
                 "PostgreSQL does not answer for {what} ({shown}); is it running? ./dev up starts it"
             )

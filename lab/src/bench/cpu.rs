@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::stats::percent;
 use crate::board::Board;
 use crate::process::{self, Identity};
 
@@ -85,6 +84,12 @@ pub(super) fn shown(share: Option<u128>) -> String {
     share.map_or_else(|| "-".to_owned(), |share| format!("{share} %"))
 }
 
+/// CPU time as a share of one core, in percent.
+fn percent(cpu: Duration, time: Duration) -> u128 {
+    let percent = cpu.as_nanos() * 100;
+    percent.checked_div(time.as_nanos()).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,6 +98,7 @@ mod tests {
     fn shares_are_of_one_core_and_of_the_time_between_the_samples() {
         let begun = Instant::now();
         let ms = Duration::from_millis;
+        assert_eq!(percent(ms(1_500), ms(1_000)), 150);
         let sample = |at, postgres, services| Sample {
             at: begun + ms(at),
             used: Used {

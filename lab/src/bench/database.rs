@@ -1,14 +1,13 @@
 //! Databases of the benchmarks: each run works on a fresh copy of one that was prepared once.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 
-use super::wait_until;
-use crate::config;
+use crate::url;
 
 /// A connection, without limits of time.
 pub(super) type Session = AsyncPgConnection;
@@ -69,7 +68,7 @@ impl Databases {
         .await
         .context("copying the template")?;
         conn.batch_execute("checkpoint").await?;
-        let url = config::database_url(&self.server, &name)?;
+        let url = url::database_url(&self.server, &name)?;
         Ok(Copy { name, url })
     }
 
@@ -149,4 +148,18 @@ pub(super) async fn text(conn: &mut Session, sql: &str) -> anyhow::Result<String
     }
     let row: Row = diesel::sql_query(sql).get_result(conn).await?;
     Ok(row.text)
+}
+
+/// Looks until `is_so`.
+pub(super) async fn wait_until(
+    what: &str,
+    time: Duration,
+    mut is_so: impl AsyncFnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<Instant> {
+    let begun = Instant::now();
+    while !is_so().await? {
+        anyhow::ensure!(begun.elapsed() < time, "not so within {time:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(Instant::now())
 }

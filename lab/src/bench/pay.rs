@@ -12,9 +12,9 @@ use std::fmt;
 use anyhow::Context as _;
 use serde_json::json;
 
-use super::Plan;
 use super::cpu::{Shares, shown};
 use super::database::Copy;
+use super::plan::Plan;
 use super::report::{Report, facts};
 use super::stage::Stage;
 use super::stats::{Latency, Spread, grouped, millis, per_second};

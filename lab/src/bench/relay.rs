@@ -5,7 +5,6 @@
 mod backlog;
 mod drain;
 mod latency;
-mod modes;
 mod topic;
 
 use std::collections::BTreeMap;
@@ -13,17 +12,21 @@ use std::fmt;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::ValueEnum as _;
 
-use self::drain::{Drained, Start};
-use self::modes::{Crew, Mode};
+use self::backlog::{WITHIN, is_empty};
+use self::drain::Drained;
 use self::topic::Topic;
-use super::Plan;
 use super::cpu::{Shares, shown};
+use super::database::{self, Copy, wait_until};
+use super::plan::Plan;
+use super::relay_under_test::{RelayUnderTest, Start, starts};
 use super::report::{Report, facts};
 use super::stage::Stage;
 use super::stats::{Spread, grouped, megabytes, millis, per_second};
 use super::table::Table;
 use super::targets::{self, Target};
+use crate::relay_mode::RelayMode;
 use crate::terminal;
 
 /// How much to measure with.
@@ -39,8 +42,8 @@ pub(super) struct Sizes {
 enum Case {
     /// What PostgreSQL alone can do: read the log, then delete.
     Limits,
-    Drain(Mode, Start),
-    Latency(Mode),
+    Drain(RelayMode, Start),
+    Latency(RelayMode),
 }
 
 impl Case {
@@ -48,7 +51,7 @@ impl Case {
     const fn needs_a_jvm(self) -> bool {
         matches!(
             self,
-            Self::Drain(Mode::Debezium, _) | Self::Latency(Mode::Debezium)
+            Self::Drain(RelayMode::Debezium, _) | Self::Latency(RelayMode::Debezium)
         )
     }
 }
@@ -64,6 +67,9 @@ impl fmt::Display for Case {
     }
 }
 
+/// Events that a relay carries first, so that it is at work when the measurement begins.
+const FIRST_ROWS: u32 = 100;
+
 /// The names of the two limits.
 const RECEIVE: &str = "pg_recvlogical, limit";
 const DELETE: &str = "delete ... returning, limit";
@@ -71,11 +77,14 @@ const DELETE: &str = "delete ... returning, limit";
 /// In the order of a round.
 fn cases(plan: &Plan) -> Vec<Case> {
     let drains = [Start::HeldUp, Start::Down].into_iter().flat_map(|start| {
-        let modes = Mode::ALL.into_iter();
-        let modes = modes.filter(move |mode| mode.starts().contains(&start));
+        let modes = RelayMode::value_variants().iter().copied();
+        let modes = modes.filter(move |mode| starts(*mode).contains(&start));
         modes.map(move |mode| Case::Drain(mode, start))
     });
-    let latencies = Mode::ALL.map(Case::Latency);
+    let latencies = RelayMode::value_variants()
+        .iter()
+        .copied()
+        .map(Case::Latency);
     let all = std::iter::once(Case::Limits).chain(drains).chain(latencies);
     all.filter(|case| plan.wants(&case.to_string()) && !(plan.quick && case.needs_a_jvm()))
         .collect()
@@ -176,17 +185,45 @@ async fn measure_one(
             found.rate(DELETE, Rate::limit(rows, time, cpu));
         }
         Case::Drain(mode, start) => {
-            let crew = Crew::new(stage, mode, &copy).await?;
-            let drained = drain::measure(stage, &copy, topic, (&crew, start), rows).await?;
+            let relay = at_work(stage, mode, &copy).await?;
+            let drained = drain::measure(stage, &copy, topic, (&relay, start), rows).await?;
+            stage.stop_all(&relay).await;
             found.rate(&case.to_string(), Rate::relay(rows, drained));
         }
         Case::Latency(mode) => {
-            let crew = Crew::new(stage, mode, &copy).await?;
-            let measured = latency::measure(stage, &copy, topic, &crew, time).await?;
+            let relay = at_work(stage, mode, &copy).await?;
+            let measured = latency::measure(stage, &copy, topic, time).await?;
+            stage.stop_all(&relay).await;
             found.latency_of(mode, measured);
         }
     }
     stage.databases.drop(copy).await
+}
+
+/// Starts a relay and whatever it needs, and has it carry a few events.
+async fn at_work(
+    stage: &mut Stage<'_>,
+    mode: RelayMode,
+    copy: &Copy,
+) -> anyhow::Result<RelayUnderTest> {
+    let mut conn = database::connect(&copy.url).await?;
+    let relay = stage.relay(mode, copy).await?;
+    stage.start(relay.dependencies.clone()).await?;
+    stage.start(vec![relay.relay.clone()]).await?;
+    if mode != RelayMode::Poller {
+        wait_until("the relay reads its slot", WITHIN, async || {
+            let streams = "select count(*) as number from pg_replication_slots \
+                where database = current_database() and active";
+            Ok(database::number(&mut conn, streams).await? > 0)
+        })
+        .await?;
+    }
+    backlog::fill(&copy.url, FIRST_ROWS).await?;
+    wait_until("the outbox is empty", WITHIN, async || {
+        is_empty(&mut conn).await
+    })
+    .await?;
+    Ok(relay)
 }
 
 impl Rate {
@@ -221,7 +258,7 @@ impl Found {
         self.rates.entry(name.to_owned()).or_default().push(rate);
     }
 
-    fn latency_of(&mut self, mode: Mode, measured: latency::Measured) {
+    fn latency_of(&mut self, mode: RelayMode, measured: latency::Measured) {
         let p99 = millis(measured.latency.p99);
         terminal::line(format_args!("{mode}: p99 {p99} ms"));
         let measurements = self.latencies.entry(mode.to_string()).or_default();

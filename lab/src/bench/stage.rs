@@ -6,10 +6,12 @@ use anyhow::Context as _;
 
 use super::cpu;
 use super::database::{Copy, Databases};
-use crate::fresh::Fresh;
+use super::relay_under_test::RelayUnderTest;
 use crate::home::Home;
 use crate::part::Part;
 use crate::process::Identity;
+use crate::relay_mode::RelayMode;
+use crate::servers::Fresh;
 use crate::servers::Servers;
 use crate::{connect, databases, ports, system};
 
@@ -48,7 +50,7 @@ impl<'a> Stage<'a> {
 
     /// Makes the topics and the database that is to be copied; returns the database's URL.
     pub(super) async fn prepare(&mut self) -> anyhow::Result<String> {
-        system::create_topics(&self.servers, &self.topic_prefix).await?;
+        self.servers.create_our_topics(&self.topic_prefix).await?;
         let database = (self.databases.template(), "wallet-api");
         let server = &self.servers.database_url;
         databases::prepare(&self.fresh.home, &self.programs, server, database).await
@@ -85,12 +87,27 @@ impl<'a> Stage<'a> {
         ))
     }
 
-    /// Kafka Connect with no connectors, on a free port.
-    pub(super) async fn connect(&self, copy: &Copy) -> anyhow::Result<Part> {
-        let [port] = ports::free()?;
-        let brokers = &self.servers.kafka_brokers;
-        let group = format!("connect-{}", copy.name);
-        connect::part((&self.fresh.home, self.jars_home), port, brokers, &group).await
+    /// One relay, not started, and what it needs: in mode `debezium` a Kafka Connect with no connectors.
+    pub(super) async fn relay(
+        &self,
+        mode: RelayMode,
+        copy: &Copy,
+    ) -> anyhow::Result<RelayUnderTest> {
+        let mut env = vec![("RELAY_MODE", mode.to_string())];
+        let mut dependencies = Vec::new();
+        if mode == RelayMode::Debezium {
+            let [port] = ports::free()?;
+            let brokers = &self.servers.kafka_brokers;
+            let group = format!("connect-{}", copy.name);
+            let homes = (&self.fresh.home, self.jars_home);
+            let connect = connect::part(homes, port, brokers, &group).await?;
+            env.push(("CONNECT_URL", connect.address.clone()));
+            dependencies.push(connect);
+        }
+        Ok(RelayUnderTest {
+            dependencies,
+            relay: self.service("relay", copy, env)?,
+        })
     }
 
     /// Starts parts and waits until they are ready.
@@ -103,12 +120,25 @@ impl<'a> Stage<'a> {
         self.fresh.supervisor.stop(&[name.to_owned()]).await;
     }
 
-    /// The process of a part.
-    pub(super) async fn process(&self, name: &str) -> anyhow::Result<Identity> {
-        let processes = self.fresh.board.processes().await;
-        let found = processes.into_iter().find(|(part, _)| part == name);
-        let (_, process) = found.with_context(|| format!("{name} does not run"))?;
-        Ok(process)
+    /// Stops a relay, then what it needed.
+    pub(super) async fn stop_all(&mut self, relay: &RelayUnderTest) {
+        for name in relay.names() {
+            self.stop(&name).await;
+        }
+    }
+
+    /// The processes of a relay and of what it needs.
+    pub(super) async fn processes_of(
+        &self,
+        relay: &RelayUnderTest,
+    ) -> anyhow::Result<Vec<Identity>> {
+        let running = self.fresh.board.processes().await;
+        let process = |name: String| {
+            let found = running.iter().find(|(part, _)| *part == name);
+            let (_, process) = found.with_context(|| format!("{name} does not run"))?;
+            Ok(*process)
+        };
+        relay.names().into_iter().map(process).collect()
     }
 
     /// Who has used the CPU so far.

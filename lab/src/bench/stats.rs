@@ -61,12 +61,6 @@ pub(super) fn per_second(count: u64, time: Duration) -> u64 {
     u64::try_from(rate).unwrap_or(u64::MAX)
 }
 
-/// CPU time as a share of one core, in percent.
-pub(super) fn percent(cpu: Duration, time: Duration) -> u128 {
-    let percent = cpu.as_nanos() * 100;
-    percent.checked_div(time.as_nanos()).unwrap_or(0)
-}
-
 /// One figure divided by another, in hundredths, rounded down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ratio {
@@ -146,7 +140,6 @@ mod tests {
     fn rates_and_ratios_are_rounded_down() {
         assert_eq!(per_second(300_000, ms(7_000)), 42_857);
         assert_eq!(per_second(300_000, Duration::ZERO), 0);
-        assert_eq!(percent(ms(1_500), ms(1_000)), 150);
         assert_eq!(Ratio::of(2_999_u64, 1_000_u64).unwrap().to_string(), "2.99");
         assert_eq!(Ratio::of(7_u64, 100_u64).unwrap().to_string(), "0.07");
         assert_eq!(Ratio::of(1_u64, 0_u64), None);

@@ -4,10 +4,9 @@ use anyhow::Context as _;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::Step;
-use super::messages::{self, Messages, Period};
+use super::step::Step;
 use crate::audit::session::Session;
-use crate::audit::topic::{BILL_EVENTS, Topic, WALLET_COMMANDS, WALLET_EVENTS};
+use crate::audit::topic::{BILL_EVENTS, Client, Topic, WALLET_COMMANDS, WALLET_EVENTS};
 use crate::audit::{Sources, ms_of};
 use crate::http;
 
@@ -24,7 +23,7 @@ pub(super) async fn of(sources: &Sources, id: Uuid) -> anyhow::Result<(Option<St
     let bills = Session::connect(&sources.bill_payer_database_url, "bill-payer's database").await?;
     let payment = payment(&wallet, id).await?;
     let period = period(payment.as_ref(), id);
-    let find = |topic| messages::find(sources, topic, id, period);
+    let find = |topic| messages(sources, topic, id, period);
 
     let (commands, requests, results) = tokio::try_join!(
         find(WALLET_COMMANDS),
@@ -51,6 +50,69 @@ pub(super) async fn of(sources: &Sources, id: Uuid) -> anyhow::Result<(Option<St
     steps.extend(payment.as_ref().and_then(ended));
     let status = payment.map(|payment| text(&payment, "status").to_owned());
     Ok((status, steps))
+}
+
+/// How long after its end a payment's messages may still come, in milliseconds: again, after a crash.
+const COMES_AGAIN_MS: u64 = 5 * 60 * 1_000;
+
+/// When a payment was on its way, Unix milliseconds.
+#[derive(Debug, Clone, Copy)]
+struct Period {
+    from_ms: u64,
+    /// None: it still is.
+    ended_ms: Option<u64>,
+}
+
+/// The messages about a payment.
+#[derive(Debug, Default)]
+struct Messages {
+    /// One each.
+    steps: Vec<Step>,
+    /// The events' ids.
+    event_ids: Vec<Uuid>,
+    /// Partition and offset of each.
+    positions: Vec<(i32, i64)>,
+}
+
+/// Finds the messages of `topic` about the payment.
+async fn messages(
+    sources: &Sources,
+    topic: Topic,
+    payment_id: Uuid,
+    period: Period,
+) -> anyhow::Result<Messages> {
+    let sources = sources.clone();
+    let find = move || {
+        let mut reader = Client::connect(&sources, topic)?.open(Some(period.from_ms))?;
+        if let Some(ended_ms) = period.ended_ms {
+            reader.until(ended_ms.saturating_add(COMES_AGAIN_MS))?;
+        }
+        let mut found = Messages::default();
+        reader.read(|seen| {
+            if seen.payment_id == Some(payment_id) {
+                found.steps.push(Step {
+                    at: seen.timestamp_ms,
+                    place: topic.name,
+                    what: format!("{} published", seen.event_type),
+                    detail: json!({
+                        "partition": seen.partition,
+                        "offset": seen.offset,
+                        "event_id": seen.event_id,
+                        "outbox_seq": seen.outbox_seq,
+                        "outbox_epoch": (!seen.outbox_epoch.is_empty()).then_some(seen.outbox_epoch),
+                        "consumed": seen.is_taken,
+                    }),
+                });
+                found.event_ids.extend(seen.event_id);
+                found.positions.push((seen.partition, seen.offset));
+            }
+            true
+        })?;
+        anyhow::Ok(found)
+    };
+    tokio::task::spawn_blocking(find)
+        .await
+        .context("reading a topic")?
 }
 
 async fn payment(wallet: &Session, id: Uuid) -> anyhow::Result<Option<Value>> {

@@ -7,14 +7,15 @@ use axum::extract::State;
 use chassis::Problem;
 use chassis::http::JsonBody;
 use chassis::problem::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::lab::Lab;
-use super::traffic::{self, Ended, Load, Pattern, Plan, Run};
+use super::snapshot::{Comparison, ComparisonState, Load, Pattern, Plan, Row, RowState, Run};
+use super::traffic::{self, Ended};
 use crate::audit::{Kind, Report};
-use crate::config::RelayMode;
-use crate::orders::Order;
+use crate::order::Order;
+use crate::relay_mode::RelayMode;
 
 /// A way to write, and how its events get to Kafka.
 struct Arm {
@@ -54,93 +55,20 @@ pub(super) struct Wanted {
     load: Load,
 }
 
-/// What the page shows of it.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Comparison {
-    state: Progress,
-    current: Option<&'static str>,
-    done: usize,
-    total: usize,
-    rows: Vec<Row>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Progress {
-    Running,
-    Finished,
-    Stopped,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum RowState {
-    Waiting,
-    Running,
-    Done,
-    Failed,
-}
-
-/// One arm. Latencies: milliseconds, to the answer as the customer saw it, and to `paid`.
-#[derive(Debug, Clone, Serialize)]
-struct Row {
-    arm: &'static str,
-    state: RowState,
-    error: Option<String>,
-    accepted: u64,
-    paid: u64,
-    refunded: u64,
-    lost: u64,
-    paid_twice: u64,
-    /// Absorbed by the consumers.
-    duplicates: u64,
-    p50_ms: Option<u64>,
-    p90_ms: Option<u64>,
-    p99_ms: Option<u64>,
-    paid_p50_ms: Option<u64>,
-    paid_p99_ms: Option<u64>,
-    /// Resident in the relays and in Kafka Connect, where they carry the requests.
-    memory_bytes: Option<u64>,
-    took_ms: Option<u64>,
-}
-
-impl Row {
-    const fn of(arm: &Arm) -> Self {
-        Self {
-            arm: arm.name,
-            state: RowState::Waiting,
-            error: None,
-            accepted: 0,
-            paid: 0,
-            refunded: 0,
-            lost: 0,
-            paid_twice: 0,
-            duplicates: 0,
-            p50_ms: None,
-            p90_ms: None,
-            p99_ms: None,
-            paid_p50_ms: None,
-            paid_p99_ms: None,
-            memory_bytes: None,
-            took_ms: None,
-        }
-    }
-
-    fn fill(&mut self, ended: &Ended) {
-        let Ended {
-            latencies, report, ..
-        } = ended;
-        self.accepted = report.accepted;
-        self.paid = report.paid;
-        self.refunded = report.refunded;
-        self.lost = count(report, Kind::Lost);
-        self.paid_twice = count(report, Kind::PaidTwice);
-        self.p50_ms = latencies.percentile_ms(50);
-        self.p90_ms = latencies.percentile_ms(90);
-        self.p99_ms = latencies.percentile_ms(99);
-        self.paid_p50_ms = report.paid_after.map(|after| after.p50_ms);
-        self.paid_p99_ms = report.paid_after.map(|after| after.p99_ms);
-    }
+fn fill(row: &mut Row, ended: &Ended) {
+    let Ended {
+        latencies, report, ..
+    } = ended;
+    row.accepted = report.accepted;
+    row.paid = report.paid;
+    row.refunded = report.refunded;
+    row.lost = count(report, Kind::Lost);
+    row.paid_twice = count(report, Kind::PaidTwice);
+    row.p50_ms = latencies.percentile_ms(50);
+    row.p90_ms = latencies.percentile_ms(90);
+    row.p99_ms = latencies.percentile_ms(99);
+    row.paid_p50_ms = report.paid_after.map(|after| after.p50_ms);
+    row.paid_p99_ms = report.paid_after.map(|after| after.p99_ms);
 }
 
 fn count(report: &Report, kind: Kind) -> u64 {
@@ -170,11 +98,11 @@ pub(super) async fn begin(
     let mode = lab.stack().await?.relay_mode;
     let work = lab.begin_work()?;
     lab.shown().comparison = Some(Comparison {
-        state: Progress::Running,
+        state: ComparisonState::Running,
         current: None,
         done: 0,
         total: arms.len(),
-        rows: arms.iter().map(|arm| Row::of(arm)).collect(),
+        rows: arms.iter().map(|arm| Row::new(arm.name)).collect(),
     });
     let tasks = lab.tasks.clone();
     tasks.spawn(async move {
@@ -190,9 +118,9 @@ pub(super) async fn begin(
             drop(lab.order(Order::RelayMode(mode)).await);
         }
         let state = if work.token().is_cancelled() {
-            Progress::Stopped
+            ComparisonState::Stopped
         } else {
-            Progress::Finished
+            ComparisonState::Finished
         };
         if let Some(comparison) = &mut lab.shown().comparison {
             comparison.state = state;
@@ -233,7 +161,7 @@ async fn run(lab: &Lab, arm: &'static Arm, load: &Load, stop: &CancellationToken
                 row.state = RowState::Done;
                 row.memory_bytes = memory_bytes;
                 row.duplicates = duplicates;
-                row.fill(ended);
+                fill(row, ended);
             }
             Err(error) => {
                 row.state = RowState::Failed;

@@ -7,45 +7,10 @@ use chassis::database::Pool;
 use diesel::sql_types::BigInt;
 use diesel_async::RunQueryDsl as _;
 use futures_util::future::{join, join5};
-use serde::Serialize;
 
 use super::lab::Lab;
 use super::scrape::Scrape;
-
-/// Events a second between the parts, and what waits; none where the part that would say so is down.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-pub(super) struct Flow {
-    requests: Option<u64>,
-    committed: Option<u64>,
-    published: Option<u64>,
-    consumed: Option<u64>,
-    provider_calls: Option<u64>,
-    results_published: Option<u64>,
-    settled: Option<u64>,
-    outbox_wallet: Option<u64>,
-    outbox_bill: Option<u64>,
-    oldest_wallet_ms: Option<u64>,
-    oldest_bill_ms: Option<u64>,
-    duplicates: Option<u64>,
-    bills_open: Option<u64>,
-    bills_parked: Option<u64>,
-    dead_letters: Option<u64>,
-}
-
-/// Counts since the last reset.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-pub(super) struct Statistics {
-    requests: u64,
-    writes_ok: u64,
-    writes_failed: u64,
-    outbox_queued: u64,
-    publishes_ok: u64,
-    publishes_failed: u64,
-    pending: u64,
-    consumed: u64,
-    /// Runs of traffic whose money did not come out right.
-    pub(super) inconsistent_runs: u64,
-}
+use super::snapshot::{Flow, Statistics};
 
 /// A counter of a process that may be restarted: it begins at zero then.
 #[derive(Debug, Clone, Copy, Default)]
@@ -245,13 +210,6 @@ impl Sampler {
             bills_parked: of_status("status=\"parked\""),
             dead_letters: dead_letters.into_iter().sum(),
         }
-    }
-}
-
-impl Flow {
-    /// Absorbed by all consumers since the lab began to look.
-    pub(super) fn duplicates(&self) -> u64 {
-        self.duplicates.unwrap_or_default()
     }
 }
 

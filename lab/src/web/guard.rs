@@ -10,7 +10,7 @@ use axum::response::Response;
 use chassis::Problem;
 use chassis::problem::StatusCode;
 
-use crate::orders::TOKEN_HEADER;
+use crate::order::TOKEN_HEADER;
 
 /// What requests are compared with.
 pub(super) struct Guard {

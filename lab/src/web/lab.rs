@@ -1,27 +1,30 @@
 //! What the page's routes and tasks share.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use chassis::Problem;
 use chassis::database::Pool;
+use chrono::{DateTime, Utc};
+use diesel::sql_types::Timestamptz;
+use diesel_async::RunQueryDsl as _;
 use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::compare::Comparison;
-use super::flow::{Flow, Statistics};
-use super::lag::Lag;
-use super::money::{Money, Since};
-use super::parts::Behaviour;
-use super::traffic::Run;
-use super::{away, conflict};
+use super::problems::{away, conflict};
+use super::snapshot::{Behaviour, Comparison, Flow, Lag, Money, Run, Statistics};
+use crate::audit::{self, Report, Scope, Sources};
 use crate::board::Board;
 use crate::home::Home;
-use crate::orders::{Order, Ordered};
+use crate::order::{Order, Ordered};
 use crate::stack::Stack;
 
 /// Connections to each database: for the figures, and for whoever looks inside.
 const CONNECTIONS: u32 = 4;
+
+/// How long an audit may take: one that waits for a paused server would never end.
+const AUDIT_WITHIN: Duration = Duration::from_secs(30);
 
 /// The lab as the page sees it.
 pub(super) struct Lab {
@@ -51,7 +54,7 @@ pub(super) struct Shown {
     pub(super) run: Option<Run>,
     pub(super) money: Option<Money>,
     /// What [`Self::money`] is about.
-    pub(super) since: Since,
+    pub(super) since: Option<DateTime<Utc>>,
     pub(super) comparison: Option<Comparison>,
     work: Option<CancellationToken>,
 }
@@ -183,5 +186,36 @@ impl Lab {
             "It could not be done",
             why,
         ))
+    }
+
+    /// Audits what was accepted since then; inside, why the audit could not be made.
+    pub(super) async fn audit(
+        &self,
+        since: DateTime<Utc>,
+    ) -> Result<anyhow::Result<Report>, Problem> {
+        let scope = Scope {
+            since: Some(since),
+            ..Scope::default()
+        };
+        let sources = self.sources().await?;
+        let audited = audit::audit(&sources, scope, &|_, _, _| {});
+        Ok(match tokio::time::timeout(AUDIT_WITHIN, audited).await {
+            Ok(audited) => audited,
+            Err(_) => Err(anyhow::anyhow!(
+                "a server does not answer within {AUDIT_WITHIN:?}"
+            )),
+        })
+    }
+
+    /// Where the audit and the trace read.
+    pub(super) async fn sources(&self) -> Result<Sources, Problem> {
+        self.stack().await.map(Sources::from)
+    }
+
+    /// The clock of the wallet's database.
+    pub(super) async fn now(&self) -> Result<DateTime<Utc>, Problem> {
+        let mut conn = self.databases().await?.wallet.get().await?;
+        let now = diesel::select(diesel::dsl::sql::<Timestamptz>("clock_timestamp()"));
+        Ok(now.get_result(&mut conn).await?)
     }
 }

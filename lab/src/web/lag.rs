@@ -6,19 +6,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
-use serde::Serialize;
 
+use super::snapshot::Lag;
 use crate::stack::Stack;
 
 /// How long a broker may take to answer one question.
 const WITHIN: Duration = Duration::from_secs(2);
-
-/// Messages; none when the broker is down.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-pub(super) struct Lag {
-    lag_wallet_events: Option<u64>,
-    lag_bill_events: Option<u64>,
-}
 
 /// Asks for a group without being a member of it.
 pub(super) struct Group {

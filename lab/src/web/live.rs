@@ -10,19 +10,13 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use chassis::Problem;
 use futures_util::Stream;
 use futures_util::stream::unfold;
-use serde::Serialize;
 use tracing::debug;
 
-use super::compare::Comparison;
-use super::flow::{Flow, Sampler, Statistics};
+use super::flow::Sampler;
 use super::lab::Lab;
-use super::lag::{self, Lag};
-use super::money::{self, Money};
-use super::parts::Behaviour;
-use super::traffic::Run;
-use crate::board::PartView;
-use crate::config::RelayMode;
-use crate::orders::Order;
+use super::snapshot::{Amounts, Behaviour, Live, now_ms};
+use super::{lag, money};
+use crate::order::Order;
 
 /// How often the pages get a new picture: more would only be work for the browser.
 const SEND_EVERY: Duration = Duration::from_millis(250);
@@ -41,31 +35,6 @@ pub(super) enum Task {
     Money,
     /// Sends the rest.
     Live,
-}
-
-/// Everything, at one moment.
-#[derive(Serialize)]
-struct Live {
-    at: i64,
-    ready: bool,
-    relay_mode: String,
-    switching_to: Option<RelayMode>,
-    busy: Option<String>,
-    parts: Vec<PartView>,
-    flow: Amounts,
-    statistics: Statistics,
-    behaviour: Option<Behaviour>,
-    run: Option<Run>,
-    money: Option<Money>,
-    comparison: Option<Comparison>,
-}
-
-#[derive(Serialize)]
-struct Amounts {
-    #[serde(flatten)]
-    flow: Flow,
-    #[serde(flatten)]
-    lag: Lag,
 }
 
 /// Looks again and again, for as long as the lab runs. While no page is open and nothing was asked for, only counters
@@ -106,7 +75,7 @@ async fn look_around(lab: &Lab, groups: &mut Option<Groups>) -> Result<(), Probl
     let stack = lab.stack().await?;
     let groups = match groups {
         Some(groups) => groups,
-        None => groups.insert(lag::groups(&stack).map_err(|error| super::away(&error))?),
+        None => groups.insert(lag::groups(&stack).map_err(|error| super::problems::away(&error))?),
     };
     let lag = lag::look(groups).await.unwrap_or_default();
     let behaviour = Behaviour::get(&stack.mock_provider).await.ok();
@@ -141,15 +110,6 @@ async fn picture(lab: &Lab) -> Live {
         money: shown.money.clone(),
         comparison: shown.comparison.clone(),
     }
-}
-
-/// Unix time in milliseconds.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "for the axis of a chart: nothing is decided by it"
-)]
-pub(super) fn now_ms() -> i64 {
-    chrono::Utc::now().timestamp_millis()
 }
 
 /// `GET /api/live`: a picture at once, then each new one. A page that is slow misses some, and gets the last.

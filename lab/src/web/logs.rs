@@ -12,8 +12,8 @@ use chassis::http::{Path, Query};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::away;
 use super::lab::Lab;
+use super::problems::away;
 
 /// Bytes of a log that are looked through.
 const BYTES_MAX: u64 = 1024 * 1024;

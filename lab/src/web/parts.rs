@@ -9,14 +9,15 @@ use chassis::http::{JsonBody, Path};
 use chassis::problem::StatusCode;
 use diesel::sql_types::Text;
 use diesel_async::RunQueryDsl as _;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::lab::Lab;
-use super::{away, conflict};
+use super::problems::{away, conflict};
+use super::snapshot::Behaviour;
 use crate::board::Action;
-use crate::config::RelayMode;
 use crate::http;
-use crate::orders::Order;
+use crate::order::Order;
+use crate::relay_mode::RelayMode;
 
 /// The body of `POST /api/parts/{name}`.
 #[derive(Debug, Deserialize)]
@@ -63,20 +64,6 @@ pub(super) async fn switch_relays(
 ) -> Result<StatusCode, Problem> {
     lab.order(Order::RelayMode(mode)).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// The part of the provider's behaviour that the page shows: shares of its calls, from 0 to 1.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(super) struct Behaviour {
-    /// Decided as usual, and answered when nobody waits any more.
-    pub(super) timeout_share: f64,
-    /// Answered 500.
-    pub(super) server_error_share: f64,
-    /// Declined for good.
-    pub(super) decline_share: f64,
-    /// The same seed gives the same faults to the same bills.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) seed: Option<u64>,
 }
 
 impl Behaviour {

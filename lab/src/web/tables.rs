@@ -17,7 +17,8 @@ use serde_json::{Value, json};
 
 use self::catalogue::{Key, Source, TABLES};
 use super::lab::Lab;
-use super::{away, messages};
+use super::messages;
+use super::problems::away;
 use crate::http;
 
 /// `?before=&limit=&contains=`.

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::log_file::LogFile;
-use crate::part::{command, run_to_end};
+use crate::program::{LogFile, command, run_to_end};
 use crate::{home, postgres};
 
 /// Begin, lock the wallet, insert payment and transfer, change the balance, insert the event, commit.

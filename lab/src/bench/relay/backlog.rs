@@ -7,10 +7,12 @@ use anyhow::Context as _;
 use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
 use futures_util::future::try_join_all;
 
-use crate::bench::database::{self, Copy};
-use crate::log_file::LogFile;
-use crate::part::{command, run_to_end};
+use crate::bench::database::{self, Copy, Session};
 use crate::postgres;
+use crate::program::{LogFile, command, run_to_end};
+
+/// How long it may take until a relay works, and until a backlog is gone.
+pub(super) const WITHIN: Duration = Duration::from_secs(600);
 
 /// How many keys the events have.
 pub(super) const KEYS: u32 = 10_000;
@@ -114,4 +116,10 @@ pub(super) async fn delete(url: &str) -> anyhow::Result<(u64, Duration)> {
         }
         deleted += u64::try_from(rows)?;
     }
+}
+
+/// Whether the outbox has no row.
+pub(super) async fn is_empty(conn: &mut Session) -> anyhow::Result<bool> {
+    let rows = "select count(*) as number from outbox";
+    Ok(database::number(conn, rows).await? == 0)
 }

@@ -13,11 +13,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::backlog::KEYS;
-use super::drain;
-use super::modes::Crew;
 use super::topic::Topic;
 use crate::bench::cpu::Shares;
-use crate::bench::database::{self, Copy};
+use crate::bench::database::Copy;
 use crate::bench::stage::Stage;
 use crate::bench::stats::Latency;
 
@@ -59,14 +57,11 @@ pub(super) struct Measured {
 
 /// Writes events one a transaction, on a schedule that waits for nothing, for `time` after a warm-up.
 pub(super) async fn measure(
-    stage: &mut Stage<'_>,
+    stage: &Stage<'_>,
     copy: &Copy,
     topic: &Topic,
-    crew: &Crew,
     time: Duration,
 ) -> anyhow::Result<Measured> {
-    let mut conn = database::connect(&copy.url).await?;
-    drain::take_up_work(stage, copy, &mut conn, crew).await?;
     let warm_up = WARM_UP.min(time);
     let events = u32::try_from((warm_up + time).as_secs())? * PER_SECOND;
     let first_counted = u32::try_from(warm_up.as_secs())? * PER_SECOND;
@@ -86,7 +81,6 @@ pub(super) async fn measure(
     let writers = (0..WRITERS).map(|writer| write(&copy.url, begun, (writer, events)));
     let (committed, received) = try_join(try_join_all(writers), receiving).await?;
     let after = stage.cpu().await?;
-    drain::stop(stage, crew).await;
 
     let mut latencies = Vec::new();
     let mut late_max = Duration::ZERO;

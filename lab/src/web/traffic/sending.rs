@@ -13,9 +13,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Load, Plan};
 use crate::stack::Stack;
-use crate::web::lab::Lab;
+use crate::web::snapshot::{Answer, Load, Plan, Run};
 
 /// Requests that wait for their answers at a time, at the most.
 const IN_FLIGHT_MAX: usize = 256;
@@ -25,16 +24,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Wallets that are made at a time.
 const WALLETS_AT_A_TIME: usize = 32;
-
-/// How a request ended, as its customer saw it.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Answer {
-    Accepted,
-    Declined,
-    Failed,
-    /// Was to crash, and did.
-    Crashed,
-}
 
 /// A client like many at once.
 pub(super) fn client() -> anyhow::Result<Client> {
@@ -71,12 +60,15 @@ pub(super) async fn make_wallets(
     Ok(wallets)
 }
 
+/// Changes the run that is shown.
+type Show<'a> = &'a (dyn Fn(&dyn Fn(&mut Run)) + Sync);
+
 /// Sends the plan's payments, counting them in the run that is shown, until `stop`.
 pub(super) async fn send(
-    lab: &Lab,
     plan: &Plan,
     (client, stack, wallets): (&Client, &Stack, &[String]),
     stop: &CancellationToken,
+    show: Show<'_>,
 ) -> Latencies {
     let mut dice = StdRng::seed_from_u64(plan.load.seed);
     let every = Duration::from_secs(1) / plan.load.rate_per_s;
@@ -90,7 +82,7 @@ pub(super) async fn send(
         if calls.len() >= IN_FLIGHT_MAX
             && let Some(ended) = calls.join_next().await
         {
-            latencies.keep(lab, ended.ok());
+            latencies.keep(show, ended.ok());
         }
         let wallet = dice.random_range(0..wallets.len());
         let crashes = dice.random_bool(plan.load.crash_share);
@@ -117,21 +109,19 @@ pub(super) async fn send(
             };
             (answer, begun.elapsed())
         });
-        if let Some(run) = &mut lab.shown().run {
-            run.sent += 1;
-        }
+        show(&|run| run.sent += 1);
         while let Some(ended) = calls.try_join_next() {
-            latencies.keep(lab, ended.ok());
+            latencies.keep(show, ended.ok());
         }
     }
     while let Some(ended) = calls.join_next().await {
-        latencies.keep(lab, ended.ok());
+        latencies.keep(show, ended.ok());
     }
     latencies.sort();
-    if let Some(run) = &mut lab.shown().run {
+    show(&|run| {
         run.p50_ms = latencies.percentile_ms(50);
         run.p99_ms = latencies.percentile_ms(99);
-    }
+    });
     latencies
 }
 
@@ -143,7 +133,7 @@ pub(in crate::web) struct Latencies {
 }
 
 impl Latencies {
-    fn keep(&mut self, lab: &Lab, ended: Option<(Answer, Duration)>) {
+    fn keep(&mut self, show: Show<'_>, ended: Option<(Answer, Duration)>) {
         let (answer, elapsed) = ended.unwrap_or((Answer::Failed, Duration::ZERO));
         if matches!(answer, Answer::Accepted) {
             self.micros
@@ -155,12 +145,12 @@ impl Latencies {
             self.sort();
             (self.percentile_ms(50), self.percentile_ms(99))
         });
-        if let Some(run) = &mut lab.shown().run {
+        show(&|run| {
             run.count(answer);
             if let Some(percentiles) = percentiles {
                 (run.p50_ms, run.p99_ms) = percentiles;
             }
-        }
+        });
     }
 
     /// How many.

@@ -1,9 +1,13 @@
-//! The log of a part: its standard output and error, in a file of bounded size.
+//! A program as it is run here: in a process group of its own, with its standard output and error in a log of bounded size.
 
 use std::fs::{File, OpenOptions};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
 
 use anyhow::Context as _;
+use nix::unistd::{Gid, Uid};
+use tokio::process::Command;
 
 /// Bytes at which a log is cut; the cut-off text is kept once, in `<name>.log.1`.
 const LOG_BYTES_MAX: u64 = 32 * 1024 * 1024;
@@ -77,6 +81,64 @@ fn tail(path: &Path, text: &str) -> String {
     )
 }
 
+/// Another user of the machine, to run a program as.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct User {
+    /// Its number.
+    pub uid: Uid,
+    /// The number of its group.
+    pub gid: Gid,
+}
+
+/// A command with nothing to read, in a process group of its own, so that Ctrl-C in the terminal reaches
+/// the lab only, in a folder that every user may enter.
+pub(crate) fn command(program: impl Into<PathBuf>, user: Option<User>) -> Command {
+    let mut command = Command::new(program.into());
+    command.stdin(Stdio::null()).process_group(0);
+    if let Some(user) = user {
+        command
+            .uid(user.uid.as_raw())
+            .gid(user.gid.as_raw())
+            .current_dir("/");
+    }
+    command
+}
+
+/// Runs a command to its end, which is awaited with it: dropped, it is killed.
+pub(crate) async fn run_to_end(
+    what: &str,
+    mut command: Command,
+    log: &LogFile,
+) -> anyhow::Result<()> {
+    log_to(&mut command, log)?;
+    let exit = command.kill_on_drop(true).status().await.with_context(|| {
+        format!(
+            "{what}: starting {}",
+            command.as_std().get_program().display()
+        )
+    })?;
+    if !exit.success() {
+        anyhow::bail!("{what} {}; {}", describe(exit), log.tail());
+    }
+    Ok(())
+}
+
+pub(crate) fn log_to(command: &mut Command, log: &LogFile) -> anyhow::Result<()> {
+    let file = log.open()?;
+    let same = file.try_clone().context("opening the log twice")?;
+    command.stdout(file).stderr(same);
+    Ok(())
+}
+
+/// How a process ended, as the end of a sentence.
+pub(crate) fn describe(exit: ExitStatus) -> String {
+    match (exit.signal(), exit.code()) {
+        (Some(signal), _) => format!("was killed by signal {signal}"),
+        (None, Some(code)) => format!("exited with code {code}"),
+        (None, None) => "ended".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,5 +153,11 @@ mod tests {
         );
         assert!(shown.ends_with("| line 40"), "{shown}");
         assert_eq!(tail(Path::new("x.log"), "\n"), "its log x.log is empty");
+    }
+
+    #[test]
+    fn the_end_of_a_process_is_described() {
+        assert_eq!(describe(ExitStatus::from_raw(9)), "was killed by signal 9");
+        assert_eq!(describe(ExitStatus::from_raw(3 << 8)), "exited with code 3");
     }
 }

@@ -1,0 +1,42 @@
+//! URLs of databases.
+
+use anyhow::Context as _;
+use reqwest::Url;
+
+/// The URL of a database on the server that `server` is a URL of.
+pub(crate) fn database_url(server: &str, database: &str) -> anyhow::Result<String> {
+    let mut url = Url::parse(server).context("DATABASE_URL is not a URL")?;
+    url.set_path(database);
+    Ok(url.into())
+}
+
+/// The URL as it may be shown.
+pub(crate) fn without_password(url: &str) -> anyhow::Result<String> {
+    let mut url = Url::parse(url).context("DATABASE_URL is not a URL")?;
+    if url.password().is_some() {
+        url.set_password(None)
+            .map_err(|()| anyhow::anyhow!("DATABASE_URL has no host"))?;
+    }
+    url.set_query(None);
+    Ok(url.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_url_keeps_user_password_and_parameters() {
+        let url = database_url(
+            "postgres://me:secret@db:5432/postgres?sslmode=disable",
+            "wallet",
+        );
+        assert_eq!(
+            url.unwrap(),
+            "postgres://me:secret@db:5432/wallet?sslmode=disable"
+        );
+        let url = database_url("postgres://postgres@127.0.0.1:15432", "wallet");
+        assert_eq!(url.unwrap(), "postgres://postgres@127.0.0.1:15432/wallet");
+        assert!(database_url("host=db user=me", "wallet").is_err());
+    }
+}
