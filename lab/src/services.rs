@@ -7,18 +7,18 @@ use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use lab_stack::home::Home;
+use lab_stack::process::{self, Identity};
+use lab_stack::program::{self, command};
+use lab_stack::servers::Servers;
+use lab_stack::servers::{Fresh, Given};
+use lab_stack::sources::Durability;
+use lab_stack::stop_signal::StopSignal;
+use lab_terminal as terminal;
+use lab_terminal::human;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tokio::process::Child;
-
-use crate::home::Home;
-use crate::process::{self, Identity};
-use crate::program::{self, command};
-use crate::servers::Servers;
-use crate::servers::{Fresh, Given};
-use crate::sources::Durability;
-use crate::stop_signal::StopSignal;
-use crate::terminal::{self, human};
 
 /// How long the command has to end after a signal.
 const COMMAND_STOP_WITHIN: Duration = Duration::from_secs(10);

@@ -2,28 +2,29 @@
 
 use std::convert::Infallible;
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::Instant;
 
 use chassis::Service;
 use chassis::config::{LogConfig, LogFormat};
 use futures_util::future::try_join;
+use lab_stack::commands::{self, Order, Ordered};
+use lab_stack::config::{Settings, WALLET_RELAYS};
+use lab_stack::home::{self, Home};
+use lab_stack::pid_file::Register;
+use lab_stack::ports::{Wanted, base_url};
+use lab_stack::process_table::Board;
+use lab_stack::relay_mode::RelayMode;
+use lab_stack::servers::Servers;
+use lab_stack::sources::{Connect, Sources};
+use lab_stack::stack::Stack;
+use lab_stack::stop_signal::StopSignal;
+use lab_stack::supervisor::Supervisor;
+use lab_stack::{connect, databases, jvm, ports, servers, system};
+use lab_terminal as terminal;
+use lab_terminal::human;
 use tokio::sync::mpsc;
 
-use crate::board::Board;
-use crate::config::{Settings, WALLET_RELAYS};
-use crate::home::{self, Home};
-use crate::order::{self, Order, Ordered};
-use crate::ports::{Wanted, base_url};
-use crate::register::Register;
-use crate::relay_mode::RelayMode;
-use crate::servers::Servers;
-use crate::sources::{Connect, Sources};
-use crate::stack::Stack;
-use crate::stop_signal::StopSignal;
-use crate::supervisor::Supervisor;
-use crate::terminal::{self, human};
-use crate::{connect, databases, demo, detach, jvm, ports, servers, status, system, web};
+use crate::{demo, detach, status};
 
 /// Who watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub(crate) enum Mode {
 
 /// Runs the system until a signal comes, which is a failure only before it was ready; says so and returns at
 /// once if it runs already.
-pub(crate) async fn run(home: &Home, settings: &Settings, mode: Mode) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(home: &Home, settings: &Settings, mode: Mode) -> anyhow::Result<bool> {
     if mode == Mode::Detached {
         detach::leave_terminal()?;
     }
@@ -74,11 +75,7 @@ pub(crate) async fn run(home: &Home, settings: &Settings, mode: Mode) -> anyhow:
     outcome?;
     // Told to stop before it was ready: whoever waits for the system must not take it for running.
     let was_ready = board.stack().await.is_some();
-    Ok(if was_ready {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(was_ready)
 }
 
 /// What it takes to start.
@@ -101,8 +98,8 @@ impl Start<'_> {
             log_format: LogFormat::Pretty,
         };
         let mut service = Service::start("lab", &log)?;
-        let (orders, mut ordered) = order::channel();
-        web::serve(&service, self.settings, (self.home, self.board), orders).await?;
+        let (orders, mut ordered) = commands::channel();
+        lab_page::serve(&service, self.settings, (self.home, self.board), orders).await?;
 
         let homes = (self.home, self.home);
         let servers = Servers::start(supervisor, self.board, homes, self.sources).await?;
