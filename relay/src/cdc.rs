@@ -30,8 +30,8 @@
 
 pub mod pgoutput;
 pub mod position;
+pub mod snapshot;
 mod stream;
-pub mod swept;
 mod table;
 
 use std::pin::pin;
@@ -41,16 +41,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::position::Lsn;
+use self::snapshot::SweepSnapshot;
 pub use self::stream::{BYTES_MAX, ROWS_MAX, StreamError};
 use self::stream::{Batch, Stream};
-use self::swept::Swept;
 use self::table::Table;
+use crate::cleanup;
 use crate::config::Config;
-use crate::leftovers;
 use crate::mode_lock::Mode;
-use crate::progress::{Next, Progress, RETRY, Run, Tries};
+use crate::progress::{BatchStats, NextStep, Progress, RETRY, RetryState};
 use crate::publisher::Publisher;
-use crate::session::{self, SessionError, answer};
+use crate::session::{self, SessionError, with_timeout};
 use crate::slot::{self, Slot, SlotError};
 
 /// How long to wait for the stream before looking around.
@@ -113,7 +113,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut publisher = Publisher::new(&config.kafka, &config.publisher)?;
-    let mut tries = Tries::default();
+    let mut tries = RetryState::default();
     let mut recreate_slot = false;
     while !stop.is_cancelled() {
         let relayed = async {
@@ -148,7 +148,7 @@ pub struct Cdc {
     /// Received and not yet published.
     received: Batch,
     /// None: a sweep is due, or not yet through.
-    swept: Option<Swept>,
+    swept: Option<SweepSnapshot>,
     /// When the last sweep began to be through.
     swept_at: Instant,
     /// The stream is still busy with what was swept.
@@ -173,7 +173,7 @@ impl Cdc {
         let database_url = &config.database.database_url;
         let mut conn = session::begin(database_url, Mode::Cdc, progress).await?;
         session::stand_by(&mut conn, Mode::Cdc, progress).await?;
-        leftovers::remove(&mut conn, Mode::Cdc, config).await?;
+        cleanup::remove(&mut conn, Mode::Cdc, config).await?;
         let (slot, is_there) = slot::ensure(&mut conn, slot::CDC, recreate_slot).await?;
         if !is_there {
             slot::create(&mut conn, &slot).await?;
@@ -196,13 +196,10 @@ impl Cdc {
     }
 
     /// Relays until `stop`.
-    ///
-    /// # Errors
-    /// The connections are not to be used further.
     async fn run(
         &mut self,
         publisher: &mut Publisher,
-        tries: &mut Tries,
+        tries: &mut RetryState,
         progress: &Progress,
         stop: &CancellationToken,
     ) -> Result<(), CdcError> {
@@ -215,8 +212,8 @@ impl Cdc {
                 progress.made();
             }
             match run.next() {
-                Next::Idle | Next::GoOn => failures = 0,
-                Next::Retry => {
+                NextStep::Idle | NextStep::Continue => failures = 0,
+                NextStep::Retry => {
                     failures += 1;
                     let wait = RETRY.wait(failures);
                     stop.run_until_cancelled(tokio::time::sleep(wait)).await;
@@ -239,7 +236,7 @@ impl Cdc {
         &mut self,
         publisher: &mut Publisher,
         stop: &CancellationToken,
-    ) -> Result<Run, CdcError> {
+    ) -> Result<BatchStats, CdcError> {
         if self.table.is_parking_changed().await? || self.is_something_left_out().await? {
             self.swept = None;
         }
@@ -253,7 +250,7 @@ impl Cdc {
             slot::release(self.table.connection(), &self.slot.name).await?;
             let opened = Stream::open(&self.database_url, &self.slot);
             let Some(stream) = stop.run_until_cancelled(opened).await else {
-                return Ok(Run::default());
+                return Ok(BatchStats::default());
             };
             self.stream = Some(stream?);
         }
@@ -261,13 +258,13 @@ impl Cdc {
             self.receive(stop).await?;
         }
         if self.received.is_after_alteration {
-            return Ok(Run::default());
+            return Ok(BatchStats::default());
         }
         let batch = std::mem::take(&mut self.received);
         if batch.is_empty() {
-            return Ok(Run::default());
+            return Ok(BatchStats::default());
         }
-        self.carry(batch, publisher, stop).await
+        self.publish_and_delete(batch, publisher, stop).await
     }
 
     /// Whether the stream may have left events out, if it is time to look.
@@ -277,7 +274,7 @@ impl Cdc {
         }
         self.looked_at = Instant::now();
         let version = slot::publication_version(self.table.connection(), self.slot.publication);
-        let version = answer("looking at the publication", version).await?;
+        let version = with_timeout("looking at the publication", version).await?;
         let Some(version) = version else {
             return Err(CdcError::Publication(self.slot.publication));
         };
@@ -302,10 +299,10 @@ impl Cdc {
         &mut self,
         publisher: &mut Publisher,
         stop: &CancellationToken,
-    ) -> Result<Run, CdcError> {
+    ) -> Result<BatchStats, CdcError> {
         let step = self.table.sweep_once(publisher, stop);
         let stream = (&mut self.stream, &mut self.received);
-        let (step, lost) = attended(stream, self.kafka_away_max, step).await;
+        let (step, lost) = receive_while(stream, self.kafka_away_max, step).await;
         let (run, swept) = step?;
         self.swept = swept;
         self.swept_at = Instant::now();
@@ -339,7 +336,7 @@ impl Cdc {
             return Ok(());
         }
         let conn = self.table.connection();
-        let state = answer("looking at the slot", slot::state(conn, &self.slot.name)).await?;
+        let state = with_timeout("looking at the slot", slot::state(conn, &self.slot.name)).await?;
         let Some(state) = state.filter(|state| state.active) else {
             return Err(StreamError::Ended.into());
         };
@@ -352,24 +349,24 @@ impl Cdc {
     }
 
     /// Publishes what of `batch` is the stream's to publish, deletes and confirms it.
-    async fn carry(
+    async fn publish_and_delete(
         &mut self,
         mut batch: Batch,
         publisher: &mut Publisher,
         stop: &CancellationToken,
-    ) -> Result<Run, CdcError> {
+    ) -> Result<BatchStats, CdcError> {
         metrics::gauge!("relay_slot_lag_seconds").set(batch.lag.as_secs_f64());
         let received = batch.events.len();
         if let Some(swept) = &self.swept {
-            batch.retain(|_, transaction| !swept.covers(transaction));
+            batch.retain(|_, transaction| !swept.includes(transaction));
         }
         self.catching_up = batch.events.len() < received;
-        batch.retain(|event, _| !self.table.is_held_up(event.key()));
-        let carried = self
-            .table
-            .carry(&batch.events, &batch.transactions, publisher, stop);
+        batch.retain(|event, _| !self.table.is_blocked(event.key()));
+        let carried =
+            self.table
+                .publish_and_delete(&batch.events, &batch.transactions, publisher, stop);
         let stream = (&mut self.stream, &mut self.received);
-        let (carried, lost) = attended(stream, self.kafka_away_max, carried).await;
+        let (carried, lost) = receive_while(stream, self.kafka_away_max, carried).await;
         let run = carried?;
         if self.stream.is_none() || run.again > 0 {
             self.swept = None;
@@ -384,7 +381,7 @@ impl Cdc {
 
 /// Awaits `work` and receives meanwhile. When that takes longer than `kafka_away_max`, or the stream
 /// fails, the stream is closed, and what was received is left for a sweep.
-async fn attended<T>(
+async fn receive_while<T>(
     (stream, received): (&mut Option<Stream>, &mut Batch),
     kafka_away_max: Duration,
     work: impl Future<Output = T>,

@@ -39,13 +39,13 @@ use self::connect::{Connect, ConnectError, Verdict};
 use self::connector::{Connector, PUBLICATION_VERSION, UrlError};
 pub use self::removal::{Removed, remove};
 use crate::cdc::position::Lsn;
+use crate::cleanup;
 use crate::config::Config;
-use crate::leftovers;
 use crate::mode_lock::Mode;
 use crate::parked;
-use crate::progress::{Progress, Run, Tries};
+use crate::progress::{BatchStats, Progress, RetryState};
 use crate::rows;
-use crate::session::{self, SessionError, answer};
+use crate::session::{self, SessionError, with_timeout};
 use crate::slot::{self, Slot, SlotError};
 
 /// Rows looked at and deleted together at the most: 8 bytes each in memory.
@@ -118,7 +118,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let connect = Connect::new(&config.connect_url)?;
-    let mut tries = Tries::default();
+    let mut tries = RetryState::default();
     while !stop.is_cancelled() {
         let relayed = async {
             let started = Debezium::start(&config, connect.clone(), &progress);
@@ -189,10 +189,10 @@ impl Debezium {
         let database_url = &config.database.database_url;
         let mut conn = session::begin(database_url, Mode::Debezium, progress).await?;
         session::stand_by(&mut conn, Mode::Debezium, progress).await?;
-        leftovers::remove(&mut conn, Mode::Debezium, config).await?;
+        cleanup::remove(&mut conn, Mode::Debezium, config).await?;
         let (slot, _) = slot::ensure(&mut conn, slot::DEBEZIUM, false).await?;
-        let schema = answer("asking for the outbox's schema", schema(&mut conn)).await?;
-        let epoch = answer("asking for the epoch", session::epoch(&mut conn)).await?;
+        let schema = with_timeout("asking for the outbox's schema", schema(&mut conn)).await?;
+        let epoch = with_timeout("asking for the epoch", session::epoch(&mut conn)).await?;
         let connector = Connector::new(config, &slot, &schema, &epoch)?;
         let heartbeats = connector.heartbeat_topic();
         chassis::kafka::create_topics(
@@ -219,12 +219,9 @@ impl Debezium {
     }
 
     /// Relays until `stop`.
-    ///
-    /// # Errors
-    /// The connection is not to be used further.
     async fn run(
         &mut self,
-        tries: &mut Tries,
+        tries: &mut RetryState,
         progress: &Progress,
         stop: &CancellationToken,
     ) -> Result<(), DebeziumError> {
@@ -234,7 +231,7 @@ impl Debezium {
             };
             let run = run?;
             match &self.trouble {
-                Some(trouble) => progress.held_up(trouble.reason.clone()),
+                Some(trouble) => progress.blocked(trouble.reason.clone()),
                 None if run.is_success() => {
                     tries.succeeded();
                     progress.made();
@@ -250,10 +247,7 @@ impl Debezium {
 
     /// Looks after the connector if it is time, then deletes the rows that were seen before if they are published.
     /// May be dropped half-way: Kafka Connect may take its time to answer.
-    ///
-    /// # Errors
-    /// The connection is not to be used further.
-    pub async fn run_once(&mut self) -> Result<Run, DebeziumError> {
+    pub async fn run_once(&mut self) -> Result<BatchStats, DebeziumError> {
         if self.watched.elapsed() >= WATCH_EVERY {
             self.watched = Instant::now();
             self.watch().await?;
@@ -262,9 +256,9 @@ impl Debezium {
             Some(seen) => seen,
             None => self.look().await?,
         };
-        let mut run = Run {
+        let mut run = BatchStats {
             read: seen.rows.len(),
-            ..Run::default()
+            ..BatchStats::default()
         };
         if seen.rows.is_empty() {
             return Ok(run);
@@ -276,7 +270,7 @@ impl Debezium {
         // Last: an alteration after the rows were committed does no harm to them.
         self.check_publication().await?;
         run.deleted = rows::delete(&mut self.conn, &seen.rows).await?;
-        answer("tidying parked events", parked::tidy(&mut self.conn)).await?;
+        with_timeout("tidying parked events", parked::tidy(&mut self.conn)).await?;
         run.published = run.deleted;
         self.trouble = None;
         run.count();
@@ -292,7 +286,8 @@ impl Debezium {
         }
         let rows = rows::first(&mut self.conn, ROWS_MAX).await?;
         let end = statement("select pg_current_wal_insert_lsn()::text as log_end");
-        let end: End = answer("asking for the log's end", end.get_result(&mut self.conn)).await?;
+        let end: End =
+            with_timeout("asking for the log's end", end.get_result(&mut self.conn)).await?;
         Ok(Seen {
             rows,
             until: position(&end.log_end)?,
@@ -302,7 +297,7 @@ impl Debezium {
     /// Whether Kafka has everything that was committed before `until`.
     async fn is_published(&mut self, until: Lsn) -> Result<bool, DebeziumError> {
         let state = slot::state(&mut self.conn, &self.slot.name);
-        let state = answer("looking at the slot", state).await?;
+        let state = with_timeout("looking at the slot", state).await?;
         let Some(confirmed) = state.and_then(|state| state.confirmed) else {
             return Ok(false);
         };
@@ -315,7 +310,7 @@ impl Debezium {
 
     async fn check_publication(&mut self) -> Result<(), DebeziumError> {
         let version = slot::publication_version(&mut self.conn, self.slot.publication);
-        let version = answer("looking at the publication", version).await?;
+        let version = with_timeout("looking at the publication", version).await?;
         if version.as_ref() == Some(&self.slot.publication_version) {
             Ok(())
         } else {

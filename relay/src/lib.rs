@@ -9,11 +9,11 @@
 #![warn(missing_docs, clippy::missing_errors_doc)]
 
 pub mod cdc;
+pub mod cleanup;
 pub mod cli;
 pub mod config;
 pub mod debezium;
 pub mod event;
-pub mod leftovers;
 pub mod mode_lock;
 pub mod parked;
 pub mod pending;

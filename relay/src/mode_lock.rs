@@ -73,9 +73,6 @@ pub enum Claim {
 }
 
 /// Takes the lock of `mode` on `conn` unless another mode's is held.
-///
-/// # Errors
-/// Whatever the database says.
 pub async fn claim(conn: &mut AsyncPgConnection, mode: Mode) -> diesel::QueryResult<Claim> {
     conn.transaction(async |conn| {
         statement("select pg_advisory_xact_lock($1, $2)")
@@ -111,9 +108,6 @@ pub async fn claim(conn: &mut AsyncPgConnection, mode: Mode) -> diesel::QueryRes
 
 /// Takes the lock of the one relay of `mode` that works; answers whether it is held now, until the connection
 /// ends.
-///
-/// # Errors
-/// Whatever the database says.
 pub(crate) async fn try_to_work(
     conn: &mut AsyncPgConnection,
     mode: Mode,

@@ -35,9 +35,6 @@ pub const SHOWN_PAYLOAD_CHARS_MAX: i32 = 4_096;
 
 /// Parks the refused events; answers the `seq` of those that are. The others are gone from the outbox, or
 /// there is no room. One that was parked before keeps its place and has one try more.
-///
-/// # Errors
-/// Whatever the database says; nothing is parked then.
 pub(crate) async fn park(
     conn: &mut AsyncPgConnection,
     refused: &[Refusal<'_>],
@@ -110,9 +107,6 @@ fn say(refused: &[Refusal<'_>], parked: &HashSet<i64>) {
 }
 
 /// Removes the parkings of events that are gone: published after a replay, or given up.
-///
-/// # Errors
-/// Whatever the database says.
 pub(crate) async fn tidy(conn: &mut AsyncPgConnection) -> QueryResult<usize> {
     // Not an anti join: that one may read all of the outbox.
     statement(
@@ -124,9 +118,6 @@ pub(crate) async fn tidy(conn: &mut AsyncPgConnection) -> QueryResult<usize> {
 }
 
 /// The keys to be left alone.
-///
-/// # Errors
-/// Whatever the database says.
 pub(crate) async fn keys(conn: &mut AsyncPgConnection) -> QueryResult<HashSet<String>> {
     #[derive(QueryableByName)]
     struct Key {
@@ -197,9 +188,6 @@ pub struct ParkedEvent {
 }
 
 /// The parked events in `seq` order, at most `limit`, behind the one with number `after`.
-///
-/// # Errors
-/// Whatever the database says.
 pub async fn list(
     conn: &mut AsyncPgConnection,
     after: i64,
@@ -209,9 +197,6 @@ pub async fn list(
 }
 
 /// The parked event of the key `key_or_id`, or with that event id.
-///
-/// # Errors
-/// Whatever the database says.
 pub async fn find(
     conn: &mut AsyncPgConnection,
     key_or_id: &str,
@@ -254,9 +239,6 @@ async fn select(
 
 /// Requests a replay of the parked event of `key`, or of all; answers of how many. The relay that is
 /// running, or the next one, tries them within about a second.
-///
-/// # Errors
-/// Whatever the database says.
 pub async fn request_replay(conn: &mut AsyncPgConnection, key: Option<&str>) -> QueryResult<usize> {
     statement(
         "update parked_events set replay_requested_at = coalesce(replay_requested_at, now()) \

@@ -20,15 +20,15 @@ use outbox::statement;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use crate::cleanup;
 use crate::config::{Config, PollerConfig};
 use crate::event::Event;
-use crate::leftovers;
 use crate::mode_lock::Mode;
 use crate::parked;
-use crate::progress::{Next, Progress, RETRY, Run, Tries};
-use crate::publisher::{self, Publisher, Sorted};
+use crate::progress::{BatchStats, NextStep, Progress, RETRY, RetryState};
+use crate::publisher::{self, ByOutcome, Publisher};
 use crate::rows;
-use crate::session::{self, SessionError, answer};
+use crate::session::{self, SessionError, with_timeout};
 use crate::waiting::WaitingKeys;
 
 /// The first wait when there is nothing to do; doubles up to the configured maximum.
@@ -62,7 +62,7 @@ pub async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut publisher = Publisher::new(&config.kafka, &config.publisher)?;
-    let mut tries = Tries::default();
+    let mut tries = RetryState::default();
     while !stop.is_cancelled() {
         let relayed = async {
             let started = Poller::start(&config, &progress);
@@ -97,16 +97,13 @@ pub struct Poller {
 
 impl Poller {
     /// Connects, and waits until no other mode is running. May be dropped half-way.
-    ///
-    /// # Errors
-    /// Whatever the database says.
     pub async fn start(config: &Config, progress: &Progress) -> Result<Self, SessionError> {
         let mut conn =
             session::begin(&config.database.database_url, Mode::Poller, progress).await?;
-        leftovers::remove(&mut conn, Mode::Poller, config).await?;
+        cleanup::remove(&mut conn, Mode::Poller, config).await?;
         let session = shards::session(&mut conn);
-        let session = answer("asking for the session's number", session).await?;
-        let epoch = answer("asking for the epoch", session::epoch(&mut conn)).await?;
+        let session = with_timeout("asking for the session's number", session).await?;
+        let epoch = with_timeout("asking for the epoch", session::epoch(&mut conn)).await?;
         info!(session, epoch, "mode {} begins", Mode::Poller);
         Ok(Self {
             conn,
@@ -120,13 +117,10 @@ impl Poller {
     }
 
     /// Relays until `stop`.
-    ///
-    /// # Errors
-    /// The connection is not to be used further.
     async fn run(
         &mut self,
         publisher: &mut Publisher,
-        tries: &mut Tries,
+        tries: &mut RetryState,
         progress: &Progress,
         stop: &CancellationToken,
     ) -> Result<(), SessionError> {
@@ -139,17 +133,17 @@ impl Poller {
                 progress.made();
             }
             let wait = match run.next() {
-                Next::Idle => {
+                NextStep::Idle => {
                     failures = 0;
                     let wait = idle;
                     idle = (idle * 2).min(self.config.idle_wait_max());
                     wait
                 }
-                Next::Retry => {
+                NextStep::Retry => {
                     failures += 1;
                     RETRY.wait(failures)
                 }
-                Next::GoOn => {
+                NextStep::Continue => {
                     idle = IDLE_WAIT_FIRST;
                     failures = 0;
                     continue;
@@ -172,19 +166,19 @@ impl Poller {
         &mut self,
         publisher: &mut Publisher,
         stop: &CancellationToken,
-    ) -> Result<Run, SessionError> {
+    ) -> Result<BatchStats, SessionError> {
         self.rebalance().await?;
         let now = Instant::now();
         let events = self.read(now).await?;
         let outcomes = publisher.publish(&self.epoch, &events, stop).await;
-        let sorted = Sorted::new(&events, outcomes);
+        let sorted = ByOutcome::new(&events, outcomes);
         let deleted = rows::delete(&mut self.conn, &sorted.seqs()).await?;
         publisher.forget(&sorted.published);
         let parked = parked::park(&mut self.conn, &sorted.refused);
-        let parked = answer("parking what is refused", parked).await?;
+        let parked = with_timeout("parking what is refused", parked).await?;
         let again = self.waiting.remember(&sorted, &parked);
         self.waiting.forget_due(now);
-        let run = Run {
+        let run = BatchStats {
             read: events.len(),
             published: sorted.published.len(),
             refused: sorted.refused.len(),
@@ -202,9 +196,9 @@ impl Poller {
         if self.rebalanced.is_some_and(|last| last.elapsed() < every) {
             return Ok(());
         }
-        answer("tidying parked events", parked::tidy(&mut self.conn)).await?;
+        with_timeout("tidying parked events", parked::tidy(&mut self.conn)).await?;
         let rebalanced = shards::rebalance(&mut self.conn, self.session);
-        let shards = answer("sharing the shards", rebalanced).await?;
+        let shards = with_timeout("sharing the shards", rebalanced).await?;
         if shards.len() != self.shards.len() {
             info!(
                 shards = shards.len(),

@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 use uuid::Uuid;
 
-use self::lane::{Call, Lane, Placed};
-pub use self::outcome::{Outcome, Refusal, Sorted};
+use self::lane::{Call, Indexed, Lane};
+pub use self::outcome::{ByOutcome, Outcome, Refusal};
 use crate::SERVICE;
 use crate::config::PublisherConfig;
 use crate::event::Event;
@@ -150,8 +150,8 @@ impl Publisher {
         &mut self,
         events: &'a [Event],
         outcomes: &mut [Outcome],
-    ) -> HashMap<&'a str, Vec<Placed<'a>>> {
-        let mut work: HashMap<&str, Vec<Placed<'_>>> = HashMap::new();
+    ) -> HashMap<&'a str, Vec<Indexed<'a>>> {
+        let mut work: HashMap<&str, Vec<Indexed<'_>>> = HashMap::new();
         // For each key the aggregate type of its events that are sent; none: they wait.
         let mut keys: HashMap<&str, Option<&str>> = HashMap::new();
         for ((place, event), outcome) in events.iter().enumerate().zip(outcomes) {

@@ -14,7 +14,7 @@ use tokio_postgres::config::SslMode;
 
 use super::pgoutput::{DecodeError, Decoder};
 use super::position::{Confirmed, Received};
-use super::swept::Transaction;
+use super::snapshot::Transaction;
 use crate::SERVICE;
 use crate::event::Event;
 use crate::slot::Slot;

@@ -23,9 +23,6 @@ pub enum Command {
 }
 
 /// Does what `command` says and writes the answer to `out`.
-///
-/// # Errors
-/// The database or Kafka Connect can't be reached or refuses, there is no connector, or a relay needs it.
 pub(super) async fn run(
     command: Command,
     config: &Config,

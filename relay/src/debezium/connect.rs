@@ -81,9 +81,6 @@ impl Connect {
     }
 
     /// The connector's configuration, if it is registered.
-    ///
-    /// # Errors
-    /// [`ConnectError`].
     pub async fn config(
         &self,
         name: &str,
@@ -103,18 +100,12 @@ impl Connect {
     }
 
     /// How the connector does, if it is registered.
-    ///
-    /// # Errors
-    /// [`ConnectError`].
     pub async fn status(&self, name: &str) -> Result<Option<Status>, ConnectError> {
         self.get("asking for a connector's status", &[name, "status"])
             .await
     }
 
     /// Starts what has failed of the connector again.
-    ///
-    /// # Errors
-    /// [`ConnectError`].
     pub async fn restart_failed(&self, name: &str) -> Result<(), ConnectError> {
         let mut url = self.url_of(&[name, "restart"]);
         url.set_query(Some("includeTasks=true&onlyFailed=true"));
@@ -124,9 +115,6 @@ impl Connect {
     }
 
     /// Removes the connector; answers whether it was there.
-    ///
-    /// # Errors
-    /// [`ConnectError`].
     pub async fn delete(&self, name: &str) -> Result<bool, ConnectError> {
         let delete = self.client.delete(self.url_of(&[name]));
         match self.send("deleting a connector", delete).await {
@@ -140,9 +128,6 @@ impl Connect {
 
     /// How far the log is published: Kafka has acknowledged everything that was committed before. None while the
     /// connector takes a snapshot.
-    ///
-    /// # Errors
-    /// [`ConnectError`].
     pub(super) async fn published(&self, name: &str) -> Result<Option<Lsn>, ConnectError> {
         let offsets: Option<Offsets> = self
             .get("reading a connector's offset", &[name, "offsets"])

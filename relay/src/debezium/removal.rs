@@ -6,7 +6,7 @@ use super::DebeziumError;
 use super::connect::Connect;
 use super::connector::Connector;
 use crate::config::Config;
-use crate::session::answer;
+use crate::session::with_timeout;
 use crate::slot;
 
 /// Removes the connector, the publication and the slot that mode debezium has left; answers what was there.
@@ -19,7 +19,7 @@ pub async fn remove(
     conn: &mut AsyncPgConnection,
     config: &Config,
 ) -> Result<Removed, DebeziumError> {
-    let slot = answer("naming the slot", slot::name_here(conn, slot::DEBEZIUM)).await?;
+    let slot = with_timeout("naming the slot", slot::name_here(conn, slot::DEBEZIUM)).await?;
     let name = Connector::name(&config.kafka.topic_prefix, &slot);
     let deleted = Connect::new(&config.connect_url)?.delete(&name).await;
     // Without the publication a connector that could not be deleted stops, and can't make another slot.

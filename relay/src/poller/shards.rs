@@ -93,9 +93,6 @@ pub fn moves(locks: &[Lock], me: i32) -> Moves {
 }
 
 /// The number of the session of `conn` in `pg_locks`.
-///
-/// # Errors
-/// Whatever the database says.
 pub async fn session(conn: &mut AsyncPgConnection) -> diesel::QueryResult<i32> {
     #[derive(QueryableByName)]
     struct Session {

@@ -26,7 +26,7 @@ pub struct Refusal<'a> {
 /// Events by what became of them, each part in the order given.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Sorted<'a> {
+pub struct ByOutcome<'a> {
     /// To be deleted.
     pub published: Vec<&'a Event>,
     /// To be parked; no two of one key.
@@ -35,7 +35,7 @@ pub struct Sorted<'a> {
     pub pending: Vec<&'a Event>,
 }
 
-impl<'a> Sorted<'a> {
+impl<'a> ByOutcome<'a> {
     /// Sorts `events` by their `outcomes`.
     pub fn new(events: &'a [Event], outcomes: Vec<Outcome>) -> Self {
         let mut sorted = Self::default();
@@ -71,7 +71,7 @@ mod tests {
             Outcome::Published,
             Outcome::Pending,
         ];
-        let sorted = Sorted::new(&events, outcomes);
+        let sorted = ByOutcome::new(&events, outcomes);
         assert_eq!(sorted.published, [&events[0], &events[3]]);
         assert_eq!(sorted.pending, [&events[2], &events[4]]);
         let refusal = Refusal {
@@ -80,7 +80,7 @@ mod tests {
         };
         assert_eq!(sorted.refused, [refusal]);
 
-        let outage = Sorted::new(&events, vec![Outcome::Pending; 5]);
+        let outage = ByOutcome::new(&events, vec![Outcome::Pending; 5]);
         assert!(outage.published.is_empty() && outage.refused.is_empty());
         assert_eq!(outage.pending.len(), 5);
     }

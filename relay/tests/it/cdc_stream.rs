@@ -4,7 +4,7 @@ use diesel::sql_types::Bool;
 use diesel_async::{AsyncConnection as _, RunQueryDsl as _, SimpleAsyncConnection as _};
 use relay::cdc::{Cdc, CdcError, ROWS_MAX};
 use relay::config::Config;
-use relay::progress::{Progress, Run};
+use relay::progress::{BatchStats, Progress};
 use relay::publisher::Publisher;
 use tokio_util::sync::CancellationToken;
 
@@ -37,7 +37,7 @@ impl Stepped {
         relay
     }
 
-    async fn run_once(&mut self) -> Result<Run, CdcError> {
+    async fn run_once(&mut self) -> Result<BatchStats, CdcError> {
         self.cdc.run_once(&mut self.publisher, &self.stop).await
     }
 }
@@ -76,7 +76,7 @@ async fn a_large_transaction_goes_in_bounded_batches_and_is_confirmed_at_its_end
     let confirmed = is_confirmed_to_the_end_of_the_log(&mut conn);
     tokio::select! {
         () = confirmed => {}
-        () = async { while let Ok(Run { .. }) = relay.run_once().await {} } => panic!("it ended"),
+        () = async { while let Ok(BatchStats { .. }) = relay.run_once().await {} } => panic!("it ended"),
     }
 }
 

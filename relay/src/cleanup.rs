@@ -14,14 +14,11 @@ use tracing::{info, warn};
 use crate::config::Config;
 use crate::debezium;
 use crate::mode_lock::Mode;
-use crate::session::{SessionError, answer};
+use crate::session::{SessionError, with_timeout};
 use crate::slot;
 
 /// Removes what the other modes than `mode` left. To be called with the lock of `mode` on `conn`. What
 /// can't be removed does not stop the relay: the log says what to do.
-///
-/// # Errors
-/// The connection is lost.
 pub(crate) async fn remove(
     conn: &mut AsyncPgConnection,
     mode: Mode,
@@ -38,7 +35,7 @@ pub(crate) async fn remove(
 }
 
 async fn cdc(conn: &mut AsyncPgConnection) -> Result<(), SessionError> {
-    let name = answer("naming the slot", slot::name_here(conn, slot::CDC)).await?;
+    let name = with_timeout("naming the slot", slot::name_here(conn, slot::CDC)).await?;
     match slot::drop_ours(conn, &name).await {
         Ok(true) => info!(slot = name, "dropped what mode cdc left"),
         Ok(false) => {}
@@ -56,7 +53,7 @@ async fn cdc(conn: &mut AsyncPgConnection) -> Result<(), SessionError> {
 
 /// Kafka Connect is asked only if the database shows that the mode was in use: where nobody uses it, there is none.
 async fn debezium(conn: &mut AsyncPgConnection, config: &Config) -> Result<(), SessionError> {
-    let traces = answer("looking for a slot", slot::traces(conn, slot::DEBEZIUM)).await?;
+    let traces = with_timeout("looking for a slot", slot::traces(conn, slot::DEBEZIUM)).await?;
     if !traces {
         return Ok(());
     }
