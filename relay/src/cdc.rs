@@ -29,7 +29,6 @@
 //! PostgreSQL can be stopped.
 
 pub mod pgoutput;
-pub mod position;
 pub mod snapshot;
 mod stream;
 mod table;
@@ -37,20 +36,20 @@ mod table;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use diesel_async::AsyncPgConnection;
+use pgwire_replication::Lsn;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::position::Lsn;
 use self::snapshot::SweepSnapshot;
 pub use self::stream::{BYTES_MAX, ROWS_MAX, StreamError};
 use self::stream::{Batch, Stream};
 use self::table::Table;
-use crate::cleanup;
 use crate::config::Config;
-use crate::mode_lock::Mode;
-use crate::progress::{BatchStats, NextStep, Progress, RETRY, RetryState};
+use crate::mode::{Mode, RelayMode};
+use crate::progress::{BatchStats, Health};
 use crate::publisher::Publisher;
-use crate::session::{self, SessionError, with_timeout};
+use crate::session::{SessionError, with_timeout};
 use crate::slot::{self, Slot, SlotError};
 
 /// How long to wait for the stream before looking around.
@@ -94,46 +93,6 @@ impl CdcError {
     fn slot_is_useless(&self) -> bool {
         matches!(self, Self::Stream(error) if error.slot_is_useless())
     }
-
-    const fn is_away(&self) -> bool {
-        match self {
-            Self::Session(error) | Self::Slot(SlotError::Session(error)) => error.is_away(),
-            Self::Slot(_) | Self::Stream(_) | Self::Silent | Self::Publication(_) => false,
-        }
-    }
-}
-
-/// Relays until `stop`; whatever fails is tried again, with new connections.
-///
-/// # Errors
-/// The settings do not make a producer.
-pub async fn run(
-    config: Config,
-    progress: Progress,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    let mut publisher = Publisher::new(&config.kafka, &config.publisher)?;
-    let mut tries = RetryState::default();
-    let mut recreate_slot = false;
-    while !stop.is_cancelled() {
-        let relayed = async {
-            let started = Cdc::start(&config, &progress, recreate_slot);
-            let Some(cdc) = stop.run_until_cancelled(started).await else {
-                return Ok(());
-            };
-            let mut cdc = cdc?;
-            recreate_slot = false;
-            cdc.run(&mut publisher, &mut tries, &progress, &stop).await
-        };
-        let relayed: Result<(), CdcError> = relayed.await;
-        metrics::gauge!("relay_active").set(0.0);
-        if let Err(error) = relayed {
-            recreate_slot = error.slot_is_useless();
-            let is_away = error.is_away();
-            tries.failed(&error, is_away, &progress, &stop).await;
-        }
-    }
-    Ok(())
 }
 
 /// The one relay that works: its connection, its stream, and what they brought.
@@ -159,29 +118,26 @@ pub struct Cdc {
     silent: Option<(Instant, Lsn)>,
 }
 
-impl Cdc {
-    /// Connects, waits until no other mode is running and no other relay works, and sees to the slot.
-    /// May be dropped half-way.
-    ///
-    /// # Errors
-    /// Whatever the database says, or what it lacks.
-    pub async fn start(
+impl Mode for Cdc {
+    const MODE: RelayMode = RelayMode::Cdc;
+    type Client = Publisher;
+    type Error = CdcError;
+
+    /// Sees to the publication and the slot.
+    async fn start(
+        mut conn: AsyncPgConnection,
         config: &Config,
-        progress: &Progress,
-        recreate_slot: bool,
+        _: &mut Publisher,
+        previous: Option<&CdcError>,
     ) -> Result<Self, CdcError> {
-        let database_url = &config.database.database_url;
-        let mut conn = session::begin(database_url, Mode::Cdc, progress).await?;
-        session::stand_by(&mut conn, Mode::Cdc, progress).await?;
-        cleanup::remove(&mut conn, Mode::Cdc, config).await?;
+        let recreate_slot = previous.is_some_and(CdcError::slot_is_useless);
         let (slot, is_there) = slot::ensure(&mut conn, slot::CDC, recreate_slot).await?;
         if !is_there {
             slot::create(&mut conn, &slot).await?;
         }
-        info!(slot = slot.name, "mode {} begins", Mode::Cdc);
-        metrics::gauge!("relay_active").set(1.0);
+        info!(slot = slot.name, "mode {} begins", Self::MODE);
         Ok(Self {
-            database_url: database_url.clone(),
+            database_url: config.database.database_url.clone(),
             kafka_away_max: config.cdc.kafka_away_max(),
             slot,
             table: Table::new(conn).await?,
@@ -195,44 +151,8 @@ impl Cdc {
         })
     }
 
-    /// Relays until `stop`.
-    async fn run(
-        &mut self,
-        publisher: &mut Publisher,
-        tries: &mut RetryState,
-        progress: &Progress,
-        stop: &CancellationToken,
-    ) -> Result<(), CdcError> {
-        let mut failures = 0;
-        while !stop.is_cancelled() {
-            let run = self.run_once(publisher, stop).await?;
-            // A sweep before a stream that can't be opened is no success: it would open one again and again.
-            if run.is_success() && self.stream.is_some() {
-                tries.succeeded();
-                progress.made();
-            }
-            match run.next() {
-                NextStep::Idle | NextStep::Continue => failures = 0,
-                NextStep::Retry => {
-                    failures += 1;
-                    let wait = RETRY.wait(failures);
-                    stop.run_until_cancelled(tokio::time::sleep(wait)).await;
-                }
-            }
-        }
-        self.stream = None;
-        session::release_locks(self.table.connection()).await?;
-        Ok(())
-    }
-
-    /// One bounded piece of work: a step of a sweep if one is due, else the next batch of the stream, for
-    /// which it waits a second at the most.
-    ///
-    /// Not to be dropped half-way: events would still be in flight.
-    ///
-    /// # Errors
-    /// The connections are not to be used further; nothing is in flight.
-    pub async fn run_once(
+    /// A step of a sweep if one is due, else the next batch of the stream, for which it waits a second at most.
+    async fn run_once(
         &mut self,
         publisher: &mut Publisher,
         stop: &CancellationToken,
@@ -267,6 +187,36 @@ impl Cdc {
         self.publish_and_delete(batch, publisher, stop).await
     }
 
+    /// A sweep before a stream that can't be opened is no success: it would open one again and again.
+    fn health(&self, stats: BatchStats) -> Health {
+        if self.stream.is_some() {
+            stats.health()
+        } else {
+            Health::Unknown
+        }
+    }
+
+    /// The stream is waited for.
+    fn wait(&self, _: u32) -> Duration {
+        Duration::ZERO
+    }
+
+    fn is_away(error: &CdcError) -> bool {
+        match error {
+            CdcError::Session(error) | CdcError::Slot(SlotError::Session(error)) => error.is_away(),
+            CdcError::Slot(_)
+            | CdcError::Stream(_)
+            | CdcError::Silent
+            | CdcError::Publication(_) => false,
+        }
+    }
+
+    fn into_connection(self) -> AsyncPgConnection {
+        self.table.into_connection()
+    }
+}
+
+impl Cdc {
     /// Whether the stream may have left events out, if it is time to look.
     async fn is_something_left_out(&mut self) -> Result<bool, CdcError> {
         if self.swept.is_none() || self.looked_at.elapsed() < LOOK_EVERY {
@@ -372,7 +322,7 @@ impl Cdc {
             self.swept = None;
         }
         if let (Some(stream), Some(end)) = (&self.stream, batch.end) {
-            stream.confirm(end.carried().confirm());
+            stream.confirm(end);
         }
         run.count();
         lost.map_or(Ok(run), |error| Err(error.into()))

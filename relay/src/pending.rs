@@ -17,7 +17,7 @@ use tracing::debug;
 use crate::progress::Progress;
 
 /// Rows are counted up to this many, so that counting a backlog does not slow down its removal.
-pub const PENDING_ROWS_MAX: i64 = 10_000;
+pub(crate) const PENDING_ROWS_MAX: i64 = 10_000;
 
 /// How often to look.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);

@@ -14,18 +14,18 @@ pub mod shards;
 
 use std::time::{Duration, Instant};
 
+use chassis::Backoff;
 use diesel::sql_types::{Array, BigInt, Integer, Text};
 use diesel_async::AsyncPgConnection;
 use outbox::statement;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::cleanup;
 use crate::config::{Config, PollerConfig};
 use crate::event::Event;
-use crate::mode_lock::Mode;
+use crate::mode::{Mode, RelayMode};
 use crate::parked;
-use crate::progress::{BatchStats, NextStep, Progress, RETRY, RetryState};
+use crate::progress::BatchStats;
 use crate::publisher::{self, ByOutcome, Publisher};
 use crate::rows;
 use crate::session::{self, SessionError, with_timeout};
@@ -52,37 +52,6 @@ pub const NEXT_OF_SHARDS: &str = "select next.* from unnest($1) as held (shard) 
          order by outbox.shard, seq limit $3 \
      ) as next";
 
-/// Relays until `stop`; whatever fails is tried again, with a new connection.
-///
-/// # Errors
-/// The settings do not make a producer.
-pub async fn run(
-    config: Config,
-    progress: Progress,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    let mut publisher = Publisher::new(&config.kafka, &config.publisher)?;
-    let mut tries = RetryState::default();
-    while !stop.is_cancelled() {
-        let relayed = async {
-            let started = Poller::start(&config, &progress);
-            let Some(poller) = stop.run_until_cancelled(started).await else {
-                return Ok(());
-            };
-            let mut poller = poller?;
-            poller
-                .run(&mut publisher, &mut tries, &progress, &stop)
-                .await
-        };
-        let relayed: Result<(), SessionError> = relayed.await;
-        if let Err(error) = relayed {
-            let is_away = error.is_away();
-            tries.failed(&error, is_away, &progress, &stop).await;
-        }
-    }
-    Ok(())
-}
-
 /// A connection and the shards it holds.
 pub struct Poller {
     conn: AsyncPgConnection,
@@ -95,16 +64,21 @@ pub struct Poller {
     config: PollerConfig,
 }
 
-impl Poller {
-    /// Connects, and waits until no other mode is running. May be dropped half-way.
-    pub async fn start(config: &Config, progress: &Progress) -> Result<Self, SessionError> {
-        let mut conn =
-            session::begin(&config.database.database_url, Mode::Poller, progress).await?;
-        cleanup::remove(&mut conn, Mode::Poller, config).await?;
+impl Mode for Poller {
+    const MODE: RelayMode = RelayMode::Poller;
+    type Client = Publisher;
+    type Error = SessionError;
+
+    async fn start(
+        mut conn: AsyncPgConnection,
+        config: &Config,
+        _: &mut Publisher,
+        _: Option<&SessionError>,
+    ) -> Result<Self, SessionError> {
         let session = shards::session(&mut conn);
         let session = with_timeout("asking for the session's number", session).await?;
         let epoch = with_timeout("asking for the epoch", session::epoch(&mut conn)).await?;
-        info!(session, epoch, "mode {} begins", Mode::Poller);
+        info!(session, epoch, "mode {} begins", Self::MODE);
         Ok(Self {
             conn,
             session,
@@ -116,53 +90,10 @@ impl Poller {
         })
     }
 
-    /// Relays until `stop`.
-    async fn run(
-        &mut self,
-        publisher: &mut Publisher,
-        tries: &mut RetryState,
-        progress: &Progress,
-        stop: &CancellationToken,
-    ) -> Result<(), SessionError> {
-        let mut idle = IDLE_WAIT_FIRST;
-        let mut failures = 0;
-        while !stop.is_cancelled() {
-            let run = self.run_once(publisher, stop).await?;
-            if run.is_success() {
-                tries.succeeded();
-                progress.made();
-            }
-            let wait = match run.next() {
-                NextStep::Idle => {
-                    failures = 0;
-                    let wait = idle;
-                    idle = (idle * 2).min(self.config.idle_wait_max());
-                    wait
-                }
-                NextStep::Retry => {
-                    failures += 1;
-                    RETRY.wait(failures)
-                }
-                NextStep::Continue => {
-                    idle = IDLE_WAIT_FIRST;
-                    failures = 0;
-                    continue;
-                }
-            };
-            stop.run_until_cancelled(tokio::time::sleep(wait)).await;
-        }
-        session::release_locks(&mut self.conn).await
-    }
-
     /// Publishes the next events of the held shards, at most `rows_per_shard_max` each, and deletes
     /// them, or parks those that are refused; before that, if it is time, looks at who else is relaying and
     /// at what is parked.
-    ///
-    /// Not to be dropped half-way: events would still be in flight.
-    ///
-    /// # Errors
-    /// The connection is not to be used further; nothing is in flight.
-    pub async fn run_once(
+    async fn run_once(
         &mut self,
         publisher: &mut Publisher,
         stop: &CancellationToken,
@@ -190,6 +121,24 @@ impl Poller {
         Ok(run)
     }
 
+    fn wait(&self, idle_runs: u32) -> Duration {
+        if idle_runs == 0 {
+            return Duration::ZERO;
+        }
+        let (first, max) = (IDLE_WAIT_FIRST, self.config.idle_wait_max());
+        Backoff { first, max }.ceiling(idle_runs)
+    }
+
+    fn is_away(error: &SessionError) -> bool {
+        error.is_away()
+    }
+
+    fn into_connection(self) -> AsyncPgConnection {
+        self.conn
+    }
+}
+
+impl Poller {
     /// Sees to a fair share of shards, and to parked events that are gone, if it is time.
     async fn rebalance(&mut self) -> Result<(), SessionError> {
         let every = self.config.rebalance_every();

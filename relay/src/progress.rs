@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 
 /// How long the oldest event of the outbox may stay the oldest before the relay counts as not ready. Longer than a
 /// slow batch, shorter than anybody wants to be paid late without knowing.
-pub const PROGRESS_WITHIN: Duration = Duration::from_secs(10);
+pub(crate) const PROGRESS_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long to wait before the next try to reach the database, or when Kafka took nothing.
 pub(crate) const RETRY: Backoff = Backoff {
@@ -59,22 +59,22 @@ impl Default for Progress {
 
 impl Progress {
     /// Something was published, or nothing is pending.
-    pub fn made(&self) {
+    pub(crate) fn made(&self) {
         self.state().phase = Phase::Works;
     }
 
     /// Another relay works.
-    pub fn stands_by(&self) {
+    pub(crate) fn stands_by(&self) {
         self.state().phase = Phase::StandsBy;
     }
 
     /// No progress can be made, and why.
-    pub fn blocked(&self, reason: String) {
+    pub(crate) fn blocked(&self, reason: String) {
         self.state().phase = Phase::Blocked(reason);
     }
 
     /// What the table says: its oldest event that is neither published nor parked, in words.
-    pub fn oldest_is(&self, event: Option<String>) {
+    pub(crate) fn oldest_is(&self, event: Option<String>) {
         let mut state = self.state();
         if state.oldest.as_ref().map(|(known, _)| known) != event.as_ref() {
             state.oldest = event.map(|event| (event, Instant::now()));
@@ -123,6 +123,18 @@ pub struct BatchStats {
     pub again: usize,
 }
 
+/// What a run says about its mode.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// An event was published and deleted, or none was there.
+    Works,
+    /// Nothing yet.
+    Unknown,
+    /// Something is wrong, and what.
+    Blocked(String),
+}
+
 /// What is to be done after a run.
 #[must_use]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,9 +160,13 @@ impl BatchStats {
         }
     }
 
-    /// Whether the work succeeds: an event was published and deleted, or none was there.
-    pub(crate) const fn is_success(self) -> bool {
-        self.read == 0 || (self.published > 0 && self.deleted > 0)
+    /// Whether the work succeeds.
+    pub(crate) const fn health(self) -> Health {
+        if self.read == 0 || (self.published > 0 && self.deleted > 0) {
+            Health::Works
+        } else {
+            Health::Unknown
+        }
     }
 
     /// Adds to the counters that `/metrics` shows.
@@ -370,7 +386,7 @@ mod tests {
             (run(3, 0, 2, 1, 1), NextStep::Retry, false),
         ] {
             assert_eq!(
-                (run.next(), run.is_success()),
+                (run.next(), run.health() == Health::Works),
                 (next, is_success),
                 "{run:?}"
             );

@@ -11,7 +11,8 @@ use outbox::statement;
 use tracing::info;
 
 use crate::SERVICE;
-use crate::mode_lock::{self, Claim, Mode};
+use crate::mode::RelayMode;
+use crate::mode_lock::{self, Claim};
 use crate::progress::Progress;
 
 /// The session's settings.
@@ -63,7 +64,7 @@ impl SessionError {
 /// Connects, and waits until no mode but `mode` is running. May be dropped half-way.
 pub(crate) async fn begin(
     database_url: &str,
-    mode: Mode,
+    mode: RelayMode,
     progress: &Progress,
 ) -> Result<AsyncPgConnection, SessionError> {
     let connected = with_timeout("connecting to the database", async {
@@ -91,7 +92,7 @@ pub(crate) async fn begin(
 /// May be dropped half-way.
 pub(crate) async fn stand_by(
     conn: &mut AsyncPgConnection,
-    mode: Mode,
+    mode: RelayMode,
     progress: &Progress,
 ) -> Result<(), SessionError> {
     let mut said = false;

@@ -19,13 +19,24 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as
 use outbox::statement;
 use tracing::{info, warn};
 
+use crate::mode::RelayMode;
 use crate::session::{SessionError, with_timeout};
 
 /// The publication of mode cdc, and the beginning of its slot's name.
-pub const CDC: &str = "outbox_relay";
+pub(crate) const CDC: &str = "outbox_relay";
 
 /// The same of mode debezium.
-pub const DEBEZIUM: &str = "outbox_debezium";
+pub(crate) const DEBEZIUM: &str = "outbox_debezium";
+
+/// The publication of `mode`, if it has one.
+#[must_use]
+pub const fn publication(mode: RelayMode) -> Option<&'static str> {
+    match mode {
+        RelayMode::Poller => None,
+        RelayMode::Cdc => Some(CDC),
+        RelayMode::Debezium => Some(DEBEZIUM),
+    }
+}
 
 /// How often to try to drop a slot that somebody streams from.
 const DROP_TRIES: u32 = 3;
@@ -60,7 +71,7 @@ pub enum SlotError {
 
 /// A slot, and who streams from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Slot {
+pub(crate) struct Slot {
     /// Its name, unique in the cluster.
     pub name: String,
     /// What it streams.
@@ -75,7 +86,7 @@ pub struct Slot {
 
 /// The name of the slot of a database: readable, and another for another database.
 #[must_use]
-pub fn slot_name(publication: &str, database: &str, oid: i64) -> String {
+pub(crate) fn slot_name(publication: &str, database: &str, oid: i64) -> String {
     let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     let name = format!("{publication}_{database}");
     if database.chars().all(valid) && name.len() <= NAME_BYTES_MAX {

@@ -2,7 +2,7 @@
 //!
 //! Pure: a snapshot is a value, as `pg_current_snapshot` writes it.
 
-use super::position::Lsn;
+use pgwire_replication::Lsn;
 
 /// A transaction of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,9 +9,9 @@ use diesel::result::Error::DeserializationError;
 use diesel::sql_types::{Array, BigInt, Bool, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
 use outbox::statement;
+use pgwire_replication::Lsn;
 use tokio_util::sync::CancellationToken;
 
-use super::position::Lsn;
 use super::snapshot::{Snapshot, SweepSnapshot, Transaction};
 use super::stream::{BYTES_MAX, ROWS_MAX};
 use crate::event::Event;
@@ -67,6 +67,10 @@ impl Table {
 
     pub(super) const fn connection(&mut self) -> &mut AsyncPgConnection {
         &mut self.conn
+    }
+
+    pub(super) fn into_connection(self) -> AsyncPgConnection {
+        self.conn
     }
 
     /// Whether events of `key` have to wait in the table.

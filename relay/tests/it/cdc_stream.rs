@@ -4,6 +4,8 @@ use diesel::sql_types::Bool;
 use diesel_async::{AsyncConnection as _, RunQueryDsl as _, SimpleAsyncConnection as _};
 use relay::cdc::{Cdc, CdcError, ROWS_MAX};
 use relay::config::Config;
+use relay::driver;
+use relay::mode::Mode as _;
 use relay::progress::{BatchStats, Progress};
 use relay::publisher::Publisher;
 use tokio_util::sync::CancellationToken;
@@ -24,11 +26,12 @@ struct Stepped {
 impl Stepped {
     /// Sweeps an empty outbox until the stream is open.
     async fn streaming(stage: &Stage, config: &Config) -> Self {
+        let mut publisher = Publisher::new(&config.kafka, &config.publisher).unwrap();
+        let progress = Progress::default();
+        let started = driver::start(config, &mut publisher, &progress, None);
         let mut relay = Self {
-            cdc: Cdc::start(config, &Progress::default(), false)
-                .await
-                .unwrap(),
-            publisher: Publisher::new(&config.kafka, &config.publisher).unwrap(),
+            cdc: started.await.unwrap(),
+            publisher,
             stop: CancellationToken::new(),
         };
         while !is_streaming(stage).await {
