@@ -2,7 +2,7 @@
 //!
 //! Pure: a snapshot is a value, as `pg_current_snapshot` writes it.
 
-use super::position::Lsn;
+use pgwire_replication::Lsn;
 
 /// A transaction of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,17 +65,17 @@ impl Snapshot {
 /// What a sweep has covered: everything in the snapshot that it took before it read the table for the
 /// last time, but for the events of keys that are held up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Swept {
+pub struct SweepSnapshot {
     /// What it saw.
     pub snapshot: Snapshot,
     /// Whatever it saw was committed before this position.
     pub until: Lsn,
 }
 
-impl Swept {
+impl SweepSnapshot {
     /// Whether the transaction's events are no longer the stream's business.
     #[must_use]
-    pub fn covers(&self, transaction: Transaction) -> bool {
+    pub fn includes(&self, transaction: Transaction) -> bool {
         transaction.commit < self.until && self.snapshot.sees(transaction.xid)
     }
 }
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn nothing_that_committed_after_a_sweep_is_covered_by_it() {
-        let swept = Swept {
+        let swept = SweepSnapshot {
             snapshot: Snapshot::parse("100:100:").unwrap(),
             until: Lsn(1_000),
         };
@@ -131,7 +131,7 @@ mod tests {
             xid: 99,
             commit: Lsn(commit),
         };
-        assert!(swept.covers(at(999)));
-        assert!(!swept.covers(at(1_000)), "a number used again much later");
+        assert!(swept.includes(at(999)));
+        assert!(!swept.includes(at(1_000)), "a number used again much later");
     }
 }
