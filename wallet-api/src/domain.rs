@@ -70,6 +70,11 @@ text_type!(
     }
 );
 
+/// Parses a field of a message; the error names it.
+pub(crate) fn field<T: FromStr<Err = InvalidText>>(name: &str, text: &str) -> Result<T, String> {
+    text.parse().map_err(|error| format!("{name} {error}"))
+}
+
 impl IdempotencyKey {
     /// Makes a key for a client that sent none.
     #[must_use]

@@ -63,18 +63,17 @@ pub(crate) struct NewWallet {
 pub(crate) struct TopUp {
     pub(crate) id: Uuid,
     pub(crate) money: Money,
-    /// The wallet's balance after it.
+    /// The wallet's balance after the top-up.
     pub(crate) balance: Decimal,
     pub(crate) replayed: Replayed,
 }
 
-/// The tries of one request.
-struct Tries {
+struct RetryState {
     made: u32,
     begun: Instant,
 }
 
-impl Tries {
+impl RetryState {
     fn begin() -> Self {
         Self {
             made: 0,
@@ -82,19 +81,19 @@ impl Tries {
         }
     }
 
-    /// Whether to try again after `error`; waits before it says yes.
-    async fn go_on_after(&mut self, error: &WalletError) -> bool {
+    /// Waits before another try, or says that there is none after `error`.
+    async fn wait_after(&mut self, error: &WalletError) -> bool {
         self.made += 1;
-        let may_pass = match error {
+        let transient = match error {
             WalletError::Database(error) => classify(error) != Failure::Reject,
             // The pool has waited as long as a client should.
             WalletError::Pool(_) | WalletError::Declined(_) => false,
         };
-        let goes_on = may_pass && self.made < TRIES_MAX && self.begun.elapsed() < TRIED_FOR_MAX;
-        if goes_on {
+        let again = transient && self.made < TRIES_MAX && self.begun.elapsed() < TRIED_FOR_MAX;
+        if again {
             tokio::time::sleep(RETRY.wait(self.made)).await;
         }
-        goes_on
+        again
     }
 }
 
@@ -108,9 +107,9 @@ pub(crate) async fn create(
     let opening = opening_balance
         .map(|amount| Money::new(amount, currency))
         .transpose()?;
-    // One id for all tries: if it is in the database, an earlier try of this request was committed unnoticed.
+    // All tries have one id: if it is in the database, an earlier try of this request was committed unnoticed.
     let id = Uuid::now_v7();
-    let mut tries = Tries::begin();
+    let mut tries = RetryState::begin();
     loop {
         let mut conn = pool.get().await?;
         let created = conn
@@ -119,7 +118,7 @@ pub(crate) async fn create(
         // Other requests may use it during the wait.
         drop(conn);
         match created {
-            Err(error) if tries.go_on_after(&error).await => {}
+            Err(error) if tries.wait_after(&error).await => {}
             created => return created,
         }
     }
@@ -139,7 +138,7 @@ async fn create_once(
     };
     let amount = opening.map_or_else(String::new, |money| money.value().to_string());
     let fingerprint = Fingerprint::of(&["create-wallet", currency.code(), &amount]);
-    // Waits for another request with this key to end.
+    // The key, which waits for another request with this key to end.
     let first = diesel::insert_into(wallet_keys::table)
         .values((
             wallet_keys::idempotency_key.eq(key.as_str()),
@@ -160,6 +159,7 @@ async fn create_once(
         }
         return Ok(wallet(made, Replayed::of(made, id)));
     }
+    // The accounts: the currency's, which are there unless this is its first wallet, and the wallet's.
     let system = SystemAccount::ALL.map(|account| {
         (
             accounts::id.eq(account.id(currency)),
@@ -199,7 +199,7 @@ pub(crate) async fn top_up(
 ) -> Result<TopUp, WalletError> {
     // As in `create`.
     let id = Uuid::now_v7();
-    let mut tries = Tries::begin();
+    let mut tries = RetryState::begin();
     loop {
         let mut conn = pool.get().await?;
         let topped_up = conn
@@ -208,7 +208,7 @@ pub(crate) async fn top_up(
         // Other requests may use it during the wait.
         drop(conn);
         match topped_up {
-            Err(error) if tries.go_on_after(&error).await => {}
+            Err(error) if tries.wait_after(&error).await => {}
             topped_up => return topped_up,
         }
     }
