@@ -1,15 +1,15 @@
-//! What an operator asks of bills at the command line. A command needs the database and nothing else.
+//! The commands for bills. They need the database and nothing else.
 
 use std::io::Write;
 
 use anyhow::Context as _;
 use chassis::database::Pool;
-use chassis::operator::Operator;
 use chassis::{Problem, cli};
+use operations::operator::OperatorArgs;
 use uuid::Uuid;
 
 use crate::domain::Status;
-use crate::parked::{self, Ask, RetriedMany};
+use crate::parked::{self, RetryCall, RetrySummary};
 use crate::reads::{self, BillView, BillWithCalls};
 
 /// What to do about bills.
@@ -20,7 +20,7 @@ pub enum Command {
         /// Only those of this status: paying, cancelling, parked, paid or failed
         #[arg(long)]
         status: Option<Status>,
-        /// Bills at the most
+        /// Bills, at most
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=500))]
         limit: i64,
         /// Only those older than this one: the next page
@@ -48,17 +48,14 @@ pub enum Command {
         reason: Option<String>,
         /// What to ask
         #[arg(long, value_enum, default_value_t)]
-        ask: Ask,
+        ask: RetryCall,
         /// Who does it, and why
         #[command(flatten)]
-        operator: Operator,
+        operator: OperatorArgs,
     },
 }
 
-/// Does what `command` says and writes the answer to `out`.
-///
-/// # Errors
-/// The database can't be reached or refuses, or there is no such bill.
+/// Runs a command and writes its result to `out`.
 pub async fn run(command: &Command, pool: &Pool, out: &mut impl Write) -> anyhow::Result<()> {
     let mut conn = pool.get().await.context("connecting to the database")?;
     match command {
@@ -104,7 +101,7 @@ pub async fn run(command: &Command, pool: &Pool, out: &mut impl Write) -> anyhow
             while goes_on {
                 let by = operator.by()?;
                 let many = parked::retry_many(&mut conn, reason, *ask, by).await?;
-                let RetriedMany { retried, more } = many;
+                let RetrySummary { retried, more } = many;
                 writeln!(out, "{retried} are being asked for again.")?;
                 goes_on = more;
             }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use chassis::Backoff;
 use chassis::config::{DatabaseConfig, HttpConfig, IntakeConfig, KafkaConfig, LogConfig};
-use chassis::housekeeping::HousekeepingConfig;
+use operations::housekeeping::HousekeepingConfig;
 
 use crate::domain::Policy;
 
-/// Milliseconds by which a lease has to outlast a call: the claim's and the record's way to the database.
+/// How much longer a lease has to be than a call: time for the claim and the record.
 const LEASE_MARGIN_MS: u64 = 2_000;
 
 /// Everything that can be set; `bill-payer --help` lists it.
@@ -17,28 +17,20 @@ pub struct Config {
     /// Address to serve HTTP on
     #[arg(long, env, default_value = "127.0.0.1:8081")]
     pub listen: String,
-    /// Where the database is
     #[command(flatten)]
     pub database: DatabaseConfig,
-    /// Where Kafka is
     #[command(flatten)]
     pub kafka: KafkaConfig,
-    /// Which events are skipped
     #[command(flatten)]
     pub intake: IntakeConfig,
-    /// Limits of the HTTP server
     #[command(flatten)]
     pub http: HttpConfig,
-    /// How to log
     #[command(flatten)]
     pub log: LogConfig,
-    /// The provider
     #[command(flatten)]
     pub provider: ProviderConfig,
-    /// Paying bills
     #[command(flatten)]
     pub executor: ExecutorConfig,
-    /// Keeping and deleting
     #[command(flatten)]
     pub housekeeping: HousekeepingConfig,
 }
@@ -52,7 +44,7 @@ pub struct ProviderConfig {
     /// Milliseconds to wait for a connection to the provider
     #[arg(long, env, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub provider_connect_timeout_ms: u64,
-    /// Milliseconds to wait for the provider's whole answer. Too low: slow answers are asked for again
+    /// Milliseconds to wait for the provider's whole reply. Too low: slow replies are asked for again
     /// and again. Too high: hung calls hold their slots.
     #[arg(long, env, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub provider_call_timeout_ms: u64,
@@ -61,7 +53,7 @@ pub struct ProviderConfig {
 /// How bills are worked on.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ExecutorConfig {
-    /// Calls of the provider at a time. Too low: slow answers hold up other bills. Too high: the
+    /// Calls of the provider at a time. Too low: slow replies block other bills. Too high: the
     /// provider is overrun, and a crash leaves more bills to wait for their lease.
     #[arg(long, env, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4_096))]
     pub calls_in_flight_max: u16,
@@ -69,7 +61,7 @@ pub struct ExecutorConfig {
     /// by two seconds. Too high: the bills of a killed executor wait that long.
     #[arg(long, env, default_value_t = 10_000)]
     pub claim_lease_ms: u64,
-    /// Calls to pay a bill without an answer before it is cancelled. Too low: a short outage of the
+    /// Calls to pay a bill without a result before it is cancelled. Too low: a short outage of the
     /// provider cancels bills. Too high: the customer's money hangs.
     #[arg(long, env, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub pay_attempts_max: u32,
@@ -78,22 +70,22 @@ pub struct ExecutorConfig {
     /// a slow provider's bills are cancelled. Too high: the customer's money hangs.
     #[arg(long, env, default_value_t = 900_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub pay_deadline_ms: u64,
-    /// Calls to cancel a bill without an answer before it is parked for an operator
+    /// Calls to cancel a bill without a result before it is parked for an operator
     #[arg(long, env, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub cancel_attempts_max: u32,
-    /// Milliseconds for which calls to cancel a bill may fail before it is parked for an operator, in an
-    /// outage, too. Too low: operators are called for what would have passed. Too high: they hear late.
+    /// Milliseconds for which calls to cancel a bill may fail before it is parked for an operator, also in an
+    /// outage. Too low: operators are called for what would have passed. Too high: they hear late.
     #[arg(long, env, default_value_t = 3_600_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub cancel_deadline_ms: u64,
-    /// Milliseconds before the second call for a bill at the most; doubled for each further one
+    /// Milliseconds before the second call for a bill, at most; doubled for each further one
     #[arg(long, env, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
     pub retry_first_ms: u64,
-    /// Milliseconds between two calls for a bill at the most. Too low: an outage is hammered. Too high:
+    /// Milliseconds between two calls for a bill, at most. Too low: an outage is hammered. Too high:
     /// its end is noticed late.
     #[arg(long, env, default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub retry_max_ms: u64,
-    /// Milliseconds for which the provider's own `Retry-After` is obeyed at the most. Too low: a provider
-    /// that asks for quiet is called early. Too high: a wrong header holds bills up.
+    /// Milliseconds for which the provider's own `Retry-After` is obeyed, at most. Too low: a provider
+    /// that asks for quiet is called early. Too high: a wrong header blocks bills.
     #[arg(long, env, default_value_t = 300_000)]
     pub retry_after_max_ms: u64,
     /// Calls of a kind (to pay, to cancel) that fail in a row until the provider counts as away, and only
@@ -101,46 +93,36 @@ pub struct ExecutorConfig {
     /// `PAY_ATTEMPTS_MAX`. Too low: a bad minute stops all bills. Too high: an outage uses attempts up.
     #[arg(long, env, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub breaker_failures_max: u32,
-    /// Milliseconds until the first probe of a provider that is away, at the most; doubled for each
+    /// Milliseconds until the first probe of a provider that is away, at most; doubled for each
     /// further one
     #[arg(long, env, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
     pub breaker_first_ms: u64,
-    /// Milliseconds between two probes at the most: how much later than it ends an outage is noticed
+    /// Milliseconds between two probes, at most: how much later than it ends an outage is noticed
     #[arg(long, env, default_value_t = 15_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub breaker_max_ms: u64,
 }
 
-/// Settings that do not fit together.
+/// Two settings that contradict each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// Another executor would take a bill while the first one's call is still good.
+    /// Another executor would take a bill while the first one's call may still succeed.
     #[error(
         "CLAIM_LEASE_MS={lease_ms} is too short for PROVIDER_CALL_TIMEOUT_MS={call_timeout_ms}: set it to {} or more",
         call_timeout_ms.saturating_add(LEASE_MARGIN_MS)
     )]
-    LeaseTooShort {
-        /// The lease.
-        lease_ms: u64,
-        /// The longest call.
-        call_timeout_ms: u64,
-    },
+    LeaseTooShort { lease_ms: u64, call_timeout_ms: u64 },
     /// A lone bill would use its attempts up before the breaker opens.
     #[error(
         "BREAKER_FAILURES_MAX={failures_max} must be below PAY_ATTEMPTS_MAX={attempts_max}: else an outage cancels bills before it is noticed"
     )]
     BreakerTooSlow {
-        /// Failures that open the breaker.
         failures_max: u32,
-        /// Attempts of a bill.
         attempts_max: u32,
     },
 }
 
 impl Config {
-    /// Checks what one setting demands of another.
-    ///
-    /// # Errors
-    /// The first pair that does not fit.
+    /// Finds the first pair of settings that contradict each other.
     pub fn check(&self) -> Result<(), ConfigError> {
         let lease_ms = self.executor.claim_lease_ms;
         let call_timeout_ms = self.provider.provider_call_timeout_ms;
@@ -173,7 +155,6 @@ impl ProviderConfig {
 }
 
 impl ExecutorConfig {
-    /// As many calls as may be in flight.
     #[must_use]
     pub fn slots(&self) -> usize {
         usize::from(self.calls_in_flight_max)

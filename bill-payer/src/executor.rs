@@ -1,8 +1,8 @@
-//! Paying bills: claims those that are due, calls the provider for many at a time, records the answers.
+//! Paying bills: claims those that are due, calls the provider for many at a time, records the results.
 //!
-//! Promises: no more calls at a time than [`ExecutorConfig::calls_in_flight_max`]; a hung call holds up
-//! nobody but itself; while the provider is away it gets a probe now and then, and no bill uses an
-//! attempt up; what was heard is recorded before its slot is used again; an answer that can't be
+//! Promises: no more calls at a time than [`ExecutorConfig::calls_in_flight_max`]; a hung call blocks no
+//! other call; while the provider is away it gets a probe now and then, and no bill uses an
+//! attempt up; a result is recorded before its slot is used again; a result that can't be
 //! recorded now is kept and recorded later, and if the process dies first, the bill comes back when its
 //! lease ends and the provider is asked again under the same idempotency key.
 
@@ -20,19 +20,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::config::ExecutorConfig;
-use crate::domain::{
-    Answer, Call, CancelAnswer, Next, Policy, ProviderAnswer, Reach, Status, Why, decide,
-};
+use crate::domain::{CallResult, NextStep, Policy, ProviderState, Status, UnknownCause, decide};
 use crate::executor::outage::Outages;
 use crate::provider::Provider;
-use crate::record::{self, Called, Decided, RecordError, Recorded};
+use crate::record::{self, CallRecord, Decision, RecordError, RecordSummary};
 use crate::store::{self, ClaimedBill};
 
 /// How often to look for bills that are due. The intake wakes the executor for new ones, so this is how
-/// much later than planned a bill is tried again at the most, and when another process left bills.
+/// much later than planned a bill is tried again, at most, or a bill that another process has left.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Failures of unknown kind, one after the other, before answers are recorded one by one.
+/// Failures of unknown kind in a row, after which results are recorded one by one.
 const UNKNOWN_FAILURES_MAX: u32 = 5;
 
 /// How long to wait before a round that failed is tried again.
@@ -41,12 +39,12 @@ const ROUND_RETRY: Backoff = Backoff {
     max: Duration::from_secs(2),
 };
 
-/// How long calls in flight have to be answered once the service is to stop, and then how long the last
+/// How long calls in flight have to end once the service is to stop, and then how long the last
 /// record may take. Together less than [`chassis::service::STOP_WITHIN`].
 const DRAIN_WITHIN: Duration = Duration::from_secs(5);
 const LAST_RECORD_WITHIN: Duration = Duration::from_secs(2);
 
-/// Claims bills, calls the provider and records its answers.
+/// Claims bills, calls the provider and records the results.
 pub struct Executor {
     pool: Pool,
     provider: Provider,
@@ -54,48 +52,43 @@ pub struct Executor {
     policy: Policy,
     outages: Outages,
     new_bills: Arc<Notify>,
-    calls: JoinSet<Answered>,
-    /// Heard and not recorded yet.
-    decided: Vec<Decided>,
-    /// Of recording them, one after the other.
+    calls: JoinSet<FinishedCall>,
+    /// Not recorded yet.
+    decisions: Vec<Decision>,
+    /// Failures in a row to record them.
     unknown_failures: u32,
     /// Cancelled when calls in flight are not waited for any longer.
     give_up: CancellationToken,
 }
 
-/// A call that has ended.
-struct Answered {
+struct FinishedCall {
     bill: ClaimedBill,
-    answer: Answer,
-    /// How long it took; none if crashes had used the attempts up and it was not made.
+    result: CallResult,
+    /// `None` if crashes had used the attempts up and no call was made.
     took: Option<Duration>,
 }
 
 /// What a round did.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Round {
-    /// What was recorded of the calls that have ended.
-    pub recorded: Recorded,
+    pub recorded: RecordSummary,
     /// Bills that were claimed, and whose calls have begun.
     pub claimed: usize,
 }
 
-/// Why a round went no further. What was heard is kept for the next one.
+/// Why a round went no further. Results that were not recorded are kept for the next round.
 #[derive(Debug, thiserror::Error)]
 pub enum RoundError {
-    /// No connection to the database.
     #[error("connecting to the database")]
     Pool(#[from] PoolError),
-    /// See there.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// The database refused the claim.
     #[error("claiming bills")]
     Claim(#[source] diesel::result::Error),
 }
 
 impl Executor {
-    /// An executor that is woken by `new_bills`.
+    /// Returns an executor that `new_bills` wakes.
     #[must_use]
     pub fn new(
         config: ExecutorConfig,
@@ -111,16 +104,13 @@ impl Executor {
             config,
             new_bills,
             calls: JoinSet::new(),
-            decided: Vec::new(),
+            decisions: Vec::new(),
             unknown_failures: 0,
             give_up: CancellationToken::new(),
         }
     }
 
-    /// Pays bills until `stop`, then lets the calls in flight end and records their answers.
-    ///
-    /// # Errors
-    /// None: the signature is that of a service's task.
+    /// Pays bills until `stop`, then lets the calls in flight end and records their results.
     pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         let errors = RepeatedError::of("paying bills");
         let mut failures = 0;
@@ -143,14 +133,12 @@ impl Executor {
         Ok(())
     }
 
-    /// Records what was heard, claims bills for the free slots and begins their calls.
-    ///
-    /// # Errors
-    /// [`RoundError`]; what was not recorded is kept for the next round.
+    /// Records the results so far, claims bills for the free slots and begins their calls.
     pub async fn run_once(&mut self) -> Result<Round, RoundError> {
-        self.gather();
+        self.keep_finished_calls();
         let mut conn = self.pool.get().await?;
         let recorded = self.record(&mut conn).await?;
+        // Only now: a slot is free when its result is recorded.
         let free = self.config.slots().saturating_sub(self.calls.len());
         let bills = self.claim(&mut conn, free).await;
         let bills = bills.map_err(RoundError::Claim)?;
@@ -164,7 +152,7 @@ impl Executor {
         Ok(Round { recorded, claimed })
     }
 
-    /// Claims as many bills of each call as may be called for now, `free` at the most.
+    /// Claims as many bills of each call as may begin now, at most `free`.
     async fn claim(
         &self,
         conn: &mut Connection,
@@ -178,7 +166,7 @@ impl Executor {
             }
             match store::claim(conn, call, max, self.config.lease()).await {
                 Ok(claimed) => bills.extend(claimed),
-                // Those that are claimed already would wait for their lease.
+                // The bills that are claimed already would wait for their lease.
                 Err(error) if bills.is_empty() => return Err(error),
                 Err(error) => warn!("claiming bills: {}", telemetry::chain(&error)),
             }
@@ -189,7 +177,7 @@ impl Executor {
     /// Waits until there is something to do: a call has ended, bills have arrived, or it is time to look.
     /// Cancel-safe.
     pub async fn wait(&mut self) {
-        if self.decided.is_empty() {
+        if self.decisions.is_empty() {
             tokio::select! {
                 Some(ended) = self.calls.join_next() => self.keep(ended),
                 () = self.new_bills.notified() => {}
@@ -204,20 +192,18 @@ impl Executor {
             payment_id = %bill.request.payment_id,
             trace_id = bill.traceparent.trace_id(),
             call = ?bill.call,
-            attempt = bill.tries.attempts,
+            attempt = bill.attempt_state.attempts,
             "bill claimed"
         );
-        let exhausted = bill
-            .call
-            .answered_by_exhaustion(bill.tries.attempts, self.policy);
-        match exhausted {
-            Some(answer) => self.decide(Answered {
+        let attempts = bill.attempt_state.attempts;
+        match bill.call.result_of_exhaustion(attempts, self.policy) {
+            Some(result) => self.add_decision(FinishedCall {
                 bill,
-                answer,
+                result,
                 took: None,
             }),
             None => {
-                self.outages.begin(bill.call);
+                self.outages.call_begins(bill.call);
                 let provider = self.provider.clone();
                 let give_up = self.give_up.clone();
                 self.calls.spawn(call(provider, bill, give_up));
@@ -225,60 +211,61 @@ impl Executor {
         }
     }
 
-    /// Keeps all calls that have ended by now.
-    fn gather(&mut self) {
+    fn keep_finished_calls(&mut self) {
         while let Some(ended) = self.calls.try_join_next() {
             self.keep(ended);
         }
     }
 
-    fn keep(&mut self, ended: Result<Answered, JoinError>) {
+    fn keep(&mut self, ended: Result<FinishedCall, JoinError>) {
         match ended {
-            Ok(answered) => self.decide(answered),
-            // Its bill comes back when the lease ends.
+            Ok(call) => self.add_decision(call),
+            // The bill comes back when its lease ends.
             Err(panic) => {
                 error!("a call of the provider panicked: {panic}");
-                self.outages.lost();
+                self.outages.call_lost();
             }
         }
     }
 
-    fn decide(&mut self, answered: Answered) {
-        let Answered { bill, answer, took } = answered;
-        let reach = match took {
-            Some(_) => self.outages.heard(bill.call, &answer),
-            None => Reach::There,
+    fn add_decision(&mut self, call: FinishedCall) {
+        let FinishedCall { bill, result, took } = call;
+        // What the result says about the provider.
+        let provider_state = match took {
+            Some(_) => self.outages.call_ended(bill.call, &result),
+            None => ProviderState::Available,
         };
-        let called = took.map(|took| Called {
+        // What it says about the bill.
+        let call = took.map(|took| CallRecord {
             took,
-            outcome: answer.label(),
-            detail: answer.detail(),
+            outcome: result.label(),
+            detail: result.detail(),
         });
-        let next = decide(bill.tries, answer, reach, self.policy);
+        let next = decide(bill.attempt_state, result, provider_state, self.policy);
         let wait = match &next {
-            Next::Retry { failures, why } | Next::Wait { failures, why } => {
-                let asked = why.retry_after(self.config.retry_after_max());
-                self.config.backoff().wait(*failures).max(asked)
+            NextStep::Retry { failures, cause } | NextStep::Wait { failures, cause } => {
+                let asked_for = cause.retry_after(self.config.retry_after_max());
+                self.config.backoff().wait(*failures).max(asked_for)
             }
-            Next::Paid { .. }
-            | Next::Failed { .. }
-            | Next::BeginCancelling { .. }
-            | Next::Parked { .. } => Duration::ZERO,
+            NextStep::Paid { .. }
+            | NextStep::Failed { .. }
+            | NextStep::BeginCancelling { .. }
+            | NextStep::Parked { .. } => Duration::ZERO,
         };
-        self.decided.push(Decided {
+        self.decisions.push(Decision {
             bill,
             next,
             wait,
-            called,
+            call,
         });
     }
 
-    /// Records what was heard. Cancel-safe: to record the same again changes nothing.
-    async fn record(&mut self, conn: &mut Connection) -> Result<Recorded, RecordError> {
-        if self.decided.is_empty() {
-            return Ok(Recorded::default());
+    /// Records the decisions. Cancel-safe: to record the same again changes nothing.
+    async fn record(&mut self, conn: &mut Connection) -> Result<RecordSummary, RecordError> {
+        if self.decisions.is_empty() {
+            return Ok(RecordSummary::default());
         }
-        let recorded = match record::record(conn, &self.decided).await {
+        let recorded = match record::record(conn, &self.decisions).await {
             Ok(recorded) => recorded,
             Err(error) => match failure(&error) {
                 Failure::Retry => return Err(error),
@@ -290,16 +277,19 @@ impl Executor {
             },
         };
         self.unknown_failures = 0;
-        self.decided.clear();
+        self.decisions.clear();
         report_recorded(&recorded);
         Ok(recorded)
     }
 
-    /// Records all but those that the database refuses: they would block the others for ever.
-    async fn record_one_by_one(&mut self, conn: &mut Connection) -> Result<Recorded, RecordError> {
-        let mut all = Recorded::default();
-        while let Some(decided) = self.decided.last() {
-            match record::record(conn, std::slice::from_ref(decided)).await {
+    /// Records all decisions but those that the database refuses: these would block the others for ever.
+    async fn record_one_by_one(
+        &mut self,
+        conn: &mut Connection,
+    ) -> Result<RecordSummary, RecordError> {
+        let mut all = RecordSummary::default();
+        while let Some(decision) = self.decisions.last() {
+            match record::record(conn, std::slice::from_ref(decision)).await {
                 Ok(recorded) => {
                     report_recorded(&recorded);
                     all.add(recorded);
@@ -308,27 +298,27 @@ impl Executor {
                     Failure::Retry => return Err(error),
                     // The bill comes back when its lease ends, and is parked in the end.
                     Failure::Unknown | Failure::Reject => error!(
-                        payment_id = %decided.bill.request.payment_id,
-                        next = ?decided.next,
-                        "the answer can't be recorded: {}",
+                        payment_id = %decision.bill.request.payment_id,
+                        next = ?decision.next,
+                        "the result can't be recorded: {}",
                         telemetry::chain(&error)
                     ),
                 },
             }
-            self.decided.pop();
+            self.decisions.pop();
         }
         self.unknown_failures = 0;
         Ok(all)
     }
 
-    /// Waits for the calls in flight, recording as they end; those that take too long are given up and
+    /// Waits for the calls in flight, recording as they end; calls that take too long are given up and
     /// recorded as such, so that their bills come back at once and not when their lease ends.
     async fn drain(&mut self) {
         let deadline = tokio::time::Instant::now() + DRAIN_WITHIN;
         let drained = tokio::time::timeout_at(deadline, async {
             while let Some(ended) = self.calls.join_next().await {
                 self.keep(ended);
-                self.gather();
+                self.keep_finished_calls();
                 self.record_last().await;
             }
         });
@@ -340,42 +330,31 @@ impl Executor {
         }
         let last = tokio::time::timeout(LAST_RECORD_WITHIN, self.record_last());
         if last.await.is_err() {
-            warn!("stopping without a record of the last answers: their bills come back");
+            warn!("stopping without a record of the last results: their bills come back");
         }
     }
 
     async fn record_last(&mut self) {
-        let recorded = match self.pool.get().await {
-            Ok(mut conn) => match self.record(&mut conn).await {
-                Ok(_) => Ok(()),
-                Err(error) => Err(RoundError::from(error)),
-            },
-            Err(error) => Err(error.into()),
+        let recorded = async {
+            let mut conn = self.pool.get().await?;
+            Ok::<_, RoundError>(self.record(&mut conn).await?)
         };
-        if let Err(error) = recorded {
+        if let Err(error) = recorded.await {
             warn!("recording while stopping: {}", telemetry::chain(&error));
         }
     }
 }
 
-/// One call of the provider; ends within its timeout, or when it is given up.
-async fn call(provider: Provider, bill: ClaimedBill, give_up: CancellationToken) -> Answered {
+/// Calls the provider; ends within the provider's timeout, or when the call is given up.
+async fn call(provider: Provider, bill: ClaimedBill, give_up: CancellationToken) -> FinishedCall {
     let begun = Instant::now();
-    let answer = match bill.call {
-        Call::Pay => {
-            let answer = give_up.run_until_cancelled(provider.pay(&bill)).await;
-            Answer::ToPay(answer.unwrap_or(ProviderAnswer::Unknown(Why::Stopped)))
-        }
-        Call::Cancel => {
-            let answer = give_up.run_until_cancelled(provider.cancel(&bill)).await;
-            Answer::ToCancel(answer.unwrap_or(CancelAnswer::Unknown(Why::Stopped)))
-        }
-    };
+    let result = give_up.run_until_cancelled(provider.call(&bill)).await;
+    let result = result.unwrap_or_else(|| bill.call.unknown(UnknownCause::Stopped));
     let took = begun.elapsed();
-    report_answer(&bill, &answer, took);
-    Answered {
+    report_call(&bill, &result, took);
+    FinishedCall {
         bill,
-        answer,
+        result,
         took: Some(took),
     }
 }
@@ -389,33 +368,33 @@ fn failure(error: &RecordError) -> Failure {
     }
 }
 
-fn report_answer(bill: &ClaimedBill, answer: &Answer, elapsed: Duration) {
-    let call = bill.call.label();
-    let outcome = answer.label();
+fn report_call(bill: &ClaimedBill, result: &CallResult, elapsed: Duration) {
+    let call = bill.call.into_str();
+    let outcome = result.label();
     metrics::counter!("provider_calls_total", "call" => call, "outcome" => outcome).increment(1);
     metrics::histogram!("provider_call_duration_seconds", "call" => call).record(elapsed);
-    let why = answer.why();
+    let cause = result.cause();
     info!(
         payment_id = %bill.request.payment_id,
         trace_id = bill.traceparent.trace_id(),
         call,
-        attempt = bill.tries.attempts,
+        attempt = bill.attempt_state.attempts,
         outcome,
         elapsed_ms = elapsed.as_millis(),
-        why = why.map(ToString::to_string),
+        why = cause.map(ToString::to_string),
         "provider called"
     );
-    if let Some(why @ (Why::Refused { .. } | Why::Unreadable(_))) = why {
+    if let Some(cause @ (UnknownCause::Refused { .. } | UnknownCause::Unreadable(_))) = cause {
         error!(
             payment_id = %bill.request.payment_id,
-            "{why}: check PROVIDER_URL, and whether the provider still keeps the contract"
+            "{cause}: check PROVIDER_URL, and whether the provider still keeps the contract"
         );
     }
 }
 
-fn report_recorded(recorded: &Recorded) {
+fn report_recorded(recorded: &RecordSummary) {
     for (payment_id, status) in &recorded.moved {
-        metrics::counter!("bills_recorded_total", "status" => status.as_str()).increment(1);
+        metrics::counter!("bills_recorded_total", "status" => status.into_str()).increment(1);
         match status {
             Status::Parked => error!(%payment_id, "bill parked: an operator has to decide"),
             Status::Paying | Status::Cancelling | Status::Paid | Status::Failed => {
@@ -425,7 +404,7 @@ fn report_recorded(recorded: &Recorded) {
     }
     for payment_id in &recorded.stale {
         metrics::counter!("bills_stale_answers_total").increment(1);
-        debug!(%payment_id, "the answer came too late to change the bill");
+        debug!(%payment_id, "the result came too late to change the bill");
     }
     for payment_id in &recorded.contradictions {
         metrics::counter!("bills_contradictions_total").increment(1);

@@ -9,16 +9,12 @@ use tracing::warn;
 use crate::domain::Status;
 use crate::reads;
 
-/// How often the gauges are set. Lower: more counting of a long queue. Higher: alarms are late.
+/// Lower: more counting of a long queue. Higher: alarms are late.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// The statuses that have gauges.
 const UNFINISHED: [Status; 3] = [Status::Paying, Status::Cancelling, Status::Parked];
 
 /// Sets the gauges until `stop`.
-///
-/// # Errors
-/// None: the signature is that of a service's task.
 pub async fn run(pool: Pool, stop: CancellationToken) -> anyhow::Result<()> {
     let mut tick = tokio::time::interval(EVERY);
     while stop.run_until_cancelled(tick.tick()).await.is_some() {
@@ -29,15 +25,12 @@ pub async fn run(pool: Pool, stop: CancellationToken) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sets `bills{status}` and `bills_oldest_age_seconds{status}`, zero where there are none.
-///
-/// # Errors
-/// The database can't be asked; the gauges stay as they are.
+/// Sets `bills{status}` and `bills_oldest_age_seconds{status}`, also to zero.
 pub async fn run_once(pool: &Pool) -> anyhow::Result<()> {
     let mut conn = pool.get().await?;
     let counted = reads::unfinished(&mut conn).await?;
     for status in UNFINISHED {
-        let label = status.as_str();
+        let label = status.into_str();
         let found = counted.iter().find(|row| row.status == label);
         let (bills, oldest_s) = found.map_or((0.0, 0.0), |row| (row.bills, row.oldest_s));
         metrics::gauge!("bills", "status" => label).set(bills);

@@ -1,16 +1,16 @@
 //! Deleting settled bills, with their attempts, when their retention is over.
 
-use chassis::housekeeping::{Batch, HousekeepingConfig, Sweep};
 use diesel::QueryableByName;
 use diesel::result::QueryResult;
 use diesel::sql_types::{BigInt, Bool, Nullable, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use operations::housekeeping::{Batch, HousekeepingConfig, Sweep};
 use outbox::statement;
 use uuid::Uuid;
 
-/// Bills that are paid or failed. One that is not finished stays, however old it is.
+/// Deletes bills that are paid or failed. An unfinished bill stays, however old it is.
 ///
-/// As in [`outbox::housekeeping`], the table is walked in the order of its primary key, whose ids carry the
+/// As in [`operations::sweep`], the table is walked in the order of its primary key, whose ids carry the
 /// time: an index on a time is one that every call would pay for.
 #[derive(Debug, Default)]
 pub struct SettledBills {
@@ -50,8 +50,8 @@ impl Sweep for SettledBills {
         .bind::<BigInt, _>(config.retention_h())
         .get_result(conn)
         .await?;
-        // Ids begin with a time, so most often those behind a batch without an old one are younger still. But there are
-        // payments whose ids have another time: the next round goes on behind this batch, and at the end begins anew.
+        // Ids begin with a time, so the ids after a batch without an old bill are most often younger still. But some
+        // payments have ids of another time: the next round continues after this batch, and restarts after the last one.
         self.after = row.last;
         Ok(Batch {
             deleted: row.deleted,

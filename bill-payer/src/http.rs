@@ -1,4 +1,4 @@
-//! The HTTP API: bills and dead letters, to look at and, where they hang, to go on with.
+//! The HTTP API: bills and dead letters, to read and to retry.
 
 use std::num::NonZeroU16;
 
@@ -8,16 +8,16 @@ use axum::{Json, Router};
 use chassis::Problem;
 use chassis::database::Pool;
 use chassis::http::{Page, PageQuery, Path, Query};
-use chassis::operator::{Order, by};
+use operations::operator::{OperatorRequest, identify};
 use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::domain::Status;
 use crate::intake::Intake;
-use crate::parked::{self, Ask, RetriedMany};
+use crate::parked::{self, RetryCall, RetrySummary};
 use crate::reads::{self, BillView, BillWithCalls};
 
-/// The routes of the API; dead letters are taken again by `intake`.
+/// The routes of the API; `intake` takes dead letters that are retried.
 pub fn routes(pool: Pool, intake: Intake) -> Router {
     Router::new()
         .route("/bills", get(list_bills))
@@ -25,7 +25,7 @@ pub fn routes(pool: Pool, intake: Intake) -> Router {
         .route("/bills/{payment_id}", get(show_bill))
         .route("/bills/{payment_id}/retry", post(retry_bill))
         .with_state(pool.clone())
-        .merge(chassis::dead_letters::routes(pool, intake))
+        .merge(operations::dead_letters::routes(pool, intake))
 }
 
 /// `?status=parked&limit=50&before=<cursor>`. Spelled out: the query string's decoder can't flatten.
@@ -57,21 +57,20 @@ async fn show_bill(
         .map(Json)
 }
 
-/// What to ask the provider for a parked bill, and why.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RetryBill {
     #[serde(default)]
-    ask: Ask,
+    ask: RetryCall,
     note: Option<String>,
 }
 
 async fn retry_bill(
     State(pool): State<Pool>,
     Path(payment_id): Path<Uuid>,
-    order: Order<RetryBill>,
+    order: OperatorRequest<RetryBill>,
 ) -> Result<Json<BillWithCalls>, Problem> {
-    let by = by(&order.operator, order.body.note.as_deref())?;
+    let by = identify(&order.operator, order.body.note.as_deref())?;
     let mut conn = pool.get().await?;
     parked::retry(&mut conn, payment_id, order.body.ask, by).await?;
     reads::bill_with_calls(&mut conn, payment_id)
@@ -79,7 +78,6 @@ async fn retry_bill(
         .map(Json)
 }
 
-/// Which parked bills to go on with, and how.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RetryBills {
@@ -87,16 +85,16 @@ struct RetryBills {
     #[serde(default)]
     reason: String,
     #[serde(default)]
-    ask: Ask,
+    ask: RetryCall,
     note: Option<String>,
 }
 
 async fn retry_bills(
     State(pool): State<Pool>,
-    order: Order<RetryBills>,
-) -> Result<Json<RetriedMany>, Problem> {
+    order: OperatorRequest<RetryBills>,
+) -> Result<Json<RetrySummary>, Problem> {
     let RetryBills { reason, ask, note } = order.body;
-    let by = by(&order.operator, note.as_deref())?;
+    let by = identify(&order.operator, note.as_deref())?;
     if reason.trim().is_empty() || reason.contains('\0') {
         return Err(Problem::invalid("say how the last error begins").in_field("reason"));
     }

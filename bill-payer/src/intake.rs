@@ -9,16 +9,16 @@ use std::sync::Arc;
 use chassis::Traceparent;
 use chassis::consumer::{HandleError, Handler, Record};
 use chassis::database::Pool;
-use chassis::dead_letters::{self, Retake, RetakeError, dead_letter};
 use chassis::telemetry::chain;
 use diesel_async::{AsyncConnection as _, AsyncPgConnection};
 use events::{DecodeError, Envelope, WalletEvent};
-use outbox::dead_letter::NewDeadLetter;
+use operations::dead_letter::NewDeadLetter;
+use operations::dead_letters::{self, Redeliver, RedeliverError, dead_letter};
 use tokio::sync::Notify;
 use tracing::debug;
 
 use crate::SERVICE;
-use crate::record::again::say_again;
+use crate::record::repeated_results::append_repeated_results;
 use crate::store::{self, NewBill};
 
 /// Takes `wallet.events`.
@@ -85,7 +85,7 @@ async fn take(
             letters.push(dead_letter(SERVICE, record, reason));
         }
     }
-    outbox::dead_letter::record(conn, letters).await?;
+    operations::dead_letter::record(conn, letters).await?;
     Ok(taken)
 }
 
@@ -99,7 +99,7 @@ async fn insert(
         .iter()
         .zip(&taken)
         .filter(|(bill, taken)| bill.request.redriven && **taken == store::Intake::Again);
-    say_again(conn, redriven.map(|(bill, _)| bill)).await?;
+    append_repeated_results(conn, redriven.map(|(bill, _)| bill)).await?;
     Ok(taken)
 }
 
@@ -109,17 +109,17 @@ fn conflict(bill: &NewBill, difference: &str) -> String {
 }
 
 /// One message of a dead letter, the way that a batch of them goes.
-impl Retake for Intake {
-    async fn retake(
+impl Redeliver for Intake {
+    async fn redeliver(
         &self,
         conn: &mut AsyncPgConnection,
         _: &str,
         record: &Record,
-    ) -> Result<(), RetakeError> {
-        let bill = read(record).map_err(|error| RetakeError::Refused(chain(&error)))?;
+    ) -> Result<(), RedeliverError> {
+        let bill = read(record).map_err(|error| RedeliverError::Refused(chain(&error)))?;
         let taken = insert(conn, std::slice::from_ref(&bill)).await?;
         if let [store::Intake::Conflict { difference }] = taken.as_slice() {
-            return Err(RetakeError::Refused(conflict(&bill, difference)));
+            return Err(RedeliverError::Refused(conflict(&bill, difference)));
         }
         // Not committed yet: at worst the executor looks in vain, and again a moment later.
         self.new_bills.notify_one();

@@ -1,9 +1,23 @@
 //! Bills, paid at the provider.
 //!
 //! Promises: a payment becomes one bill and ends once, paid or failed, with one result event; the
-//! provider is asked under one idempotency key a payment; what is not known is asked again, then
+//! provider is asked under one idempotency key a payment; an unknown result is asked for again, then
 //! cancelled, then left to an operator, and never refunded on a guess. Leaves to others: publishing the
 //! events (the relay), and the wallet's money (wallet-api).
+//!
+//! The way of a bill, in reading order; begin with [`domain`] if you want the rules first:
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`intake`] | turns events of `wallet.events` into bills |
+//! | [`store`] | the table `bills` as a queue: insert, and claim by lease |
+//! | [`executor`] | claims, calls, records, with many calls in flight |
+//! | [`provider`] | makes one call over HTTP, and says what the reply means |
+//! | [`domain`] | decides what becomes of a bill: pure functions |
+//! | [`breaker`] | stops the calls while the provider is away: pure, too |
+//! | [`record`] | writes bills, attempts and result events in one transaction |
+//! | [`parked`], [`cli`], [`http`] | what operators read and do |
+//! | [`gauges`], [`housekeeping`], [`config`] | the rest of a service |
 
 pub mod breaker;
 pub mod cli;
@@ -23,7 +37,7 @@ pub mod store;
 
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
-/// The bill-payer database's own migrations; [`outbox::MIGRATIONS`] go first.
+/// The bill-payer database's own migrations; [`outbox::MIGRATIONS`] and [`operations::MIGRATIONS`] go first.
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations/bill-payer");
 
 /// The name in events, logs, consumer groups and database sessions.

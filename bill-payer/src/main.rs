@@ -12,10 +12,11 @@ use bill_payer::provider::Provider;
 use bill_payer::{MIGRATIONS, SERVICE, cli, gauges, http};
 use chassis::consumer::{Consumer, ConsumerConfig};
 use chassis::database::Schema;
-use chassis::housekeeping::Housekeeping;
-use chassis::operator::Actions;
-use chassis::{Service, database, dead_letters, health::Readiness, kafka};
+use chassis::{Service, database, health::Readiness, kafka};
 use clap::Parser;
+use operations::dead_letters;
+use operations::housekeeping::Housekeeping;
+use operations::operator::Actions;
 use tokio::sync::Notify;
 use tracing::info;
 
@@ -43,7 +44,7 @@ enum Command {
     OperatorActions(Actions),
 }
 
-/// Bills of one transaction of the intake at the most.
+/// Bills in one transaction of the intake.
 const BILLS_BATCH_MAX: usize = 500;
 
 #[tokio::main]
@@ -63,7 +64,7 @@ async fn main() -> anyhow::Result<()> {
         Some(Command::OperatorActions(command)) => command.run(&pool()?, out).await,
         Some(Command::Migrate) => {
             let _service = Service::start(SERVICE, &config.log)?;
-            let sources = vec![outbox::MIGRATIONS, MIGRATIONS];
+            let sources = vec![outbox::MIGRATIONS, operations::MIGRATIONS, MIGRATIONS];
             let applied = database::migrate(&config.database.database_url, sources).await?;
             info!(
                 applied = applied.len(),
@@ -108,7 +109,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     );
     let checked = pool.clone();
     let schema = Schema::of(
-        &[outbox::MIGRATIONS, MIGRATIONS],
+        &[outbox::MIGRATIONS, operations::MIGRATIONS, MIGRATIONS],
         "run `bill-payer migrate`",
     )?;
     let readiness = Readiness::new()

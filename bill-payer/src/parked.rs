@@ -1,15 +1,15 @@
 //! Parked bills: the provider could not be asked, so an operator decides when it can be.
 //!
 //! Promises: a retry puts the bill back to paying or to cancelling under its old key, and nothing else: the
-//! provider's word decides, as before. Paid or refunded by hand it is not: that would be a guess. Whoever
-//! heard the provider's final word meanwhile has ended the bill; it is not parked then.
+//! provider's word decides, as before. No command marks a bill as paid or refunded: that would be a guess. A final
+//! result that an executor gets meanwhile ends the bill; it is not parked then.
 
 use chassis::Problem;
 use chassis::problem::StatusCode;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
-use outbox::operator_action::{self, Action, By};
+use operations::operator_action::{self, Action, Operator};
 use outbox::statement;
 use serde::{Deserialize, Serialize};
 use tracing::info;
@@ -18,14 +18,14 @@ use uuid::Uuid;
 use crate::domain::Status;
 use crate::schema::bills;
 
-/// Bills that one request retries at the most.
+/// Bills that one request retries, at most.
 pub const RETRIED_AT_ONCE_MAX: i64 = 500;
 
-/// What the provider is to be asked again. Both are safe: it takes the money once for a key, and not at all for
-/// one that it was told to refuse.
+/// The call that a retry makes. Both are safe: the provider takes the money once for a key, and not at all for
+/// a key that it was told to refuse.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
-pub enum Ask {
+pub enum RetryCall {
     /// To refuse the payment from now on, or to say that it has the money: where the bill was.
     #[default]
     Cancel,
@@ -33,7 +33,7 @@ pub enum Ask {
     Pay,
 }
 
-impl Ask {
+impl RetryCall {
     const fn status(self) -> Status {
         match self {
             Self::Cancel => Status::Cancelling,
@@ -42,34 +42,23 @@ impl Ask {
     }
 }
 
-/// Why nothing was done.
+/// Why nothing was done, and nothing is on record.
 #[derive(Debug, thiserror::Error)]
 pub enum RetryError {
-    /// No such bill.
     #[error("there is no bill {0}")]
     Unknown(Uuid),
-    /// It goes its way, or has ended.
     #[error("bill {payment_id} is {status}, not parked")]
-    NotParked {
-        /// Its payment.
-        payment_id: Uuid,
-        /// What it is.
-        status: String,
-    },
-    /// The database can't be reached or refuses.
+    NotParked { payment_id: Uuid, status: String },
     #[error("changing a parked bill")]
     Database(#[from] diesel::result::Error),
 }
 
-/// Has the provider asked again for one.
-///
-/// # Errors
-/// [`RetryError`]; nothing was done then, and nothing is on record.
+/// Has the provider asked again for one parked bill.
 pub async fn retry(
     conn: &mut AsyncPgConnection,
     payment_id: Uuid,
-    ask: Ask,
-    by: By<'_>,
+    ask: RetryCall,
+    by: Operator<'_>,
 ) -> Result<(), RetryError> {
     conn.transaction(async |conn| {
         let status: Option<String> = bills::table
@@ -81,7 +70,7 @@ pub async fn retry(
             .optional()?;
         match status {
             None => return Err(RetryError::Unknown(payment_id)),
-            Some(status) if status != Status::Parked.as_str() => {
+            Some(status) if status != Status::Parked.into_str() => {
                 return Err(RetryError::NotParked { payment_id, status });
             }
             Some(_) => {}
@@ -91,33 +80,29 @@ pub async fn retry(
         Ok(())
     })
     .await?;
-    info!(%payment_id, operator = by.operator, ?ask, "parked bill retried");
+    info!(%payment_id, operator = by.name, ?ask, "parked bill retried");
     Ok(())
 }
 
-/// What came of a retry of many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct RetriedMany {
-    /// Bills that are being asked for again.
+pub struct RetrySummary {
+    /// Bills for which the provider is asked again.
     pub retried: usize,
-    /// Whether there may be more of them: say it again.
+    /// Whether there may be more of them, for another retry.
     pub more: bool,
 }
 
 /// Has the provider asked again for all parked bills whose last error begins with `reason`, at most
 /// [`RETRIED_AT_ONCE_MAX`].
-///
-/// # Errors
-/// Whatever the database says; nothing was done then.
 pub async fn retry_many(
     conn: &mut AsyncPgConnection,
     reason: &str,
-    ask: Ask,
-    by: By<'_>,
-) -> QueryResult<RetriedMany> {
+    ask: RetryCall,
+    by: Operator<'_>,
+) -> QueryResult<RetrySummary> {
     let retried = conn
         .transaction(async |conn| {
-            let payments = of_a_reason(conn, reason).await?;
+            let payments = lock_of_reason(conn, reason).await?;
             let subjects: Vec<String> = payments.iter().copied().map(subject).collect();
             unpark(conn, payments, ask).await?;
             operator_action::record(conn, by, Action::Retry, &subjects).await?;
@@ -126,16 +111,17 @@ pub async fn retry_many(
         .await?;
     info!(
         retried,
-        operator = by.operator,
+        operator = by.name,
         ?ask,
         reason,
         "parked bills retried"
     );
     let more = i64::try_from(retried).is_ok_and(|retried| retried >= RETRIED_AT_ONCE_MAX);
-    Ok(RetriedMany { retried, more })
+    Ok(RetrySummary { retried, more })
 }
 
-async fn of_a_reason(conn: &mut AsyncPgConnection, reason: &str) -> QueryResult<Vec<Uuid>> {
+/// Locks parked bills whose last error begins with `reason`.
+async fn lock_of_reason(conn: &mut AsyncPgConnection, reason: &str) -> QueryResult<Vec<Uuid>> {
     #[derive(QueryableByName)]
     #[diesel(table_name = bills)]
     struct Parked {
@@ -152,14 +138,18 @@ async fn of_a_reason(conn: &mut AsyncPgConnection, reason: &str) -> QueryResult<
     Ok(parked.into_iter().map(|row| row.payment_id).collect())
 }
 
-/// Puts bills back, due now, with all their attempts. A late answer to a call of before counts if it is final.
-async fn unpark(conn: &mut AsyncPgConnection, payments: Vec<Uuid>, ask: Ask) -> QueryResult<usize> {
+/// Puts bills back, due now, with all their attempts. A late result of an earlier call counts if it is final.
+async fn unpark(
+    conn: &mut AsyncPgConnection,
+    payments: Vec<Uuid>,
+    ask: RetryCall,
+) -> QueryResult<usize> {
     statement(
         "update bills set status = $1, attempts = 0, failing_since = null, \
          next_attempt_at = now(), updated_at = now() \
          where payment_id = any($2) and status = 'parked'",
     )
-    .bind::<Text, _>(ask.status().as_str())
+    .bind::<Text, _>(ask.status().into_str())
     .bind::<diesel::sql_types::Array<SqlUuid>, _>(payments)
     .execute(conn)
     .await

@@ -1,7 +1,8 @@
-//! The provider's HTTP API, and what each of its answers means.
+//! The provider's HTTP API, and what each of its replies means.
 //!
-//! Promises: a call ends within its timeout, with an answer that [`answer`] understands. A payment id is
-//! the idempotency key of all calls for it, so a call may be repeated at any time, by anybody. Leaves to [`crate::domain`]: what follows from an answer.
+//! Promises: a call ends within its timeout, with a reply that [`answer`] understands. A payment id is
+//! the idempotency key of all calls for it, so a call may be repeated at any time, by anybody. Leaves to
+//! [`crate::domain`]: what follows from a reply.
 
 mod answer;
 
@@ -15,12 +16,14 @@ use reqwest::{Client, RequestBuilder, Url};
 use serde::Serialize;
 
 use crate::config::ProviderConfig;
-use crate::domain::{CancelAnswer, ProviderAnswer, Why};
-use crate::provider::answer::{Heard, Reply, retry_after, to_cancellation, to_payment, words};
+use crate::domain::{Call, CallResult, CancellationResult, PaymentResult, UnknownCause};
+use crate::provider::answer::{
+    HttpReply, cancellation_result, payment_result, printable, retry_after,
+};
 use crate::store::ClaimedBill;
 
-/// Bytes of an answer at the most; a longer one is not read.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// A longer reply is not read.
+const REPLY_BYTES_MAX: usize = 64 * 1024;
 
 /// How long an unused connection is kept.
 const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,33 +38,22 @@ pub struct Provider {
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum ProviderError {
-    /// Not a URL.
     #[error("PROVIDER_URL=\"{url}\" is not a URL")]
     Url {
-        /// What was set.
         url: String,
-        /// What is wrong with it.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// A URL of something else than plain HTTP.
     #[error(
         "PROVIDER_URL=\"{url}\" must begin with http:// : this build has no TLS, for which reqwest's feature rustls is to be switched on"
     )]
-    Scheme {
-        /// What was set.
-        url: String,
-    },
-    /// The HTTP client could not be made.
+    Scheme { url: String },
     #[error("making the provider's HTTP client")]
     Client(#[from] reqwest::Error),
 }
 
 impl Provider {
-    /// A client with up to `connections_max` connections kept open. Connects when first called.
-    ///
-    /// # Errors
-    /// [`ProviderError`]: the settings are wrong.
+    /// Returns a client that keeps up to `connections_max` connections open. It connects at the first call.
     pub fn new(config: &ProviderConfig, connections_max: usize) -> Result<Self, ProviderError> {
         let url = config.provider_url.clone();
         let parsed = Url::parse(&url).map_err(|source| ProviderError::Url {
@@ -87,8 +79,16 @@ impl Provider {
         })
     }
 
-    /// Asks the provider to take the money. Cancel-safe: whether it did is unknown then.
-    pub async fn pay(&self, bill: &ClaimedBill) -> ProviderAnswer {
+    /// Makes the call of `bill`. Cancel-safe: its effect is unknown then.
+    pub(crate) async fn call(&self, bill: &ClaimedBill) -> CallResult {
+        match bill.call {
+            Call::Pay => CallResult::Payment(self.pay(bill).await),
+            Call::Cancel => CallResult::Cancellation(self.cancel(bill).await),
+        }
+    }
+
+    /// Asks the provider to take the money.
+    pub async fn pay(&self, bill: &ClaimedBill) -> PaymentResult {
         let request = &bill.request;
         let post = self
             .client
@@ -99,25 +99,14 @@ impl Provider {
                 provider: &request.provider,
                 account_number: &request.account_number,
             });
-        to_payment(request, self.send(post, bill).await)
+        payment_result(request, send(post, bill).await)
     }
 
-    /// Asks the provider to refuse the payment from now on. Cancel-safe: whether it does is unknown then.
-    pub async fn cancel(&self, bill: &ClaimedBill) -> CancelAnswer {
+    /// Asks the provider to refuse the payment from now on.
+    pub async fn cancel(&self, bill: &ClaimedBill) -> CancellationResult {
         let payment_id = bill.request.payment_id;
         let url = format!("{}/{payment_id}/cancel", self.payments_url);
-        to_cancellation(&bill.request, self.send(self.client.post(url), bill).await)
-    }
-
-    async fn send(&self, request: RequestBuilder, bill: &ClaimedBill) -> Heard {
-        let trace = bill.traceparent.child().to_string();
-        match read(request.header(TRACEPARENT, trace)).await {
-            Ok(Some(reply)) => Heard::Reply(reply),
-            Ok(None) => Heard::Nothing(Why::Unreadable(format!(
-                "it is longer than {ANSWER_BYTES_MAX} bytes"
-            ))),
-            Err(error) => Heard::Nothing(silence(error)),
-        }
+        cancellation_result(&bill.request, send(self.client.post(url), bill).await)
     }
 }
 
@@ -129,34 +118,45 @@ struct PaymentJson<'a> {
     account_number: &'a str,
 }
 
-/// Reads a whole answer; none if it is longer than [`ANSWER_BYTES_MAX`].
-async fn read(request: RequestBuilder) -> reqwest::Result<Option<Reply>> {
+async fn send(request: RequestBuilder, bill: &ClaimedBill) -> Result<HttpReply, UnknownCause> {
+    let trace = bill.traceparent.child().to_string();
+    match read(request.header(TRACEPARENT, trace)).await {
+        Ok(Some(reply)) => Ok(reply),
+        Ok(None) => Err(UnknownCause::Unreadable(format!(
+            "it is longer than {REPLY_BYTES_MAX} bytes"
+        ))),
+        Err(error) => Err(unknown_cause(error)),
+    }
+}
+
+/// Reads a whole reply; returns `None` if it is longer than [`REPLY_BYTES_MAX`].
+async fn read(request: RequestBuilder) -> reqwest::Result<Option<HttpReply>> {
     let mut response = request.send().await?;
     let status = response.status().as_u16();
     let header = |name| response.headers().get(name)?.to_str().ok();
     let retry_after = header(RETRY_AFTER).and_then(|text| retry_after(text, header(DATE)));
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
-        if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+        if body.len() + chunk.len() > REPLY_BYTES_MAX {
             return Ok(None);
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Some(Reply {
+    Ok(Some(HttpReply {
         status,
         body,
         retry_after,
     }))
 }
 
-/// Why there was no answer. None of this says whether the provider acted.
-fn silence(error: reqwest::Error) -> Why {
+/// Why no reply came. None of this says whether the provider acted.
+fn unknown_cause(error: reqwest::Error) -> UnknownCause {
     let error = error.without_url();
     if error.is_connect() {
-        Why::Unreachable(words(&chain(&error)))
+        UnknownCause::Unreachable(printable(&chain(&error)))
     } else if error.is_timeout() {
-        Why::Timeout
+        UnknownCause::Timeout
     } else {
-        Why::Broken(words(&chain(&error)))
+        UnknownCause::Broken(printable(&chain(&error)))
     }
 }

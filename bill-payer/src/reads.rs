@@ -1,8 +1,9 @@
-//! What can be looked at: bills, a page at a time, newest first; and how many wait, for the gauges.
+//! The bills to read: a page at a time, newest first; and how many wait, for the gauges.
 
 use chassis::Problem;
 use chrono::{DateTime, Utc};
 use diesel::dsl::sql;
+use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
 use diesel::sql_types::{Bool, Double, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
@@ -16,85 +17,49 @@ use crate::domain::Status;
 use crate::schema::{bill_attempts, bills};
 
 /// A bill, as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Queryable, Selectable)]
+#[diesel(table_name = bills, check_for_backend(diesel::pg::Pg))]
 pub(crate) struct BillView {
     pub(crate) payment_id: Uuid,
     pub(crate) wallet_id: Uuid,
     /// At the currency's scale.
+    #[diesel(select_expression = sql("amount::text"), select_expression_type = SqlLiteral<Text>)]
     pub(crate) amount: String,
     pub(crate) currency: String,
     pub(crate) provider: String,
     pub(crate) account_number: String,
     /// `paying`, `cancelling`, `parked`, `paid` or `failed`.
     pub(crate) status: String,
-    /// Calls in this status, but for those that failed in an outage.
+    /// Calls in this status, without those that failed in an outage.
     pub(crate) attempts: i32,
     /// When the first of them failed.
     pub(crate) failing_since: Option<DateTime<Utc>>,
     /// When the next call is planned, or the lease of the one in flight ends; null when there is none.
+    #[diesel(select_expression = bills::next_attempt_at.nullable())]
     pub(crate) next_attempt_at: Option<DateTime<Utc>>,
     /// The provider's, once paid.
     pub(crate) receipt: Option<String>,
-    /// Why the last call had no final answer; of a failed bill, what the customer reads.
+    /// Why the last call had no final result; of a failed bill, what the customer reads.
     pub(crate) last_error: Option<String>,
     pub(crate) traceparent: String,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) updated_at: DateTime<Utc>,
 }
 
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = bills, check_for_backend(diesel::pg::Pg))]
-struct BillRow {
-    payment_id: Uuid,
-    wallet_id: Uuid,
-    amount: Decimal,
-    currency: String,
-    provider: String,
-    account_number: String,
-    traceparent: String,
-    status: String,
-    attempts: i32,
-    failing_since: Option<DateTime<Utc>>,
-    next_attempt_at: DateTime<Utc>,
-    receipt: Option<String>,
-    last_error: Option<String>,
-    created_at: DateTime<Utc>,
-    updated_at: DateTime<Utc>,
-}
-
-impl TryFrom<BillRow> for BillView {
-    type Error = Problem;
-
-    fn try_from(row: BillRow) -> Result<Self, Problem> {
-        let currency: Currency = row
-            .currency
-            .parse()
-            .map_err(|error| Problem::internal(&error))?;
-        let status: Status = row
-            .status
-            .parse()
-            .map_err(|error| Problem::internal(&error))?;
-        let due = match status {
-            Status::Paying | Status::Cancelling => Some(row.next_attempt_at),
-            Status::Parked | Status::Paid | Status::Failed => None,
-        };
-        Ok(Self {
-            payment_id: row.payment_id,
-            wallet_id: row.wallet_id,
-            amount: currency.format(row.amount),
-            currency: row.currency,
-            provider: row.provider,
-            account_number: row.account_number,
-            status: row.status,
-            attempts: row.attempts,
-            failing_since: row.failing_since,
-            next_attempt_at: due,
-            receipt: row.receipt,
-            last_error: row.last_error,
-            traceparent: row.traceparent,
-            created_at: row.created_at,
-            updated_at: row.updated_at,
-        })
+impl BillView {
+    /// Puts a bill as the table has it into the form that the API shows.
+    fn formatted(mut self) -> Result<Self, Problem> {
+        let currency: Result<Currency, _> = self.currency.parse();
+        let currency = currency.map_err(|error| Problem::internal(&error))?;
+        let amount: Result<Decimal, _> = self.amount.parse();
+        let amount = amount.map_err(|error| Problem::internal(&error))?;
+        let status: Result<Status, _> = self.status.parse();
+        self.amount = currency.format(amount);
+        match status.map_err(|error| Problem::internal(&error))? {
+            Status::Paying | Status::Cancelling => {}
+            Status::Parked | Status::Paid | Status::Failed => self.next_attempt_at = None,
+        }
+        Ok(self)
     }
 }
 
@@ -109,7 +74,7 @@ pub(crate) async fn bills(
     let mut query = bills::table
         .order((bills::created_at.desc(), bills::payment_id.desc()))
         .limit(limit)
-        .select(BillRow::as_select())
+        .select(BillView::as_select())
         .into_boxed();
     if let Some(before) = before {
         let taken_in_at = taken_in_at(conn, before).await?;
@@ -122,13 +87,13 @@ pub(crate) async fn bills(
         query = query.filter(is_older);
     }
     if let Some(status) = status {
-        query = query.filter(bills::status.eq(status.as_str()));
+        query = query.filter(bills::status.eq(status.into_str()));
     }
-    let rows: Vec<BillRow> = query.load(conn).await?;
-    rows.into_iter().map(TryInto::try_into).collect()
+    let bills: Vec<BillView> = query.load(conn).await?;
+    bills.into_iter().map(BillView::formatted).collect()
 }
 
-/// When the bill was taken in that a page begins after.
+/// When the bill `before`, after which a page begins, was taken in.
 async fn taken_in_at(conn: &mut AsyncPgConnection, before: Uuid) -> Result<DateTime<Utc>, Problem> {
     let taken_in_at = bills::table
         .find(before)
@@ -142,19 +107,18 @@ async fn taken_in_at(conn: &mut AsyncPgConnection, before: Uuid) -> Result<DateT
     })
 }
 
-/// One bill.
 async fn bill(conn: &mut AsyncPgConnection, payment_id: Uuid) -> Result<BillView, Problem> {
-    bills::table
+    let bill: Option<BillView> = bills::table
         .find(payment_id)
-        .select(BillRow::as_select())
+        .select(BillView::as_select())
         .first(conn)
         .await
-        .optional()?
-        .ok_or_else(|| Problem::not_found("bill", payment_id))?
-        .try_into()
+        .optional()?;
+    bill.ok_or_else(|| Problem::not_found("bill", payment_id))?
+        .formatted()
 }
 
-/// What came of an attempt at a bill, as the API shows it; the columns are described in the migration.
+/// What became of an attempt at a bill, as the API shows it; the migration describes the columns.
 #[derive(Debug, Serialize, Queryable, Selectable)]
 #[diesel(table_name = bill_attempts, check_for_backend(diesel::pg::Pg))]
 pub(crate) struct AttemptView {
@@ -171,7 +135,7 @@ pub(crate) struct AttemptView {
     pub(crate) detail: Option<String>,
 }
 
-/// A bill with what came of its attempts, those answered first at the beginning.
+/// A bill with its attempts, in the order of their results.
 #[derive(Debug, Serialize)]
 pub(crate) struct BillWithCalls {
     #[serde(flatten)]
@@ -179,7 +143,6 @@ pub(crate) struct BillWithCalls {
     pub(crate) calls: Vec<AttemptView>,
 }
 
-/// One bill, and what was called for it.
 pub(crate) async fn bill_with_calls(
     conn: &mut AsyncPgConnection,
     payment_id: Uuid,
@@ -208,7 +171,7 @@ pub(crate) struct Unfinished {
 
 /// The bills that are not finished, by status; a row for each status that has any.
 ///
-/// Two halves, each by its own partial index: the finished ones, which are most, are not looked at.
+/// Two halves, each by its own partial index: finished bills, which are most, are not read.
 pub(crate) async fn unfinished(conn: &mut AsyncPgConnection) -> QueryResult<Vec<Unfinished>> {
     statement(
         "select status, count(*)::float8 as bills, \

@@ -1,4 +1,4 @@
-//! Recording what came of calls: the hot transaction, of every answer that has come in meanwhile.
+//! Recording what became of calls: the hot transaction, for all results since the last one.
 //!
 //! | step | statement | lock taken | why in this order |
 //! | --- | --- | --- | --- |
@@ -7,10 +7,10 @@
 //! | 3 | `insert bill_attempts` | its rows; their bills are held since 1 | every call that has ended, also those that changed nothing |
 //! | 4 | `pg_advisory_xact_lock` | the wallets of result events, in id order | until the commit nobody else appends for these wallets: `seq` order is commit order for each |
 //! | 5 | `insert outbox` | its rows | last, as [`outbox::append`] asks: one event for each bill that 2 has ended |
-//! | 6 | `commit` | releases all | a bill, its attempts and its event are there together, or none is |
+//! | 6 | `commit` | releases all | a bill, its attempts and its event appear together, or not at all |
 
-pub(crate) mod again;
 mod attempts;
+pub(crate) mod repeated_results;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,48 +25,46 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::SERVICE;
-use crate::domain::{Claim, Next, Status, Verdict, judge};
+use crate::domain::{Claim, NextStep, Status, Verdict, judge};
 use crate::record::attempts::Attempts;
 use crate::schema::bills;
 use crate::store::{ClaimedBill, milliseconds};
 
 /// What is to be recorded of a call.
 #[derive(Debug, Clone)]
-pub struct Decided {
+pub struct Decision {
     /// The bill as it was claimed.
     pub bill: ClaimedBill,
-    /// What becomes of it.
-    pub next: Next,
-    /// How long until its next call, if there is one.
+    pub next: NextStep,
+    /// How long until the bill's next call, if there is one.
     pub wait: Duration,
-    /// The call that it comes from; none if crashes had used the attempts up and no call was made.
-    pub called: Option<Called>,
+    /// `None` if crashes had used the attempts up and no call was made.
+    pub call: Option<CallRecord>,
 }
 
-/// A call that has ended.
+/// What an attempt's row keeps of a call.
 #[derive(Debug, Clone)]
-pub struct Called {
-    /// From its beginning to the answer, or until it was given up.
+pub struct CallRecord {
+    /// From the call's beginning to its result.
     pub took: Duration,
-    /// [`Answer::label`](crate::domain::Answer::label).
+    /// [`CallResult::label`](crate::domain::CallResult::label).
     pub outcome: &'static str,
-    /// [`Answer::detail`](crate::domain::Answer::detail).
+    /// [`CallResult::detail`](crate::domain::CallResult::detail).
     pub detail: Option<String>,
 }
 
-/// What was recorded; of one transaction, the bills that moved are in payment id order.
+/// What was recorded.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Recorded {
-    /// Bills that moved, and where to.
+pub struct RecordSummary {
+    /// Bills that moved, and where to; of one transaction, in payment id order.
     pub moved: Vec<(Uuid, Status)>,
-    /// Answers that came too late to change anything.
+    /// Bills whose result came too late to change anything.
     pub stale: Vec<Uuid>,
-    /// Bills that have ended the other way than the answer says.
+    /// Bills that have ended the other way than the result says.
     pub contradictions: Vec<Uuid>,
 }
 
-impl Recorded {
-    /// Adds what another transaction recorded.
+impl RecordSummary {
     pub(crate) fn add(&mut self, other: Self) {
         self.moved.extend(other.moved);
         self.stale.extend(other.stale);
@@ -77,36 +75,30 @@ impl Recorded {
 /// Why nothing was recorded.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// The database refused.
-    #[error("recording answers")]
+    #[error("recording results")]
     Database(#[from] diesel::result::Error),
-    /// The result events could not be appended.
-    #[error("recording answers")]
+    #[error("recording results")]
     Append(#[from] AppendError),
 }
 
-/// Records `decided`, all of it or nothing. Dropped half-way it has recorded all or nothing, too; to
-/// record the same again changes nothing.
-///
-/// # Errors
-/// [`RecordError`]; nothing was recorded.
+/// Records `decisions`, all of them or none, also if dropped half-way. To record the same again changes nothing.
 pub async fn record(
     conn: &mut AsyncPgConnection,
-    decided: &[Decided],
-) -> Result<Recorded, RecordError> {
+    decisions: &[Decision],
+) -> Result<RecordSummary, RecordError> {
     conn.transaction(async |conn| {
-        let mut current = lock(conn, decided).await?;
-        let (changes, attempts, recorded) = changes(decided, &mut current);
+        let mut current = lock(conn, decisions).await?;
+        let (changes, attempts, summary) = changes(decisions, &mut current);
         update(conn, &changes).await?;
         attempts.write(conn).await?;
         let events = changes.values().filter_map(|change| {
-            let bill = &change.decided.bill;
-            result_event(&bill.request, bill.traceparent, &change.decided.next)
+            let bill = &change.decision.bill;
+            result_event(&bill.request, bill.traceparent, &change.decision.next)
         });
         let events: Vec<NewEvent> = events.collect();
         lock_wallets(conn, &events).await?;
         outbox::append(conn, events).await?;
-        Ok(recorded)
+        Ok(summary)
     })
     .await
 }
@@ -120,12 +112,9 @@ struct Current {
 /// Step 1.
 async fn lock(
     conn: &mut AsyncPgConnection,
-    decided: &[Decided],
+    decisions: &[Decision],
 ) -> QueryResult<BTreeMap<Uuid, Current>> {
-    let ids: Vec<Uuid> = decided
-        .iter()
-        .map(|decided| decided.bill.request.payment_id)
-        .collect();
+    let ids = decisions.iter().map(|it| it.bill.request.payment_id);
     let rows: Vec<(Uuid, String, Option<Uuid>)> = bills::table
         .filter(bills::payment_id.eq_any(ids))
         .order(bills::payment_id)
@@ -142,89 +131,91 @@ async fn lock(
     current.collect()
 }
 
-/// What the decisions change, one change a bill, and the attempts they come from. Two answers for one bill meet in a batch when its
-/// lease ended while the database was away: the later one sees what the earlier one made of it.
+/// Judges the decisions: what they change, one change a bill, and the attempts they come from.
+///
+/// Two results for one bill meet in a batch when its lease ended while the database was away: the later one sees what
+/// the earlier one made of the bill.
 fn changes<'a>(
-    decided: &'a [Decided],
+    decisions: &'a [Decision],
     current: &mut BTreeMap<Uuid, Current>,
-) -> (BTreeMap<Uuid, Change<'a>>, Attempts<'a>, Recorded) {
+) -> (BTreeMap<Uuid, Change<'a>>, Attempts<'a>, RecordSummary) {
     let mut changes = BTreeMap::new();
     let mut attempts = Attempts::default();
-    let mut recorded = Recorded::default();
-    for decided in decided {
-        let payment_id = decided.bill.request.payment_id;
+    let mut summary = RecordSummary::default();
+    for decision in decisions {
+        let payment_id = decision.bill.request.payment_id;
         // A bill that is gone was deleted by hand.
         let Some(current) = current.get_mut(&payment_id) else {
-            recorded.stale.push(payment_id);
+            summary.stale.push(payment_id);
             continue;
         };
-        let claim = if current.claim == Some(decided.bill.claim) {
+        let claim = if current.claim == Some(decision.bill.claim) {
             Claim::Held
         } else {
             Claim::Lost
         };
-        let verdict = judge(current.status, claim, &decided.next);
-        attempts.add(decided, verdict);
+        let verdict = judge(current.status, claim, &decision.next);
+        attempts.add(decision, verdict);
         match verdict {
-            Verdict::Stale => recorded.stale.push(payment_id),
-            Verdict::Contradiction => recorded.contradictions.push(payment_id),
+            Verdict::Stale => summary.stale.push(payment_id),
+            Verdict::Contradiction => summary.contradictions.push(payment_id),
             Verdict::Record => {
-                let status = decided.next.status(current.status);
+                let status = decision.next.status(current.status);
                 *current = Current {
                     status,
                     claim: None,
                 };
-                changes.insert(payment_id, Change { decided, status });
+                changes.insert(payment_id, Change { decision, status });
             }
         }
     }
     let moved = changes.iter().map(|(id, change)| (*id, change.status));
-    recorded.moved = moved.collect();
-    (changes, attempts, recorded)
+    summary.moved = moved.collect();
+    (changes, attempts, summary)
 }
 
 struct Change<'a> {
-    decided: &'a Decided,
+    decision: &'a Decision,
     status: Status,
 }
 
 impl Change<'_> {
     /// Whether the call has used an attempt up.
     fn counts(&self) -> bool {
-        !matches!(self.decided.next, Next::Wait { .. })
+        !matches!(self.decision.next, NextStep::Wait { .. })
     }
 
     /// Whether the deadline counts from now on.
     fn fails(&self) -> bool {
-        match &self.decided.next {
-            Next::Retry { .. } => true,
-            Next::Wait { .. } => self.status == Status::Cancelling,
-            Next::Paid { .. }
-            | Next::Failed { .. }
-            | Next::BeginCancelling { .. }
-            | Next::Parked { .. } => false,
+        match &self.decision.next {
+            NextStep::Retry { .. } => true,
+            NextStep::Wait { .. } => self.status == Status::Cancelling,
+            NextStep::Paid { .. }
+            | NextStep::Failed { .. }
+            | NextStep::BeginCancelling { .. }
+            | NextStep::Parked { .. } => false,
         }
     }
 
     fn receipt(&self) -> Option<&str> {
-        match &self.decided.next {
-            Next::Paid { receipt } => Some(receipt),
-            Next::Failed { .. }
-            | Next::Retry { .. }
-            | Next::Wait { .. }
-            | Next::BeginCancelling { .. }
-            | Next::Parked { .. } => None,
+        match &self.decision.next {
+            NextStep::Paid { receipt } => Some(receipt),
+            NextStep::Failed { .. }
+            | NextStep::Retry { .. }
+            | NextStep::Wait { .. }
+            | NextStep::BeginCancelling { .. }
+            | NextStep::Parked { .. } => None,
         }
     }
 
     fn error(&self) -> Option<String> {
-        match &self.decided.next {
-            Next::Paid { .. } => None,
-            Next::Failed { reason } => Some(reason.clone()),
-            Next::Retry { why, .. }
-            | Next::Wait { why, .. }
-            | Next::BeginCancelling { why }
-            | Next::Parked { why } => Some(why.to_string()),
+        match &self.decision.next {
+            NextStep::Paid { .. } => None,
+            NextStep::Failed { reason } => Some(reason.clone()),
+            NextStep::Retry { cause, .. }
+            | NextStep::Wait { cause, .. }
+            | NextStep::BeginCancelling { cause }
+            | NextStep::Parked { cause } => Some(cause.to_string()),
         }
     }
 }
@@ -252,10 +243,12 @@ async fn update(
          where bills.payment_id = change.payment_id",
     )
     .column::<SqlUuid, _, _>(changes.keys(), |payment_id| *payment_id)
-    .column::<Text, _, _>(changes.values(), |change| change.status.as_str())
+    .column::<Text, _, _>(changes.values(), |change| change.status.into_str())
     .column::<Bool, _, _>(changes.values(), Change::counts)
     .column::<Bool, _, _>(changes.values(), Change::fails)
-    .column::<BigInt, _, _>(changes.values(), |change| milliseconds(change.decided.wait))
+    .column::<BigInt, _, _>(changes.values(), |change| {
+        milliseconds(change.decision.wait)
+    })
     .column::<Nullable<Text>, _, _>(changes.values(), Change::receipt)
     .column::<Nullable<Text>, _, _>(changes.values(), Change::error)
     .execute(conn)
@@ -286,14 +279,14 @@ async fn lock_wallets(conn: &mut AsyncPgConnection, events: &[NewEvent]) -> Quer
 fn result_event(
     request: &BillPaymentRequested,
     traceparent: Traceparent,
-    next: &Next,
+    next: &NextStep,
 ) -> Option<NewEvent> {
     let payee = Some(Payee {
         provider: request.provider.clone(),
         account_number: request.account_number.clone(),
     });
     let (event_type, payload) = match next {
-        Next::Paid { receipt } => (
+        NextStep::Paid { receipt } => (
             BillPaid::TYPE,
             json(&BillPaid {
                 payment_id: request.payment_id,
@@ -303,7 +296,7 @@ fn result_event(
                 payee,
             }),
         ),
-        Next::Failed { reason } => (
+        NextStep::Failed { reason } => (
             BillPaymentFailed::TYPE,
             json(&BillPaymentFailed {
                 payment_id: request.payment_id,
@@ -313,10 +306,10 @@ fn result_event(
                 payee,
             }),
         ),
-        Next::Retry { .. }
-        | Next::Wait { .. }
-        | Next::BeginCancelling { .. }
-        | Next::Parked { .. } => return None,
+        NextStep::Retry { .. }
+        | NextStep::Wait { .. }
+        | NextStep::BeginCancelling { .. }
+        | NextStep::Parked { .. } => return None,
     };
     Some(NewEvent {
         id: Uuid::now_v7(),

@@ -16,14 +16,12 @@ use rust_decimal::Decimal;
 use tracing::error;
 use uuid::Uuid;
 
-use crate::domain::{Call, Status, Tries};
+use crate::domain::{AttemptState, Call, Status};
 
 /// A bill as its event asks for it.
 #[derive(Debug, Clone)]
 pub struct NewBill {
-    /// What is to be paid.
     pub request: BillPaymentRequested,
-    /// The trace that the event came with.
     pub traceparent: Traceparent,
 }
 
@@ -31,13 +29,12 @@ pub struct NewBill {
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Intake {
-    /// It is there now.
     Inserted,
-    /// It was there: the event came again.
+    /// The bill was there: the event came again.
     Again,
-    /// Its payment id stands for another bill, which stays as it is.
+    /// The payment id stands for another bill, which stays as it is. `difference` names the fields that differ, for an
+    /// operator to read.
     Conflict {
-        /// Which fields differ, and how.
         difference: String,
     },
 }
@@ -45,9 +42,6 @@ pub enum Intake {
 /// Inserts `bills` and returns for each, in order, what became of it.
 ///
 /// In payment id order, so that two consumers with the same events wait for each other at most once.
-///
-/// # Errors
-/// The database fails; nothing is stored.
 pub async fn insert(conn: &mut AsyncPgConnection, bills: &[NewBill]) -> QueryResult<Vec<Intake>> {
     #[derive(QueryableByName)]
     struct Inserted {
@@ -77,17 +71,12 @@ pub async fn insert(conn: &mut AsyncPgConnection, bills: &[NewBill]) -> QueryRes
     .load(conn)
     .await?;
     let mut inserted: HashSet<Uuid> = inserted.into_iter().map(|row| row.payment_id).collect();
-    let is_new: Vec<bool> = bills
-        .iter()
-        .map(|bill| inserted.remove(&bill.request.payment_id))
-        .collect();
+    let new_ids = bills.iter().map(|bill| bill.request.payment_id);
+    let is_new: Vec<bool> = new_ids.map(|id| inserted.remove(&id)).collect();
     let known = bills.iter().zip(&is_new).filter(|(_, is_new)| !**is_new);
-    let known = find(
-        conn,
-        known.map(|(bill, _)| bill.request.payment_id).collect(),
-    )
-    .await?;
-    let taken = bills.iter().zip(is_new).map(|(bill, is_new)| {
+    let known = known.map(|(bill, _)| bill.request.payment_id).collect();
+    let known = find(conn, known).await?;
+    let outcomes = bills.iter().zip(is_new).map(|(bill, is_new)| {
         let difference = known
             .get(&bill.request.payment_id)
             .and_then(|known| known.difference(&bill.request));
@@ -97,12 +86,12 @@ pub async fn insert(conn: &mut AsyncPgConnection, bills: &[NewBill]) -> QueryRes
             (false, Some(difference)) => Intake::Conflict { difference },
         }
     });
-    Ok(taken.collect())
+    Ok(outcomes.collect())
 }
 
-/// A bill that was there before.
+/// What a row of `bills` says of the bill that is to be paid.
 #[derive(QueryableByName)]
-struct KnownBill {
+struct BillRow {
     #[diesel(sql_type = SqlUuid)]
     payment_id: Uuid,
     #[diesel(sql_type = SqlUuid)]
@@ -117,36 +106,26 @@ struct KnownBill {
     account_number: String,
 }
 
-impl KnownBill {
-    /// What `request` says otherwise, for an operator to read; none if it asks for the same.
+impl BillRow {
+    /// Returns how `request` differs, for an operator to read.
     fn difference(&self, request: &BillPaymentRequested) -> Option<String> {
+        let amount = |value: Decimal| value.normalize().to_string();
         let money = request.money;
-        let fields = [
-            (
-                "wallet",
-                self.wallet_id.to_string(),
-                request.wallet_id.to_string(),
-            ),
-            (
-                "amount",
-                self.amount.normalize().to_string(),
-                money.value().normalize().to_string(),
-            ),
-            (
-                "currency",
-                self.currency.clone(),
-                money.currency().code().to_owned(),
-            ),
-            ("provider", self.provider.clone(), request.provider.clone()),
+        let (old_wallet, new_wallet) = (self.wallet_id.to_string(), request.wallet_id.to_string());
+        let (old_amount, new_amount) = (amount(self.amount), amount(money.value()));
+        let fields: [(&str, &str, &str); 5] = [
+            ("wallet", &old_wallet, &new_wallet),
+            ("amount", &old_amount, &new_amount),
+            ("currency", &self.currency, money.currency().code()),
+            ("provider", &self.provider, &request.provider),
             (
                 "account number",
-                self.account_number.clone(),
-                request.account_number.clone(),
+                &self.account_number,
+                &request.account_number,
             ),
         ];
-        let differing = fields.into_iter().filter(|(_, known, new)| known != new);
-        let differing =
-            differing.map(|(name, known, new)| format!("{name} {known:?}, not {new:?}"));
+        let differing = fields.into_iter().filter(|(_, old, new)| old != new);
+        let differing = differing.map(|(name, old, new)| format!("{name} {old:?}, not {new:?}"));
         let differing: Vec<String> = differing.collect();
         (!differing.is_empty()).then(|| differing.join("; "))
     }
@@ -155,11 +134,11 @@ impl KnownBill {
 async fn find(
     conn: &mut AsyncPgConnection,
     payment_ids: Vec<Uuid>,
-) -> QueryResult<HashMap<Uuid, KnownBill>> {
+) -> QueryResult<HashMap<Uuid, BillRow>> {
     if payment_ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let bills: Vec<KnownBill> = statement(
+    let bills: Vec<BillRow> = statement(
         "select payment_id, wallet_id, amount, currency, provider, account_number \
          from bills where payment_id = any($1)",
     )
@@ -175,23 +154,17 @@ async fn find(
 /// A bill that this executor has for the time of the lease.
 #[derive(Debug, Clone)]
 pub struct ClaimedBill {
-    /// What is to be paid.
     pub request: BillPaymentRequested,
-    /// The trace that follows the payment.
     pub traceparent: Traceparent,
-    /// What to ask the provider.
     pub call: Call,
-    /// Calls of that kind so far, with the one that is about to begin.
-    pub tries: Tries,
-    /// The claim to record the answer by.
+    /// Counts the call that is about to begin.
+    pub attempt_state: AttemptState,
+    /// The claim to record the result by.
     pub claim: Uuid,
 }
 
-/// Claims up to `bills_max` bills that are due, for `call` or, without one, for either; those that have
-/// waited longest first, for `lease`.
-///
-/// # Errors
-/// Whatever the database says; nothing is claimed, or claimed by nobody until the lease ends.
+/// Claims up to `bills_max` bills that are due for `lease`: for `call` or, without one, for either; the bills that have
+/// waited longest first.
 pub async fn claim(
     conn: &mut AsyncPgConnection,
     call: Option<Call>,
@@ -200,9 +173,9 @@ pub async fn claim(
 ) -> QueryResult<Vec<ClaimedBill>> {
     let claim = Uuid::now_v7();
     let statuses: Vec<&str> = match call {
-        None => vec![Status::Paying.as_str(), Status::Cancelling.as_str()],
-        Some(Call::Pay) => vec![Status::Paying.as_str()],
-        Some(Call::Cancel) => vec![Status::Cancelling.as_str()],
+        None => vec![Status::Paying.into_str(), Status::Cancelling.into_str()],
+        Some(Call::Pay) => vec![Status::Paying.into_str()],
+        Some(Call::Cancel) => vec![Status::Cancelling.into_str()],
     };
     let rows: Vec<ClaimedRow> = statement(
         "with due as materialized ( \
@@ -225,8 +198,8 @@ pub async fn claim(
     .load(conn)
     .await?;
     let claimed = rows.into_iter().filter_map(|row| {
-        let payment_id = row.payment_id;
-        let bill = row.bill(claim);
+        let payment_id = row.bill.payment_id;
+        let bill = row.claimed(claim);
         if bill.is_none() {
             error!(%payment_id, "the bill's row was changed by hand and can't be read; correct it");
         }
@@ -235,25 +208,14 @@ pub async fn claim(
     Ok(claimed.collect())
 }
 
-/// A time as the statements here take it.
 pub(crate) fn milliseconds(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[derive(QueryableByName)]
 struct ClaimedRow {
-    #[diesel(sql_type = SqlUuid)]
-    payment_id: Uuid,
-    #[diesel(sql_type = SqlUuid)]
-    wallet_id: Uuid,
-    #[diesel(sql_type = Numeric)]
-    amount: Decimal,
-    #[diesel(sql_type = Text)]
-    currency: String,
-    #[diesel(sql_type = Text)]
-    provider: String,
-    #[diesel(sql_type = Text)]
-    account_number: String,
+    #[diesel(embed)]
+    bill: BillRow,
     #[diesel(sql_type = Text)]
     traceparent: String,
     #[diesel(sql_type = Text)]
@@ -265,16 +227,18 @@ struct ClaimedRow {
 }
 
 impl ClaimedRow {
-    /// None if the row is not one that [`insert`] has written: it would stop all others.
-    fn bill(self, claim: Uuid) -> Option<ClaimedBill> {
-        let amount: Amount = self.amount.normalize().to_string().parse().ok()?;
+    /// `None` if the row is not one that [`insert`] has written: it would stop all others.
+    fn claimed(self, claim: Uuid) -> Option<ClaimedBill> {
+        let bill = self.bill;
+        let amount: Amount = bill.amount.normalize().to_string().parse().ok()?;
+        let failing_ms = u64::try_from(self.failing_ms.unwrap_or_default()).unwrap_or_default();
         Some(ClaimedBill {
             request: BillPaymentRequested {
-                payment_id: self.payment_id,
-                wallet_id: self.wallet_id,
-                money: Money::new(amount, self.currency.parse().ok()?).ok()?,
-                provider: self.provider,
-                account_number: self.account_number,
+                payment_id: bill.payment_id,
+                wallet_id: bill.wallet_id,
+                money: Money::new(amount, bill.currency.parse().ok()?).ok()?,
+                provider: bill.provider,
+                account_number: bill.account_number,
                 idempotency_key: None,
                 redriven: false,
             },
@@ -287,11 +251,9 @@ impl ClaimedRow {
                 Status::Cancelling => Call::Cancel,
                 Status::Parked | Status::Paid | Status::Failed => return None,
             },
-            tries: Tries {
+            attempt_state: AttemptState {
                 attempts: u32::try_from(self.attempts).ok()?,
-                failing_for: Duration::from_millis(
-                    u64::try_from(self.failing_ms.unwrap_or_default()).unwrap_or_default(),
-                ),
+                failing_for: Duration::from_millis(failing_ms),
             },
             claim,
         })

@@ -31,7 +31,7 @@ pub use self::health::ConsumerHealth;
 pub use self::lag::GroupLag;
 use self::lag::PartitionLag;
 pub use self::record::{Headers, ReadRecord, Record, headers};
-pub(crate) use self::record::{headers_from_json, headers_to_json, hex};
+pub use self::record::{headers_from_json, headers_to_json, hex};
 use self::stall::StallWatch;
 pub(crate) use self::taking::{Attempts, Taking, hand_over};
 use crate::kafka::LogContext;

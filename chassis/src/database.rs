@@ -20,8 +20,9 @@ use diesel_async::{
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _};
 use futures_util::FutureExt as _;
 
-use crate::RepeatedError;
 use crate::config::DatabaseConfig;
+use crate::error_chain::chain;
+use crate::{Problem, RepeatedError};
 
 /// A connection out of the pool; goes back to it when dropped, unless it is broken.
 pub type Connection = diesel_deadpool::Object<AsyncPgConnection>;
@@ -47,7 +48,7 @@ const SESSION_SETTINGS: &str = "set default_transaction_isolation = 'read commit
      set tcp_keepalives_count = 3;";
 
 /// The errors of all requests: each of them fails while the database is away. [`check`] notices the end.
-pub(crate) static ERRORS: RepeatedError = RepeatedError::of("answering 503");
+static ERRORS: RepeatedError = RepeatedError::of("answering 503");
 
 /// What a failed database call means for the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -265,6 +266,30 @@ pub async fn check(pool: Pool, schema: Schema) -> anyhow::Result<()> {
         missing.join(", ")
     );
     Ok(())
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match classify(&error) {
+            Failure::Retry => {
+                ERRORS.failed(chain(&error));
+                Self::unavailable("the database does not answer")
+            }
+            Failure::Unknown => {
+                ERRORS.failed(chain(&error));
+                // Not "does not answer": it has, with an error such as that of a missing table.
+                Self::unavailable("the database can't do this now; GET /readyz says more")
+            }
+            Failure::Reject => Self::internal(&error),
+        }
+    }
+}
+
+impl From<PoolError> for Problem {
+    fn from(error: PoolError) -> Self {
+        ERRORS.failed(chain(&error));
+        Self::unavailable("the database does not answer")
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tracing::error;
 
-use crate::telemetry::chain;
+use crate::error_chain::chain;
 
 /// An `application/problem+json` answer.
 ///
@@ -147,29 +147,5 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
-    }
-}
-
-impl From<diesel::result::Error> for Problem {
-    fn from(error: diesel::result::Error) -> Self {
-        match crate::database::classify(&error) {
-            crate::database::Failure::Retry => {
-                crate::database::ERRORS.failed(chain(&error));
-                Self::unavailable("the database does not answer")
-            }
-            crate::database::Failure::Unknown => {
-                crate::database::ERRORS.failed(chain(&error));
-                // Not "does not answer": it has, with an error such as that of a missing table.
-                Self::unavailable("the database can't do this now; GET /readyz says more")
-            }
-            crate::database::Failure::Reject => Self::internal(&error),
-        }
-    }
-}
-
-impl From<crate::database::PoolError> for Problem {
-    fn from(error: crate::database::PoolError) -> Self {
-        crate::database::ERRORS.failed(chain(&error));
-        Self::unavailable("the database does not answer")
     }
 }

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogConfig, LogFormat};
+pub use crate::error_chain::chain;
 
 /// What is silent unless `LOG` names it: the client of the replication stream says at level error that the
 /// stream is lost, and returns that error too, to the relay, which says what it does about it.
@@ -32,22 +33,6 @@ pub fn init(config: &LogConfig) -> anyhow::Result<()> {
     }
     .map_err(|error| anyhow::anyhow!(error))
     .context("starting the log")
-}
-
-/// An error with all its causes, on one line: what a log line shows.
-#[must_use]
-pub fn chain<'a>(error: &'a (dyn std::error::Error + 'a)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 /// What a panic said.

@@ -9,12 +9,13 @@
 mod bill;
 mod command;
 mod envelope;
+pub mod header;
 mod money;
 
 pub use bill::{
     BILL_AGGREGATE, BILL_SOURCE, BILL_TOPIC, BillEvent, BillPaid, BillPaymentFailed,
     BillPaymentRequested, DecodeError, Payee, WALLET_AGGREGATE, WALLET_SOURCE, WALLET_TOPIC,
-    WalletEvent, header,
+    WalletEvent,
 };
 pub use command::{COMMAND_TOPIC, PayBill};
 pub use envelope::{Envelope, EnvelopeError, Message};

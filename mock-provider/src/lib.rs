@@ -1,24 +1,25 @@
-//! The Wi-Fi provider, mocked: an external system that takes money and can be told to misbehave.
+//! The Wi-Fi provider, mocked: an external system that takes money and misbehaves on demand.
 //!
-//! Promises: a payment's money is taken at most once for its idempotency key, whatever is repeated; a
-//! cancelled key is never accepted; with a journal, everything that was answered outlives a kill -9
-//! of the process (not a power cut: nothing is synced to the disk). The HTTP server is wiremock's.
+//! Promises: a payment's money is taken at most once for its idempotency key; a cancelled key is never
+//! accepted; with a journal, everything that a response has reported outlives a kill -9 of the process (not a
+//! power cut: nothing is synced to the disk).
 //!
-//! Absent on purpose: authentication, a check of the currency, and any limit on the number of
-//! payments remembered: memory and journal grow with them until `DELETE /payments`.
+//! Absent on purpose: authentication, a check of the currency, and a limit on the number of
+//! payments: memory and journal grow with them until `DELETE /payments`.
+//!
+//! Begin with `routes` (the API), then read inwards: `state` writes a change to the `journal` and remembers it,
+//! `ledger` decides, `behaviour` draws the faults. `server` is wiremock and the work around it.
 
 mod behaviour;
 mod bill;
-mod input;
 mod journal;
 mod ledger;
-mod memory;
+mod request;
 mod routes;
 mod server;
+mod state;
 
 pub use behaviour::{Behaviour, BehaviourError};
-pub use bill::Bill;
 pub use journal::{AppendError, OpenError};
-pub use ledger::{Payment, Status};
-pub use memory::BehaveError;
 pub use server::{Provider, ProviderConfig, ServerEnded, StartError};
+pub use state::BehaveError;

@@ -12,8 +12,6 @@ use diesel_migrations::EmbeddedMigrations;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use crate::PostgresServer;
-
 /// A database that belongs to one test and is dropped with this value.
 ///
 /// A whole database and not a schema: replication slots and advisory locks belong to a database.
@@ -21,15 +19,15 @@ use crate::PostgresServer;
 pub struct TestDatabase {
     name: String,
     url: String,
-    /// None: it goes with a server of the test's own.
+    /// `None`: the database ends with the test's own server.
     server: Option<String>,
 }
 
-/// The templates this process has made, by the name of their migrations.
+/// The templates of this process, by the name of their migrations.
 static TEMPLATES: LazyLock<Mutex<HashMap<&'static str, String>>> = LazyLock::new(Mutex::default);
 
 impl TestDatabase {
-    /// A new database with `migrations` applied; `kind` names the set, which is applied once a process.
+    /// Creates a database with `migrations` applied; `kind` names the set, which is applied once a process.
     pub async fn create(kind: &'static str, migrations: Vec<EmbeddedMigrations>) -> Self {
         let server = super::server_url();
         let mut admin = AsyncPgConnection::establish(&server)
@@ -62,12 +60,14 @@ impl TestDatabase {
         }
     }
 
-    pub(crate) async fn on(server: &PostgresServer, migrations: Vec<EmbeddedMigrations>) -> Self {
+    /// Creates a database that ends with the test's own server, at `server_url`.
+    pub(crate) async fn on(server_url: &str, migrations: Vec<EmbeddedMigrations>) -> Self {
         let name = format!("test_{}", Uuid::now_v7().simple());
-        let url = with_database(&server.url(), &name);
-        server
-            .connect()
+        let url = with_database(server_url, &name);
+        let mut admin = AsyncPgConnection::establish(server_url)
             .await
+            .expect("the test's server answers");
+        admin
             .batch_execute(&format!("create database {name}"))
             .await
             .expect("the database is created");
@@ -81,7 +81,6 @@ impl TestDatabase {
         }
     }
 
-    /// The URL to connect by.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
@@ -91,7 +90,7 @@ impl TestDatabase {
         &self.name
     }
 
-    /// A connection of the test's own, to look and to get in the way.
+    /// Connects, to look or to be in the way of others.
     pub async fn connect(&self) -> AsyncPgConnection {
         AsyncPgConnection::establish(&self.url)
             .await
@@ -128,7 +127,7 @@ impl TestDatabase {
         self.sessions_wait(1).await;
     }
 
-    /// Waits until so many sessions of this database wait for a lock.
+    /// Waits until that many sessions of this database wait for a lock.
     pub async fn sessions_wait(&self, sessions: i64) {
         super::eventually("sessions wait for a lock", async || {
             match self.count(&format!("select count(*) {WAITING}")).await {
@@ -139,7 +138,7 @@ impl TestDatabase {
         .await;
     }
 
-    /// Ends the sessions that wait for a lock, as a network that breaks would, and returns how many.
+    /// Ends the sessions that wait for a lock, as a broken network does, and returns their number.
     pub async fn end_waiting_sessions(&self) -> i64 {
         self.count(&format!(
             "select count(pg_terminate_backend(pid)) {WAITING}"
@@ -158,7 +157,7 @@ pub struct InTheWay {
 }
 
 impl InTheWay {
-    /// Rolls back: who waited goes on.
+    /// Rolls back, so that the sessions that wait continue.
     pub async fn clear(mut self) {
         self.conn
             .batch_execute("rollback")

@@ -9,7 +9,7 @@ use crate::TestDatabase;
 use crate::server::programs;
 
 impl TestDatabase {
-    /// What `pg_dump` says of it, also while it is worked on.
+    /// Returns the output of `pg_dump`, also while others work on the database.
     #[must_use]
     pub fn dump(&self) -> Vec<u8> {
         let mut dump = Command::new(programs().join("pg_dump"));
@@ -17,7 +17,7 @@ impl TestDatabase {
         well(dump.output().expect("pg_dump is installed")).stdout
     }
 
-    /// Replaces it by what `dump` says; whoever is connected is cut off.
+    /// Replaces the database by `dump`; sessions are cut off.
     pub async fn restore(&self, dump: &[u8]) {
         let mut admin = AsyncPgConnection::establish(&super::server_url())
             .await

@@ -1,14 +1,13 @@
-//! Waiting for a state, with a deadline, and saying what was seen last when it does not come.
+//! Waits for a state with a deadline, and reports the last state seen.
 
 use std::time::{Duration, Instant};
 
 /// How long a state may take to come. Far more than it takes: a loaded machine must not fail a test.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// How often to look.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Looks again and again until `look` answers `Ok`; panics at the deadline with its last `Err`.
+/// Calls `look` until it returns `Ok`; panics at the deadline with the last `Err`.
 pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
     let begun = Instant::now();
     loop {

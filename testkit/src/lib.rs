@@ -1,5 +1,5 @@
-//! For tests only: a database and topics of their own for each test, on the real PostgreSQL and the
-//! real broker, and waiting for a state instead of sleeping.
+//! For tests only: a database and topics for each test, on the real PostgreSQL and the
+//! real broker, and waits for a state instead of sleeps.
 //!
 //! The servers are those of `TEST_DATABASE_URL`, `TEST_KAFKA_BROKERS` and `TEST_CONNECT_URL`, which
 //! `./dev test` starts and names. A test that finds none fails and says so.
@@ -28,19 +28,17 @@ pub use topics::{
     TopicReader, headers, kafka_brokers, produce, remove_header, set_header, unique_prefix,
 };
 
-/// The PostgreSQL server, for a test that makes its databases by itself.
+/// The PostgreSQL server, for a test that creates its databases by itself.
 #[must_use]
 pub fn server_url() -> String {
     setting("TEST_DATABASE_URL")
 }
 
-/// Where Kafka Connect answers.
 #[must_use]
 pub fn connect_url() -> String {
     setting("TEST_CONNECT_URL")
 }
 
-/// A setting that `./dev test` makes.
 fn setting(name: &str) -> String {
     #[expect(
         clippy::disallowed_methods,

@@ -33,19 +33,18 @@ impl Process {
         Self { child }
     }
 
-    /// The process id.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// SIGKILL, and waits until it is gone.
+    /// Kills the process with SIGKILL and waits until it is gone.
     pub fn kill_9(mut self) {
         self.child.kill().expect("the process was running");
         self.child.wait().expect("the process is reaped");
     }
 
-    /// SIGTERM; does not wait.
+    /// Sends SIGTERM and does not wait.
     pub fn terminate(&self) {
         let id = i32::try_from(self.child.id()).expect("a process id fits");
         kill(Pid::from_raw(id), Signal::SIGTERM).expect("the process is running");
@@ -60,13 +59,13 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Gone already when the test killed it: both calls then do nothing.
+        // Both calls do nothing if the test has killed the process.
         drop(self.child.kill());
         drop(self.child.wait());
     }
 }
 
-/// A command of the workspace's binary `name`, to be run to its end with these environment variables and no others.
+/// Returns a command of the workspace's binary `name`, with these environment variables and no others.
 #[must_use]
 pub fn command(name: &str, environment: &[(&str, &str)]) -> Command {
     let mut command = Command::new(binary(name));
@@ -74,7 +73,7 @@ pub fn command(name: &str, environment: &[(&str, &str)]) -> Command {
     command
 }
 
-/// Where cargo puts the binaries: beside the folder of the running test.
+/// Cargo puts the binaries next to the folder of the running test.
 fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test has a path");
     let deps = test.parent().expect("a test lies in target/<profile>/deps");
@@ -82,12 +81,12 @@ fn binary(name: &str) -> PathBuf {
         .map_or_else(|| deps.join(name), |profile: &Path| profile.join(name))
 }
 
-/// Where processes of tests listen: below the ports that outgoing connections are given, any of which
-/// could be taken by one of those between being found free and being listened on.
+/// Processes of tests listen on these ports, which lie below the range for outgoing connections: a port of that range
+/// could be taken by a connection after it was found free.
 const PORTS_FROM: u16 = 20_000;
 const PORTS: u16 = 8_000;
 
-/// An address on loopback that nobody listens on, and that no other test of this process is given.
+/// Returns an address on loopback that nobody listens on, and that no other test of this process gets.
 #[must_use]
 pub fn free_address() -> String {
     static NEXT: AtomicU16 = AtomicU16::new(0);

@@ -1,4 +1,4 @@
-//! A network that breaks: connections go through here to their server, and can be cut.
+//! A network that breaks: connections to a server pass through a proxy, which can cut them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,7 +12,8 @@ const BEGINNING_BYTES_MAX: usize = 1_024;
 
 /// Passes connections on to a server, until it is dropped.
 ///
-/// For tests with a runtime of several threads: the connections are closed by another one while the test's own waits for its database to be dropped.
+/// For tests with a runtime of several threads: another thread closes the connections while the test's own waits for
+/// the drop of its database.
 #[derive(Debug)]
 pub struct Proxy {
     address: String,
@@ -42,7 +43,7 @@ enum Fate {
 }
 
 impl Proxy {
-    /// A proxy to `server`, an address such as `127.0.0.1:5432`.
+    /// Starts a proxy to `server`, an address such as `127.0.0.1:5432`.
     pub async fn to(server: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
@@ -58,7 +59,7 @@ impl Proxy {
         }
     }
 
-    /// Where it listens, `host:port`.
+    /// `host:port`.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
@@ -75,21 +76,20 @@ impl Proxy {
         self.state().refuses = false;
     }
 
-    /// Resets the connections that are open and in whose beginning the client said `word`; answers how
-    /// many those are.
+    /// Resets the open connections in whose beginning the client sent `word`; returns their number.
     pub fn reset(&self, word: &str) -> usize {
         self.cut(Fate::Reset, word)
     }
 
-    /// The same connections become half-open: the server has given them up, the client hears nothing
-    /// more, whatever it says. New connections go through.
+    /// Makes the same connections half-open: the server has given them up, and the client gets no more bytes,
+    /// whatever it sends. New connections pass.
     pub fn half_open(&self, word: &str) -> usize {
         self.cut(Fate::HalfOpen, word)
     }
 
     fn cut(&self, fate: Fate, word: &str) -> usize {
         let mut state = self.state();
-        // A connection that has ended has nobody to tell.
+        // Forgets the connections that have ended.
         state.connections.retain(|open| !open.fate.is_closed());
         let mut cut = 0;
         for open in &state.connections {
@@ -148,7 +148,7 @@ async fn pass_on(mut client: TcpStream, server: String, state: Arc<Mutex<State>>
     };
     reset(server);
     if fate == Fate::HalfOpen {
-        // Until the client gives up, which nobody tells it to.
+        // Until the client gives up by itself.
         drop(tokio::io::copy(&mut client, &mut tokio::io::sink()).await);
     }
     reset(client);
@@ -156,6 +156,6 @@ async fn pass_on(mut client: TcpStream, server: String, state: Arc<Mutex<State>>
 
 /// Closes with a reset instead of an orderly end.
 fn reset(connection: TcpStream) {
-    // Closed by now: then that is its end.
+    // An error means that the connection is closed already.
     drop(connection.set_zero_linger());
 }

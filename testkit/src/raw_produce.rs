@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::eventually::eventually;
 use crate::topics::kafka_brokers;
 
-/// Kafka's answers while a new topic has no leader yet: `UNKNOWN_TOPIC_OR_PARTITION` and `NOT_LEADER_OR_FOLLOWER`.
+/// Kafka's error codes while a new topic has no leader yet: `UNKNOWN_TOPIC_OR_PARTITION` and `NOT_LEADER_OR_FOLLOWER`.
 const NO_LEADER_YET: [i16; 2] = [3, 6];
 
 /// Publishes one message whose key, payload and headers, names included, are any bytes.

@@ -1,4 +1,4 @@
-//! A PostgreSQL server of a test's own: to be stopped, restarted, and set in ways that others would notice.
+//! A PostgreSQL server for one test, which may stop, restart and configure it.
 
 use std::fs::File;
 use std::os::unix::fs::{DirBuilderExt as _, chown};
@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use crate::{TestDatabase, eventually, free_address};
 
-/// What every such server is set to, before what the test says. Small pieces of log, so that it doesn't
-/// take much to fill one.
+/// Settings of every such server; those of the test come after them. The pieces of log are small, so that little
+/// fills one.
 const SETTINGS: &str = "listen_addresses = '127.0.0.1'\n\
      unix_socket_directories = ''\n\
      fsync = off\n\
@@ -25,16 +25,15 @@ const SETTINGS: &str = "listen_addresses = '127.0.0.1'\n\
      min_wal_size = '2MB'\n\
      log_line_prefix = '%m [%p] %a '\n";
 
-/// How a server is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
-    /// Sessions are ended, and replication streams are heard out.
+    /// PostgreSQL ends sessions and finishes replication streams.
     Fast,
-    /// At once; the next start recovers from the log.
+    /// PostgreSQL ends at once; the next start recovers from the log.
     Immediate,
 }
 
-/// A server; stopped and removed when dropped.
+/// A server; a drop stops and removes it.
 #[derive(Debug)]
 pub struct PostgresServer {
     folder: PathBuf,
@@ -44,7 +43,7 @@ pub struct PostgresServer {
 }
 
 impl PostgresServer {
-    /// A new server with these lines at the end of its `postgresql.conf`, such as `wal_level = logical`.
+    /// Starts a new server with these lines at the end of its `postgresql.conf`, such as `wal_level = logical`.
     pub async fn start(settings: &[&str]) -> Self {
         let mut server = Self::make();
         server.set(settings);
@@ -52,7 +51,7 @@ impl PostgresServer {
         server
     }
 
-    /// Its address, `host:port`.
+    /// `host:port`.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
@@ -64,19 +63,19 @@ impl PostgresServer {
         format!("postgres://postgres@{}/postgres", self.address)
     }
 
-    /// A connection of the superuser.
+    /// Connects as the superuser.
     pub async fn connect(&self) -> AsyncPgConnection {
         AsyncPgConnection::establish(&self.url())
             .await
             .expect("the test's server answers")
     }
 
-    /// A new database with `migrations` applied; it goes with the server.
+    /// Creates a database with `migrations` applied; it ends with the server.
     pub async fn database(&self, migrations: Vec<EmbeddedMigrations>) -> TestDatabase {
-        TestDatabase::on(self, migrations).await
+        TestDatabase::on(&self.url(), migrations).await
     }
 
-    /// Stops, and waits until it has.
+    /// Stops the server and waits until it has ended.
     pub async fn stop(&mut self, how: Stop) {
         let Some(mut running) = self.running.take() else {
             return;
@@ -92,7 +91,7 @@ impl PostgresServer {
         .await;
     }
 
-    /// Starts again where it was stopped.
+    /// Starts the server after a stop.
     pub async fn run(&mut self) {
         let log = File::options()
             .append(true)
@@ -116,7 +115,6 @@ impl PostgresServer {
         self.running = Some(running);
     }
 
-    /// Stops and starts again.
     pub async fn restart(&mut self, how: Stop) {
         self.stop(how).await;
         self.run().await;
@@ -136,8 +134,8 @@ impl PostgresServer {
         });
     }
 
-    /// Ends the piece of log that is being written, `pieces` times, and makes a checkpoint: PostgreSQL
-    /// throws away what it need not keep.
+    /// Ends the current piece of log, `pieces` times, and makes a checkpoint: PostgreSQL
+    /// deletes the log that it need not keep.
     pub async fn turn_the_log_over(&self, pieces: usize) {
         let mut conn = self.connect().await;
         let next = "select pg_logical_emit_message(false, 'test', ''), pg_switch_wal()";
@@ -149,7 +147,7 @@ impl PostgresServer {
             .expect("a checkpoint is made");
     }
 
-    /// A folder with an empty cluster in it.
+    /// Creates a folder with an empty cluster.
     fn make() -> Self {
         let name = format!("testkit-postgres-{}", Uuid::now_v7().simple());
         let folder = std::env::temp_dir().join(name);
@@ -199,7 +197,6 @@ impl PostgresServer {
         self.folder.join("data")
     }
 
-    /// What it has said.
     fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }
@@ -210,7 +207,7 @@ impl PostgresServer {
         std::fs::write(&path, change(before)).expect("it can be written");
     }
 
-    /// A program of PostgreSQL's, as the server's user.
+    /// A program of PostgreSQL, run as the server's user.
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(programs().join(program));
         command
@@ -241,11 +238,11 @@ fn signal(running: &Child, how: Stop) {
         Stop::Immediate => Signal::SIGQUIT,
     };
     let id = i32::try_from(running.id()).expect("a process id fits");
-    // Gone already: then there is nothing to stop.
+    // An error means that the server has ended already.
     let _sent = kill(Pid::from_raw(id), signal);
 }
 
-/// Where the newest PostgreSQL that is installed has its programs: Debian's, or what is on the path.
+/// The folder of the programs of the newest PostgreSQL that is installed: Debian's, or the one on the path.
 pub(crate) fn programs() -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()

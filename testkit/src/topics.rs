@@ -1,4 +1,4 @@
-//! Topics of a test's own, on the real broker.
+//! Topics for one test, on the real broker.
 
 use std::time::Duration;
 
@@ -10,7 +10,6 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Offset, TopicPartitionList};
 use uuid::Uuid;
 
-/// The bootstrap servers of the test broker.
 #[must_use]
 pub fn kafka_brokers() -> String {
     super::setting("TEST_KAFKA_BROKERS")
@@ -29,7 +28,7 @@ pub struct TopicReader {
 }
 
 impl TopicReader {
-    /// Creates `topic` if it is not there, and begins to read it.
+    /// Creates `topic` if it is missing, and begins to read it.
     pub async fn create(topic: &str, partitions: i32) -> Self {
         kafka::create_topics(&kafka_brokers(), &[topic], partitions, 1)
             .await
@@ -55,7 +54,7 @@ impl TopicReader {
         }
     }
 
-    /// The next record, in the order of arrival here: that of the topic within a partition.
+    /// Returns the next record, in the order of arrival, which is the topic's order within a partition.
     pub async fn next(&self) -> Record {
         let message = tokio::time::timeout(super::DEADLINE, self.consumer.recv())
             .await
@@ -64,7 +63,6 @@ impl TopicReader {
         ReadRecord::from(&message).record
     }
 
-    /// The next `count` records.
     pub async fn take(&self, count: usize) -> Vec<Record> {
         let mut records = Vec::with_capacity(count);
         while records.len() < count {
@@ -84,18 +82,17 @@ pub fn headers(headers: &[(&str, &str)]) -> Vec<(String, Option<Vec<u8>>)> {
     headers.iter().map(header).collect()
 }
 
-/// Gives `record` the header `name` with the value `value`, instead of the one that it has.
+/// Replaces the header `name` of `record`.
 pub fn set_header(record: &mut Record, name: &str, value: &str) {
     remove_header(record, name);
     record.headers.extend(headers(&[(name, value)]));
 }
 
-/// Takes the header `name` from `record`.
 pub fn remove_header(record: &mut Record, name: &str) {
     record.headers.retain(|(found, _)| found != name);
 }
 
-/// Publishes one message, as a stranger would.
+/// Publishes one message, as any program may.
 pub async fn produce(topic: &str, key: &str, headers: &[(&str, &str)], payload: &[u8]) {
     let producer: FutureProducer = kafka::client(&kafka_brokers(), "testkit")
         .set("partitioner", "murmur2_random")

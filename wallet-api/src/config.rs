@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chassis::config::{DatabaseConfig, HttpConfig, IntakeConfig, KafkaConfig, LogConfig};
-use chassis::housekeeping::HousekeepingConfig;
+use operations::housekeeping::HousekeepingConfig;
 
 use crate::pattern::Pattern;
 

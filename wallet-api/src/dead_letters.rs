@@ -1,8 +1,8 @@
 //! A dead letter is taken again by what reads its topic.
 
 use chassis::consumer::Record;
-use chassis::dead_letters::{Retake, RetakeError};
 use diesel_async::AsyncPgConnection;
+use operations::dead_letters::{Redeliver, RedeliverError};
 
 use crate::patterns::listen_to_yourself;
 use crate::settlement::Settlement;
@@ -20,18 +20,18 @@ impl DeadLetterHandler {
     }
 }
 
-impl Retake for DeadLetterHandler {
-    async fn retake(
+impl Redeliver for DeadLetterHandler {
+    async fn redeliver(
         &self,
         conn: &mut AsyncPgConnection,
         consumer: &str,
         record: &Record,
-    ) -> Result<(), RetakeError> {
+    ) -> Result<(), RedeliverError> {
         // The topic may have a prefix.
         if record.topic.ends_with(events::COMMAND_TOPIC) {
-            listen_to_yourself::retake(conn, record).await
+            listen_to_yourself::redeliver(conn, record).await
         } else {
-            self.settlement.retake(conn, consumer, record).await
+            self.settlement.redeliver(conn, consumer, record).await
         }
     }
 }

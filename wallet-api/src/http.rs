@@ -34,7 +34,7 @@ pub fn routes(app: App) -> Router {
         .route("/payments/{id}", get(wallets::show_payment))
         .with_state(app.clone())
         .merge(redrive::routes(app.pool.clone()))
-        .merge(chassis::dead_letters::routes(
+        .merge(operations::dead_letters::routes(
             app.pool.clone(),
             DeadLetterHandler::new(Settlement::new(app.pool)),
         ))

@@ -40,7 +40,7 @@ mod wallets;
 
 use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 
-/// The wallet database's own migrations; [`outbox::MIGRATIONS`] go first.
+/// The wallet database's own migrations; [`outbox::MIGRATIONS`] and [`operations::MIGRATIONS`] go first.
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations/wallet");
 
 /// The name in events, logs, consumer groups and database sessions.

@@ -7,10 +7,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use chassis::consumer::{Consumer, ConsumerConfig, GroupLag};
 use chassis::database::{self, Pool, Schema};
-use chassis::housekeeping::{Housekeeping, Nothing};
-use chassis::operator::Actions;
-use chassis::{RepeatedError, Service, dead_letters, health::Readiness};
+use chassis::{RepeatedError, Service, health::Readiness};
 use clap::Parser;
+use operations::dead_letters;
+use operations::housekeeping::{Housekeeping, NoOwnTables};
+use operations::operator::Actions;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 use wallet_api::config::{CommandIntake, Config};
@@ -71,7 +72,7 @@ async fn main() -> anyhow::Result<()> {
         Some(Command::OperatorActions(command)) => command.run(&pool()?, out).await,
         Some(Command::Migrate) => {
             let _service = Service::start(SERVICE, &config.log)?;
-            let sources = vec![outbox::MIGRATIONS, MIGRATIONS];
+            let sources = vec![outbox::MIGRATIONS, operations::MIGRATIONS, MIGRATIONS];
             let applied = database::migrate(&config.database.database_url, sources).await?;
             info!(applied = applied.len(), "the wallet database is up to date");
             Ok(())
@@ -123,13 +124,13 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         pool: pool.clone(),
     };
     let housekeeping = config.housekeeping.clone();
-    Housekeeping::new(pool.clone(), housekeeping, Nothing).spawn(
+    Housekeeping::new(pool.clone(), housekeeping, NoOwnTables).spawn(
         &service,
         &config.kafka,
         events::BILL_TOPIC,
     );
     let schema = Schema::of(
-        &[outbox::MIGRATIONS, MIGRATIONS],
+        &[outbox::MIGRATIONS, operations::MIGRATIONS, MIGRATIONS],
         "run `wallet-api migrate`",
     )?;
     // Kafka is not required: payments are accepted while it is away, and settled when it is back.

@@ -4,8 +4,8 @@ use axum::http::StatusCode;
 use chassis::Problem;
 use chassis::consumer::HandleError;
 use chassis::database::{Failure, PoolError, classify};
-use chassis::dead_letters::RetakeError;
 use chassis::telemetry::chain;
+use operations::dead_letters::RedeliverError;
 use outbox::AppendError;
 use tracing::warn;
 use uuid::Uuid;
@@ -46,7 +46,7 @@ impl From<BatchError> for HandleError {
     }
 }
 
-impl From<BatchError> for RetakeError {
+impl From<BatchError> for RedeliverError {
     fn from(error: BatchError) -> Self {
         match error {
             BatchError::Database(error) | BatchError::Append(AppendError::Database(error)) => {

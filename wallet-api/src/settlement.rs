@@ -14,14 +14,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chassis::consumer::{HandleError, Handler, Record};
 use chassis::database::Pool;
-use chassis::dead_letters::{self, Retake, RetakeError, dead_letter};
 use chassis::telemetry::chain;
 use chassis::trace::trace_id;
 use diesel::prelude::*;
 use diesel::sql_types::{Nullable, Numeric, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 use events::{BILL_SOURCE, BillEvent, BillPaid, BillPaymentFailed, Envelope, Message as _};
-use outbox::dead_letter::NewDeadLetter;
+use operations::dead_letter::NewDeadLetter;
+use operations::dead_letters::{self, Redeliver, RedeliverError, dead_letter};
 use outbox::inbox::{self, EventIdentity, Seen};
 use outbox::statement;
 use rust_decimal::Decimal;
@@ -93,18 +93,18 @@ impl Handler for Settlement {
 
 /// Takes the message of a dead letter. The inbox may know its event, which moved nothing then. So here the payment
 /// alone decides: it moves once, whoever says so.
-impl Retake for Settlement {
-    async fn retake(
+impl Redeliver for Settlement {
+    async fn redeliver(
         &self,
         conn: &mut AsyncPgConnection,
         _: &str,
         record: &Record,
-    ) -> Result<(), RetakeError> {
-        let result = read(record).map_err(RetakeError::Refused)?;
+    ) -> Result<(), RedeliverError> {
+        let result = read(record).map_err(RedeliverError::Refused)?;
         let _: Vec<Seen> = inbox::take(conn, SERVICE, &[result.identity()]).await?;
         let report = apply(conn, vec![&result], Vec::new(), Report::default()).await?;
         if report.dead_letters > 0 {
-            return Err(RetakeError::Refused(unmatched_reason(&result.event)));
+            return Err(RedeliverError::Refused(unmatched_reason(&result.event)));
         }
         Ok(())
     }
@@ -260,7 +260,7 @@ async fn apply<'a>(
     ledger::change_balances(conn, refunds).await?;
     // Step 6.
     report.dead_letters = letters.len();
-    outbox::dead_letter::record(conn, &letters).await?;
+    operations::dead_letter::record(conn, &letters).await?;
     Ok(report)
 }
 

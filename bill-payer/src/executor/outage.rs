@@ -1,16 +1,16 @@
 //! The breakers of the two calls, with a clock, a log and metrics.
 //!
-//! One each: a provider may still refuse payments on request while it can't take any, and the other way
-//! round. They belong to the process; another one finds out by itself.
+//! Each call has a breaker of its own: a provider may still refuse payments on request while it can't take any, and the
+//! other way round. The breakers belong to the process; another process finds out by itself.
 
 use std::time::{Duration, Instant};
 
 use chassis::Backoff;
 use tracing::{info, warn};
 
-use crate::breaker::{Breaker, Health, Permit};
+use crate::breaker::{Breaker, Permit};
 use crate::config::ExecutorConfig;
-use crate::domain::{Answer, Call, Reach, Why};
+use crate::domain::{Call, CallResult, Health, ProviderState};
 
 /// Whether the provider is away, for each call.
 pub(super) struct Outages {
@@ -26,7 +26,7 @@ impl Outages {
     pub(super) fn new(config: &ExecutorConfig) -> Self {
         let breaker = Breaker::new(config.breaker_failures_max);
         for call in [Call::Pay, Call::Cancel] {
-            report(call, Reach::There);
+            report(call, ProviderState::Available);
         }
         Self {
             pay: breaker,
@@ -53,46 +53,46 @@ impl Outages {
         allowed.to_vec()
     }
 
-    pub(super) const fn begin(&mut self, call: Call) {
-        self.of(call).begin();
+    pub(super) const fn call_begins(&mut self, call: Call) {
+        self.breaker(call).call_begins();
     }
 
-    /// Takes note of an answer, and says whether the provider is there.
-    pub(super) fn heard(&mut self, call: Call, answer: &Answer) -> Reach {
+    /// Notes the result of a call, and returns whether the provider is there.
+    pub(super) fn call_ended(&mut self, call: Call, result: &CallResult) -> ProviderState {
         let now = self.began.elapsed();
         let backoff = self.backoff;
-        let asked = answer
-            .why()
-            .map_or(Duration::ZERO, |why| why.retry_after(self.retry_after_max));
-        let breaker = self.of(call);
-        let before = breaker.reach();
-        breaker.heard(Health::of(answer), now, |waits| {
-            backoff.wait(waits).max(asked)
+        let cause = result.cause();
+        let asked_for = cause.map(|cause| cause.retry_after(self.retry_after_max));
+        let breaker = self.breaker(call);
+        let before = breaker.provider_state();
+        breaker.call_ended(result.health(), now, |waits| {
+            backoff.wait(waits).max(asked_for.unwrap_or_default())
         });
-        let reach = breaker.reach();
-        if before != reach {
-            report(call, reach);
-            match reach {
-                Reach::There => info!(call = call.label(), "the provider answers again"),
-                Reach::Away => warn!(
-                    call = call.label(),
-                    why = answer.why().map(ToString::to_string),
+        let state = breaker.provider_state();
+        if before != state {
+            report(call, state);
+            let call = call.into_str();
+            match state {
+                ProviderState::Available => info!(call, "the provider answers again"),
+                ProviderState::Away => warn!(
+                    call,
+                    why = cause.map(ToString::to_string),
                     "the provider is away: no more calls but probes, bills wait"
                 ),
             }
         }
-        reach
+        state
     }
 
-    /// A call, nobody knows which, has ended without an answer.
-    pub(super) fn lost(&mut self) {
+    /// Notes that a call, nobody knows which, has ended without a result.
+    pub(super) fn call_lost(&mut self) {
         let now = self.began.elapsed();
         for breaker in [&mut self.pay, &mut self.cancel] {
-            breaker.heard(Health::Unclear, now, |_| Duration::ZERO);
+            breaker.call_ended(Health::Unclear, now, |_| Duration::ZERO);
         }
     }
 
-    const fn of(&mut self, call: Call) -> &mut Breaker {
+    const fn breaker(&mut self, call: Call) -> &mut Breaker {
         match call {
             Call::Pay => &mut self.pay,
             Call::Cancel => &mut self.cancel,
@@ -100,29 +100,14 @@ impl Outages {
     }
 }
 
-fn report(call: Call, reach: Reach) {
-    let away = match reach {
-        Reach::There => 0.0,
-        Reach::Away => {
-            metrics::counter!("provider_outages_total", "call" => call.label()).increment(1);
+fn report(call: Call, state: ProviderState) {
+    let call = call.into_str();
+    let away = match state {
+        ProviderState::Available => 0.0,
+        ProviderState::Away => {
+            metrics::counter!("provider_outages_total", "call" => call).increment(1);
             1.0
         }
     };
-    metrics::gauge!("provider_away", "call" => call.label()).set(away);
-}
-
-impl Why {
-    /// How long the provider wants to be left alone, `max` at the most; zero if it does not say.
-    pub(super) fn retry_after(&self, max: Duration) -> Duration {
-        match self {
-            Self::Unavailable { retry_after, .. } => retry_after.unwrap_or_default().min(max),
-            Self::Unreachable(_)
-            | Self::Timeout
-            | Self::Broken(_)
-            | Self::Refused { .. }
-            | Self::Unreadable(_)
-            | Self::Unrecorded
-            | Self::Stopped => Duration::ZERO,
-        }
-    }
+    metrics::gauge!("provider_away", "call" => call).set(away);
 }

@@ -1,7 +1,7 @@
-//! What each answer of the provider means. Pure.
+//! What each reply of the provider means. Pure.
 //!
-//! Promises: an answer is final only if it can't be read in any other way; what is not understood says
-//! nothing about the money. [`kind`] is the one place that knows all statuses.
+//! Promises: a reply is final only if it can't be read in any other way; what is not understood says
+//! nothing about the money. [`StatusClass::of`] is the one place that knows all statuses.
 
 use std::time::Duration;
 
@@ -11,98 +11,104 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use uuid::Uuid;
 
-use crate::domain::{CancelAnswer, ProviderAnswer, Why};
+use crate::domain::{CancellationResult, PaymentResult, UnknownCause};
 
-/// Characters of a receipt at the most; a longer one is not taken for one.
+/// A longer text is not taken for a receipt.
 const RECEIPT_CHARS_MAX: usize = 255;
 
 /// Characters of the provider's words that are kept.
-const WORDS_CHARS_MAX: usize = 500;
+const PRINTABLE_CHARS_MAX: usize = 500;
 
-/// A whole answer.
+/// A whole reply.
 #[derive(Debug)]
-pub(super) struct Reply {
+pub(super) struct HttpReply {
     pub(super) status: u16,
     pub(super) body: Vec<u8>,
-    /// When the provider wants to be asked again.
+    /// How long the provider wants to be left alone.
     pub(super) retry_after: Option<Duration>,
 }
 
-/// What came back of a call.
-#[derive(Debug)]
-pub(super) enum Heard {
-    Reply(Reply),
-    /// No whole answer.
-    Nothing(Why),
-}
-
 /// What an HTTP status says, before the body is read. Each of them is here, once.
-enum Kind {
+enum StatusClass {
     /// Done: the body tells what.
     Done,
     /// A decision: the body tells which.
     Decision,
-    /// It can't serve now. Whether it acted is unknown: a gateway may say so after it did.
+    /// The provider can't serve now. Whether it acted is unknown: a gateway may say so after it did.
     Unavailable,
-    /// It does not take the request as one of its own. A setting is wrong (401, 403, 404, 3xx), the
+    /// The provider rejects the request as such. A setting is wrong (401, 403, 404, 3xx), the
     /// contract was broken (400, 413), or the key stands for another payment (409). To refund on these
     /// would be a guess; asked to cancel, the provider says what became of the money.
     Refused,
 }
 
-const fn kind(status: u16) -> Kind {
-    match status {
-        200 | 201 => Kind::Done,
-        422 => Kind::Decision,
-        408 | 429 | 500..=599 => Kind::Unavailable,
-        0..=199 | 202..=407 | 409..=421 | 423..=428 | 430..=499 | 600..=u16::MAX => Kind::Refused,
+impl StatusClass {
+    const fn of(status: u16) -> Self {
+        match status {
+            200 | 201 => Self::Done,
+            422 => Self::Decision,
+            408 | 429 | 500..=599 => Self::Unavailable,
+            0..=199 | 202..=407 | 409..=421 | 423..=428 | 430..=499 | 600..=u16::MAX => {
+                Self::Refused
+            }
+        }
     }
 }
 
-/// What the provider said to a payment.
-pub(super) fn to_payment(request: &BillPaymentRequested, heard: Heard) -> ProviderAnswer {
-    let Reply {
-        status,
-        body,
-        retry_after,
-    } = match heard {
-        Heard::Reply(reply) => reply,
-        Heard::Nothing(why) => return ProviderAnswer::Unknown(why),
+pub(super) fn payment_result(
+    request: &BillPaymentRequested,
+    reply: Result<HttpReply, UnknownCause>,
+) -> PaymentResult {
+    let reply = match reply {
+        Ok(reply) => reply,
+        Err(cause) => return PaymentResult::Unknown(cause),
     };
-    match kind(status) {
-        Kind::Done => match accepted(request, &body) {
-            Ok(receipt) => ProviderAnswer::Accepted { receipt },
-            Err(why) => ProviderAnswer::Unknown(why),
+    match StatusClass::of(reply.status) {
+        StatusClass::Done => match accepted(request, &reply.body) {
+            Ok(receipt) => PaymentResult::Accepted { receipt },
+            Err(cause) => PaymentResult::Unknown(cause),
         },
-        Kind::Decision => match ProblemJson::read(&body).decline() {
-            Some(reason) => ProviderAnswer::Declined { reason },
-            None => ProviderAnswer::Unknown(refused(status, &body)),
+        StatusClass::Decision => match ProblemJson::read(&reply.body).decline() {
+            Some(reason) => PaymentResult::Declined { reason },
+            None => PaymentResult::Unknown(reply.refused()),
         },
-        Kind::Unavailable => ProviderAnswer::Unknown(Why::Unavailable {
-            status,
-            retry_after,
-        }),
-        Kind::Refused => ProviderAnswer::Unknown(refused(status, &body)),
+        StatusClass::Unavailable => PaymentResult::Unknown(reply.unavailable()),
+        StatusClass::Refused => PaymentResult::Unknown(reply.refused()),
     }
 }
 
-/// What the provider said to a cancellation.
-pub(super) fn to_cancellation(request: &BillPaymentRequested, heard: Heard) -> CancelAnswer {
-    let Reply {
-        status,
-        body,
-        retry_after,
-    } = match heard {
-        Heard::Reply(reply) => reply,
-        Heard::Nothing(why) => return CancelAnswer::Unknown(why),
+pub(super) fn cancellation_result(
+    request: &BillPaymentRequested,
+    reply: Result<HttpReply, UnknownCause>,
+) -> CancellationResult {
+    let reply = match reply {
+        Ok(reply) => reply,
+        Err(cause) => return CancellationResult::Unknown(cause),
     };
-    match kind(status) {
-        Kind::Done => cancelled(request, &body).unwrap_or_else(CancelAnswer::Unknown),
-        Kind::Unavailable => CancelAnswer::Unknown(Why::Unavailable {
-            status,
-            retry_after,
-        }),
-        Kind::Decision | Kind::Refused => CancelAnswer::Unknown(refused(status, &body)),
+    match StatusClass::of(reply.status) {
+        StatusClass::Done => {
+            cancelled(request, &reply.body).unwrap_or_else(CancellationResult::Unknown)
+        }
+        StatusClass::Unavailable => CancellationResult::Unknown(reply.unavailable()),
+        StatusClass::Decision | StatusClass::Refused => {
+            CancellationResult::Unknown(reply.refused())
+        }
+    }
+}
+
+impl HttpReply {
+    const fn unavailable(&self) -> UnknownCause {
+        UnknownCause::Unavailable {
+            status: self.status,
+            retry_after: self.retry_after,
+        }
+    }
+
+    fn refused(&self) -> UnknownCause {
+        UnknownCause::Refused {
+            status: self.status,
+            detail: ProblemJson::read(&self.body).reason(),
+        }
     }
 }
 
@@ -114,21 +120,21 @@ enum StatusJson {
     Cancelled,
 }
 
-/// What an answer says of the payment that it is about.
+/// What a reply says of the payment that it is about.
 #[derive(Deserialize)]
 struct PaymentJson {
     reference: Uuid,
     status: StatusJson,
     receipt: Option<String>,
-    /// Whether it is there: `Money` reads it.
+    /// Only whether it is there: `Money` reads it.
     amount: Option<IgnoredAny>,
     provider: Option<String>,
     account_number: Option<String>,
 }
 
 impl PaymentJson {
-    /// Reads an answer about the payment of `request`: the money of another bill under its key is not this payment's.
-    fn read(request: &BillPaymentRequested, body: &[u8]) -> Result<Self, Why> {
+    /// Reads a reply about the payment of `request`: the money of another bill under its key is not this payment's.
+    fn read(request: &BillPaymentRequested, body: &[u8]) -> Result<Self, UnknownCause> {
         let answer: Self = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
         let money: Money = match answer.amount {
             Some(_) => serde_json::from_slice(body).map_err(|error| unreadable(&error))?,
@@ -139,7 +145,7 @@ impl PaymentJson {
         let account_number = account_number.unwrap_or(&request.account_number);
         let differs = |found: String, asked: String| {
             let text = format!("it is about {found}, asked for was {asked}");
-            Err(Why::Unreadable(words(&text)))
+            Err(UnknownCause::Unreadable(printable(&text)))
         };
         if answer.reference != request.payment_id {
             let found = format!("payment {}", answer.reference);
@@ -156,51 +162,54 @@ impl PaymentJson {
     }
 }
 
-/// The receipt of an accepted payment, if the answer is about this payment and this bill.
-fn accepted(request: &BillPaymentRequested, body: &[u8]) -> Result<String, Why> {
+/// The receipt of an accepted payment, if the reply is about this payment and this bill.
+fn accepted(request: &BillPaymentRequested, body: &[u8]) -> Result<String, UnknownCause> {
     let answer = PaymentJson::read(request, body)?;
     match (answer.status, answer.receipt, answer.amount) {
         (StatusJson::Accepted, Some(text), Some(_)) => receipt(text),
-        (StatusJson::Accepted, ..) => Err(Why::Unreadable(
+        (StatusJson::Accepted, ..) => Err(UnknownCause::Unreadable(
             "accepted, without a receipt or an amount".to_owned(),
         )),
-        (StatusJson::Declined | StatusJson::Cancelled, ..) => {
-            Err(Why::Unreadable("done, but not accepted".to_owned()))
-        }
+        (StatusJson::Declined | StatusJson::Cancelled, ..) => Err(UnknownCause::Unreadable(
+            "done, but not accepted".to_owned(),
+        )),
     }
 }
 
-fn cancelled(request: &BillPaymentRequested, body: &[u8]) -> Result<CancelAnswer, Why> {
+fn cancelled(
+    request: &BillPaymentRequested,
+    body: &[u8],
+) -> Result<CancellationResult, UnknownCause> {
     let answer = PaymentJson::read(request, body)?;
     match (answer.status, answer.receipt) {
-        (StatusJson::Accepted, Some(text)) => Ok(CancelAnswer::AlreadyPaid {
+        (StatusJson::Accepted, Some(text)) => Ok(CancellationResult::AlreadyPaid {
             receipt: receipt(text)?,
         }),
-        (StatusJson::Cancelled | StatusJson::Declined, None) => Ok(CancelAnswer::Cancelled),
-        (StatusJson::Accepted, None) => {
-            Err(Why::Unreadable("accepted, without a receipt".to_owned()))
-        }
-        (StatusJson::Cancelled | StatusJson::Declined, Some(_)) => {
-            Err(Why::Unreadable("not accepted, with a receipt".to_owned()))
-        }
+        (StatusJson::Cancelled | StatusJson::Declined, None) => Ok(CancellationResult::Cancelled),
+        (StatusJson::Accepted, None) => Err(UnknownCause::Unreadable(
+            "accepted, without a receipt".to_owned(),
+        )),
+        (StatusJson::Cancelled | StatusJson::Declined, Some(_)) => Err(UnknownCause::Unreadable(
+            "not accepted, with a receipt".to_owned(),
+        )),
     }
 }
 
-fn receipt(text: String) -> Result<String, Why> {
+fn receipt(text: String) -> Result<String, UnknownCause> {
     let long = text.chars().count() > RECEIPT_CHARS_MAX;
     if text.trim().is_empty() || long || text.chars().any(char::is_control) {
-        return Err(Why::Unreadable(format!(
+        return Err(UnknownCause::Unreadable(format!(
             "a receipt has 1 to {RECEIPT_CHARS_MAX} characters, none of them a control character"
         )));
     }
     Ok(text)
 }
 
-fn unreadable(error: &serde_json::Error) -> Why {
-    Why::Unreadable(words(&error.to_string()))
+fn unreadable(error: &serde_json::Error) -> UnknownCause {
+    UnknownCause::Unreadable(printable(&error.to_string()))
 }
 
-/// An RFC 9457 problem; empty if the body is none.
+/// An RFC 9457 problem; empty if the body has none.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct ProblemJson {
@@ -222,35 +231,23 @@ impl ProblemJson {
     }
 
     fn reason(&self) -> String {
-        let said = [&self.detail, &self.title, &self.kind];
-        let said = said.into_iter().find(|text| !text.trim().is_empty());
-        said.map_or_else(|| "no reason given".to_owned(), |text| words(text))
+        let texts = [&self.detail, &self.title, &self.kind];
+        let text = texts.into_iter().find(|text| !text.trim().is_empty());
+        text.map_or_else(|| "no reason given".to_owned(), |text| printable(text))
     }
 }
 
-fn refused(status: u16, body: &[u8]) -> Why {
-    Why::Refused {
-        status,
-        detail: ProblemJson::read(body).reason(),
-    }
-}
-
-/// Somebody else's text, fit to be stored and logged: on one line, and not too long.
-pub(super) fn words(text: &str) -> String {
-    let mut kept = String::new();
-    for character in text.chars().take(WORDS_CHARS_MAX) {
-        let shown = if character.is_control() {
-            ' '
-        } else {
-            character
-        };
-        kept.push(shown);
-    }
-    kept
+/// A foreign text, fit to be stored and logged: on one line, and not too long.
+pub(super) fn printable(text: &str) -> String {
+    let blank_controls = |c: char| if c.is_control() { ' ' } else { c };
+    text.chars()
+        .take(PRINTABLE_CHARS_MAX)
+        .map(blank_controls)
+        .collect()
 }
 
 /// How long a `Retry-After` asks to wait: seconds, or a date (RFC 9110, section 10.2.3), compared with the
-/// `Date` of the same answer, so that no two clocks meet. None if it is neither, or has passed.
+/// `Date` of the same answer, so that no two clocks meet. `None` if it is neither, or has passed.
 pub(super) fn retry_after(text: &str, date: Option<&str>) -> Option<Duration> {
     let text = text.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -280,22 +277,22 @@ mod tests {
         }
     }
 
-    fn reply(status: u16, body: Vec<u8>) -> Reply {
-        Reply {
+    fn reply(status: u16, body: Vec<u8>) -> HttpReply {
+        HttpReply {
             status,
             body,
             retry_after: None,
         }
     }
 
-    fn pay(status: u16, body: &str) -> ProviderAnswer {
+    fn pay(status: u16, body: &str) -> PaymentResult {
         let body = body.replace("PAYMENT", &PAYMENT.to_string()).into_bytes();
-        to_payment(&request(), Heard::Reply(reply(status, body)))
+        payment_result(&request(), Ok(reply(status, body)))
     }
 
-    fn cancel(status: u16, body: &str) -> CancelAnswer {
+    fn cancel(status: u16, body: &str) -> CancellationResult {
         let body = body.replace("PAYMENT", &PAYMENT.to_string()).into_bytes();
-        to_cancellation(&request(), Heard::Reply(reply(status, body)))
+        cancellation_result(&request(), Ok(reply(status, body)))
     }
 
     const ACCEPTED: &str = r#"{"reference":"PAYMENT","status":"accepted","receipt":"R-1","amount":"100.00","currency":"INR","new":1}"#;
@@ -304,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_whole_answer_about_this_payment_and_amount_is_accepted() {
-        let accepted = ProviderAnswer::Accepted {
+        let accepted = PaymentResult::Accepted {
             receipt: "R-1".to_owned(),
         };
         assert_eq!(pay(201, ACCEPTED), accepted);
@@ -314,7 +311,7 @@ mod tests {
 
     #[test]
     fn only_the_two_problems_that_say_so_decline() {
-        let declined = |reason: &str| ProviderAnswer::Declined {
+        let declined = |reason: &str| PaymentResult::Declined {
             reason: reason.to_owned(),
         };
         assert_eq!(pay(422, DECLINED), declined("no such account"));
@@ -336,7 +333,7 @@ mod tests {
         ] {
             let answer = pay(status, body);
             assert!(
-                matches!(answer, ProviderAnswer::Unknown(_)),
+                matches!(answer, PaymentResult::Unknown(_)),
                 "{status} {body}: {answer:?}"
             );
         }
@@ -351,14 +348,14 @@ mod tests {
                 _ => "refused",
             };
             for body in ["", ACCEPTED] {
-                let ProviderAnswer::Unknown(why) = pay(status, body) else {
+                let PaymentResult::Unknown(cause) = pay(status, body) else {
                     panic!("{status} must be unknown");
                 };
-                assert_eq!(why.label(), label, "{status}");
-                let CancelAnswer::Unknown(why) = cancel(status, body) else {
+                assert_eq!(cause.into_str(), label, "{status}");
+                let CancellationResult::Unknown(cause) = cancel(status, body) else {
                     panic!("{status} must be unknown");
                 };
-                assert_eq!(why.label(), label, "{status}");
+                assert_eq!(cause.into_str(), label, "{status}");
             }
         }
     }
@@ -386,10 +383,10 @@ mod tests {
             ("}", ""),
         ] {
             let answer = pay(201, &ACCEPTED.replace(part, instead));
-            let ProviderAnswer::Unknown(why) = answer else {
+            let PaymentResult::Unknown(cause) = answer else {
                 panic!("{part} as {instead} must be unknown");
             };
-            assert_eq!(why.label(), "unreadable", "{part} as {instead}");
+            assert_eq!(cause.into_str(), "unreadable", "{part} as {instead}");
         }
     }
 
@@ -398,16 +395,16 @@ mod tests {
         let body = |status: &str, receipt: &str| {
             format!(r#"{{"reference":"PAYMENT","status":"{status}","receipt":{receipt}}}"#)
         };
-        let paid = CancelAnswer::AlreadyPaid {
+        let paid = CancellationResult::AlreadyPaid {
             receipt: "R-1".to_owned(),
         };
         assert_eq!(
             cancel(200, &body("cancelled", "null")),
-            CancelAnswer::Cancelled
+            CancellationResult::Cancelled
         );
         assert_eq!(
             cancel(200, &body("declined", "null")),
-            CancelAnswer::Cancelled
+            CancellationResult::Cancelled
         );
         assert_eq!(cancel(200, &body("accepted", "\"R-1\"")), paid);
         for (status, receipt) in [
@@ -418,12 +415,15 @@ mod tests {
         ] {
             let answer = cancel(200, &body(status, receipt));
             assert!(
-                matches!(answer, CancelAnswer::Unknown(_)),
+                matches!(answer, CancellationResult::Unknown(_)),
                 "{status} {receipt}: {answer:?}"
             );
         }
         let other = body("cancelled", "null").replace("PAYMENT", &Uuid::nil().to_string());
-        assert!(matches!(cancel(200, &other), CancelAnswer::Unknown(_)));
+        assert!(matches!(
+            cancel(200, &other),
+            CancellationResult::Unknown(_)
+        ));
     }
 
     #[test]
@@ -455,12 +455,12 @@ mod tests {
         for status in [429, 500, 503] {
             let mut reply = reply(status, Vec::new());
             reply.retry_after = asked;
-            let answer = to_cancellation(&request(), Heard::Reply(reply));
-            let why = Why::Unavailable {
+            let answer = cancellation_result(&request(), Ok(reply));
+            let cause = UnknownCause::Unavailable {
                 status,
                 retry_after: asked,
             };
-            assert_eq!(answer, CancelAnswer::Unknown(why));
+            assert_eq!(answer, CancellationResult::Unknown(cause));
         }
     }
 
@@ -470,7 +470,7 @@ mod tests {
             r#""amount":"100.00","currency":"INR","provider":"wifi","account_number":"WIFI-1""#;
         let body =
             format!(r#"{{"reference":"PAYMENT","status":"accepted","receipt":"R-1",{bill}}}"#);
-        let paid = CancelAnswer::AlreadyPaid {
+        let paid = CancellationResult::AlreadyPaid {
             receipt: "R-1".to_owned(),
         };
         assert_eq!(cancel(200, &body), paid);
@@ -483,11 +483,14 @@ mod tests {
             let body = body.replace(own, other);
             let (paid, cancelled) = (pay(200, &body), cancel(200, &body));
             assert!(
-                matches!(paid, ProviderAnswer::Unknown(Why::Unreadable(_))),
+                matches!(paid, PaymentResult::Unknown(UnknownCause::Unreadable(_))),
                 "{paid:?}"
             );
             assert!(
-                matches!(cancelled, CancelAnswer::Unknown(Why::Unreadable(_))),
+                matches!(
+                    cancelled,
+                    CancellationResult::Unknown(UnknownCause::Unreadable(_))
+                ),
                 "{cancelled:?}"
             );
         }
@@ -495,20 +498,23 @@ mod tests {
 
     #[test]
     fn silence_is_unknown() {
-        let why = Why::Timeout;
+        let cause = UnknownCause::Timeout;
         assert_eq!(
-            to_payment(&request(), Heard::Nothing(why.clone())),
-            ProviderAnswer::Unknown(why.clone())
+            payment_result(&request(), Err(cause.clone())),
+            PaymentResult::Unknown(cause.clone())
         );
         assert_eq!(
-            to_cancellation(&request(), Heard::Nothing(why.clone())),
-            CancelAnswer::Unknown(why)
+            cancellation_result(&request(), Err(cause.clone())),
+            CancellationResult::Unknown(cause)
         );
     }
 
     #[test]
     fn words_are_cut_and_kept_on_one_line() {
-        assert_eq!(words("no\r\nsuch\0account"), "no  such account");
-        assert_eq!(words(&"é".repeat(900)).chars().count(), WORDS_CHARS_MAX);
+        assert_eq!(printable("no\r\nsuch\0account"), "no  such account");
+        assert_eq!(
+            printable(&"é".repeat(900)).chars().count(),
+            PRINTABLE_CHARS_MAX
+        );
     }
 }

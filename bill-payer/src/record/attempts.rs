@@ -1,4 +1,4 @@
-//! The rows of `bill_attempts`: what the provider said to each call, for whoever looks or audits.
+//! The rows of `bill_attempts`: the result of each call, for operators and the audit.
 
 use std::collections::BTreeMap;
 
@@ -8,34 +8,34 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use outbox::statement;
 use uuid::Uuid;
 
-use crate::domain::{Next, Verdict};
-use crate::record::{Called, Decided};
+use crate::domain::{NextStep, Verdict};
+use crate::record::{CallRecord, Decision};
 
-/// Attempts by bill, call and number: the later answer stands where two meet in a batch, which one
-/// statement could not write.
+/// Attempts by bill, call and number. Where two results of one attempt meet in a batch, the later one stands: one
+/// statement could not write both.
 #[derive(Default)]
 pub(super) struct Attempts<'a>(BTreeMap<(Uuid, &'static str, i32), Attempt<'a>>);
 
 struct Attempt<'a> {
-    called: &'a Called,
+    call: &'a CallRecord,
     verdict: &'static str,
 }
 
 impl<'a> Attempts<'a> {
-    pub(super) fn add(&mut self, decided: &'a Decided, verdict: Verdict) {
-        let Some(called) = &decided.called else {
+    pub(super) fn add(&mut self, decision: &'a Decision, verdict: Verdict) {
+        let Some(call) = &decision.call else {
             return;
         };
-        let bill = &decided.bill;
-        let number = i32::try_from(bill.tries.attempts).unwrap_or(i32::MAX);
-        let key = (bill.request.payment_id, bill.call.label(), number);
-        let verdict = match (verdict, &decided.next) {
-            (Verdict::Record, Next::Wait { .. }) => "unspent",
+        let bill = &decision.bill;
+        let number = i32::try_from(bill.attempt_state.attempts).unwrap_or(i32::MAX);
+        let key = (bill.request.payment_id, bill.call.into_str(), number);
+        let verdict = match (verdict, &decision.next) {
+            (Verdict::Record, NextStep::Wait { .. }) => "unspent",
             (Verdict::Record, _) => "recorded",
             (Verdict::Stale, _) => "stale",
             (Verdict::Contradiction, _) => "contradiction",
         };
-        self.0.insert(key, Attempt { called, verdict });
+        self.0.insert(key, Attempt { call, verdict });
     }
 
     /// Step 3. The number of a row is that of an attempt, not of a call: rows of a bill are bounded by
@@ -57,11 +57,11 @@ impl<'a> Attempts<'a> {
         .column::<Text, _, _>(self.0.keys(), |(_, call, _)| *call)
         .column::<Integer, _, _>(self.0.keys(), |(_, _, number)| *number)
         .column::<Integer, _, _>(self.0.values(), |attempt| {
-            i32::try_from(attempt.called.took.as_millis()).unwrap_or(i32::MAX)
+            i32::try_from(attempt.call.took.as_millis()).unwrap_or(i32::MAX)
         })
-        .column::<Text, _, _>(self.0.values(), |attempt| attempt.called.outcome)
+        .column::<Text, _, _>(self.0.values(), |attempt| attempt.call.outcome)
         .column::<Text, _, _>(self.0.values(), |attempt| attempt.verdict)
-        .column::<Nullable<Text>, _, _>(self.0.values(), |attempt| attempt.called.detail.as_deref())
+        .column::<Nullable<Text>, _, _>(self.0.values(), |attempt| attempt.call.detail.as_deref())
         .execute(conn)
         .await?;
         Ok(())

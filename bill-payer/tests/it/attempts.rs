@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use bill_payer::domain::{Answer, CancelAnswer, Next, ProviderAnswer, Status, Why};
-use bill_payer::record::{Called, Decided, record};
+use bill_payer::domain::{
+    CallResult, CancellationResult, NextStep, PaymentResult, Status, UnknownCause,
+};
+use bill_payer::record::{CallRecord, Decision, record};
 use bill_payer::store::{self, ClaimedBill};
 use diesel_async::RunQueryDsl as _;
 use mock_provider::Behaviour;
@@ -46,12 +48,12 @@ async fn claim(payer: &BillPayer) -> ClaimedBill {
 }
 
 /// What is to be recorded of an answer.
-fn decided(bill: &ClaimedBill, answer: &Answer, next: Next) -> Decided {
-    Decided {
+fn decisions(bill: &ClaimedBill, answer: &CallResult, next: NextStep) -> Decision {
+    Decision {
         bill: bill.clone(),
         next,
         wait: Duration::ZERO,
-        called: Some(Called {
+        call: Some(CallRecord {
             took: Duration::from_millis(7),
             outcome: answer.label(),
             detail: answer.detail(),
@@ -59,9 +61,9 @@ fn decided(bill: &ClaimedBill, answer: &Answer, next: Next) -> Decided {
     }
 }
 
-async fn recorded(payer: &BillPayer, decided: &[Decided]) {
+async fn recorded(payer: &BillPayer, decisions: &[Decision]) {
     let mut conn = payer.pool.get().await.unwrap();
-    record(&mut conn, decided).await.unwrap();
+    record(&mut conn, decisions).await.unwrap();
 }
 
 #[tokio::test]
@@ -98,30 +100,32 @@ async fn a_late_answer_after_a_cancel_moves_nothing_and_is_shown() {
     let late = claim(&payer).await;
     payer.let_time_pass().await;
     let held = claim(&payer).await;
-    let unknown = Answer::ToPay(ProviderAnswer::Unknown(Why::Timeout));
-    let cancel = Next::BeginCancelling { why: Why::Timeout };
-    recorded(&payer, &[decided(&held, &unknown, cancel)]).await;
+    let unknown = CallResult::Payment(PaymentResult::Unknown(UnknownCause::Timeout));
+    let cancel = NextStep::BeginCancelling {
+        cause: UnknownCause::Timeout,
+    };
+    recorded(&payer, &[decisions(&held, &unknown, cancel)]).await;
     payer.let_time_pass().await;
     let held = claim(&payer).await;
-    let cancelled = Answer::ToCancel(CancelAnswer::Cancelled);
-    let failed = Next::Failed {
+    let cancelled = CallResult::Cancellation(CancellationResult::Cancelled);
+    let failed = NextStep::Failed {
         reason: "cancelled".to_owned(),
     };
-    recorded(&payer, &[decided(&held, &cancelled, failed.clone())]).await;
+    recorded(&payer, &[decisions(&held, &cancelled, failed.clone())]).await;
     // What the first call hears now: refused, as it must be, and then what must never be.
-    let refused = Answer::ToPay(ProviderAnswer::Declined {
+    let refused = CallResult::Payment(PaymentResult::Declined {
         reason: "cancelled".to_owned(),
     });
-    recorded(&payer, &[decided(&late, &refused, failed)]).await;
+    recorded(&payer, &[decisions(&late, &refused, failed)]).await;
     let stale = row("pay", 1, "declined", "stale");
     assert_eq!(calls(&payer, payment).await.pop(), Some(stale));
-    let accepted = Answer::ToPay(ProviderAnswer::Accepted {
+    let accepted = CallResult::Payment(PaymentResult::Accepted {
         receipt: "R-1".to_owned(),
     });
-    let paid = Next::Paid {
+    let paid = NextStep::Paid {
         receipt: "R-1".to_owned(),
     };
-    recorded(&payer, &[decided(&late, &accepted, paid)]).await;
+    recorded(&payer, &[decisions(&late, &accepted, paid)]).await;
     let bill = payer.bill(payment).await;
     let shown = bill["calls"].as_array().unwrap().last().unwrap();
     assert_eq!(
@@ -150,14 +154,14 @@ async fn two_answers_under_one_number_in_one_batch_make_one_row() {
     let payer = BillPayer::start().await;
     let payment = payer.take("WIFI-1").await;
     let bill = claim(&payer).await;
-    let unknown = Answer::ToPay(ProviderAnswer::Unknown(Why::Timeout));
-    let retry = Next::Retry {
+    let unknown = CallResult::Payment(PaymentResult::Unknown(UnknownCause::Timeout));
+    let retry = NextStep::Retry {
         failures: 1,
-        why: Why::Timeout,
+        cause: UnknownCause::Timeout,
     };
     let twice = [
-        decided(&bill, &unknown, retry.clone()),
-        decided(&bill, &unknown, retry),
+        decisions(&bill, &unknown, retry.clone()),
+        decisions(&bill, &unknown, retry),
     ];
     recorded(&payer, &twice).await;
     let one = row("pay", 1, "timeout", "stale");
@@ -206,5 +210,8 @@ async fn a_bill_keeps_what_it_is_about_and_moves_forward_in_the_database_too() {
             Err(error) => assert!(!allowed, "{update}: {error}"),
         }
     }
-    assert_eq!(payer.bill(payment).await["status"], Status::Failed.as_str());
+    assert_eq!(
+        payer.bill(payment).await["status"],
+        Status::Failed.into_str()
+    );
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use bill_payer::breaker::{Breaker, Health, Permit};
-use bill_payer::domain::{Reach, Why};
+use bill_payer::breaker::{Breaker, Permit};
+use bill_payer::domain::{Health, ProviderState, UnknownCause};
 use proptest::prelude::*;
 
 const FAILURES_MAX: u32 = 3;
@@ -27,48 +27,48 @@ fn failures_in_a_row_open_it_and_an_answer_between_them_does_not() {
         Health::Down,
         Health::Down,
     ] {
-        breaker.heard(health, at(0), doubled);
+        breaker.call_ended(health, at(0), doubled);
     }
-    assert_eq!(breaker.reach(), Reach::There);
+    assert_eq!(breaker.provider_state(), ProviderState::Available);
     assert_eq!(breaker.permit(at(0)), Permit::All);
-    breaker.heard(Health::Down, at(0), doubled);
-    assert_eq!(breaker.reach(), Reach::Away);
+    breaker.call_ended(Health::Down, at(0), doubled);
+    assert_eq!(breaker.provider_state(), ProviderState::Away);
     assert_eq!(breaker.permit(at(0)), Permit::Nothing);
 }
 
 #[test]
 fn each_probe_that_fails_is_followed_by_a_longer_wait_and_the_first_answer_closes_it() {
     let mut breaker = Breaker::new(1);
-    breaker.heard(Health::Down, at(0), doubled);
+    breaker.call_ended(Health::Down, at(0), doubled);
     for (probe, next) in [(1, 3), (3, 7), (7, 15)] {
         assert_eq!(
             breaker.permit(at(probe) - Duration::from_millis(1)),
             Permit::Nothing
         );
         assert_eq!(breaker.permit(at(probe)), Permit::Probe);
-        breaker.begin();
+        breaker.call_begins();
         assert_eq!(breaker.permit(at(1_000)), Permit::Nothing);
-        breaker.heard(Health::Down, at(probe), doubled);
+        breaker.call_ended(Health::Down, at(probe), doubled);
         assert_eq!(breaker.permit(at(next)), Permit::Probe);
     }
-    breaker.begin();
-    breaker.heard(Health::Up, at(15), doubled);
+    breaker.call_begins();
+    breaker.call_ended(Health::Up, at(15), doubled);
     assert_eq!(breaker.permit(at(15)), Permit::All);
 }
 
 #[test]
 fn a_probe_that_says_nothing_is_followed_by_another_at_once() {
     let mut breaker = Breaker::new(1);
-    breaker.heard(Health::Down, at(0), doubled);
-    breaker.begin();
-    breaker.heard(Health::Unclear, at(5), doubled);
-    assert_eq!(breaker.reach(), Reach::Away);
+    breaker.call_ended(Health::Down, at(0), doubled);
+    breaker.call_begins();
+    breaker.call_ended(Health::Unclear, at(5), doubled);
+    assert_eq!(breaker.provider_state(), ProviderState::Away);
     assert_eq!(breaker.permit(at(5)), Permit::Probe);
 }
 
 #[test]
 fn what_is_about_one_request_says_nothing_about_the_provider() {
-    let refused = |status| Why::Refused {
+    let refused = |status| UnknownCause::Refused {
         status,
         detail: String::new(),
     };
@@ -121,12 +121,12 @@ proptest! {
                         Permit::Nothing => 0,
                     };
                     for _ in 0..begun {
-                        breaker.begin();
+                        breaker.call_begins();
                     }
                     in_flight += begun;
-                    match breaker.reach() {
-                        Reach::There => prop_assert_eq!(permit, Permit::All),
-                        Reach::Away => {
+                    match breaker.provider_state() {
+                        ProviderState::Available => prop_assert_eq!(permit, Permit::All),
+                        ProviderState::Away => {
                             // Whatever time passes: not a second one beside it.
                             prop_assert!(begun == 0 || breaker.permit(now + at(1_000)) == Permit::Nothing);
                         }
@@ -134,8 +134,8 @@ proptest! {
                 }
                 Step::End(health) if in_flight > 0 => {
                     in_flight -= 1;
-                    let before = breaker.reach();
-                    breaker.heard(health, now, doubled);
+                    let before = breaker.provider_state();
+                    breaker.call_ended(health, now, doubled);
                     in_a_row = match health {
                         Health::Up => 0,
                         Health::Down => in_a_row + 1,
@@ -143,8 +143,8 @@ proptest! {
                     };
                     // Open exactly from so many failures in a row until the next answer.
                     let away = in_a_row >= failures_max;
-                    prop_assert_eq!(breaker.reach() == Reach::Away, away);
-                    if before == Reach::There && away {
+                    prop_assert_eq!(breaker.provider_state() == ProviderState::Away, away);
+                    if before == ProviderState::Available && away {
                         prop_assert_eq!(breaker.permit(now), Permit::Nothing);
                         prop_assert_eq!(breaker.permit(now + WAIT), Permit::Probe);
                     }
@@ -161,14 +161,14 @@ proptest! {
         let mut breaker = Breaker::new(FAILURES_MAX);
         let back = at(minutes * 60);
         let (mut now, mut calls) = (Duration::ZERO, 0u64);
-        while breaker.reach() == Reach::There && now == Duration::ZERO || breaker.reach() == Reach::Away {
+        while breaker.provider_state() == ProviderState::Available && now == Duration::ZERO || breaker.provider_state() == ProviderState::Away {
             match breaker.permit(now) {
                 Permit::Nothing => now += Duration::from_millis(50),
                 Permit::All | Permit::Probe => {
-                    breaker.begin();
+                    breaker.call_begins();
                     calls += 1;
                     let health = if now >= back { Health::Up } else { Health::Down };
-                    breaker.heard(health, now, doubled);
+                    breaker.call_ended(health, now, doubled);
                 }
             }
         }

@@ -70,8 +70,11 @@ async fn a_bill_is_parked_when_the_provider_cannot_be_asked() {
     let bill = payer.becomes(payment, "parked").await;
     executor.stop().await;
     assert_eq!(bill["attempts"], 2);
-    let why = bill["last_error"].as_str().unwrap();
-    assert!(why.starts_with("the provider can't be reached"), "{why}");
+    let cause = bill["last_error"].as_str().unwrap();
+    assert!(
+        cause.starts_with("the provider can't be reached"),
+        "{cause}"
+    );
     assert_eq!(payer.events().await.len(), 0);
     let parked = payer.get("/bills?status=parked").await.1;
     assert_eq!(parked["items"][0]["payment_id"], bill["payment_id"]);

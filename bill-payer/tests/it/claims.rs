@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use bill_payer::domain::{Next, Status, Why};
-use bill_payer::record::{Decided, Recorded, record};
+use bill_payer::domain::{NextStep, Status, UnknownCause};
+use bill_payer::record::{Decision, RecordSummary, record};
 use bill_payer::store::{self, ClaimedBill};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 use mock_provider::Behaviour;
@@ -15,22 +15,22 @@ use crate::support::{BillPayer, quick, request, until_recorded};
 
 const LEASE: Duration = Duration::from_secs(60);
 
-fn paid() -> Next {
-    Next::Paid {
+fn paid() -> NextStep {
+    NextStep::Paid {
         receipt: "R-1".to_owned(),
     }
 }
 
-fn failed() -> Next {
-    Next::Failed {
+fn failed() -> NextStep {
+    NextStep::Failed {
         reason: "no such account".to_owned(),
     }
 }
 
-fn retry() -> Next {
-    Next::Retry {
+fn retry() -> NextStep {
+    NextStep::Retry {
         failures: 1,
-        why: Why::Timeout,
+        cause: UnknownCause::Timeout,
     }
 }
 
@@ -39,18 +39,18 @@ async fn claim(payer: &BillPayer) -> Vec<ClaimedBill> {
     store::claim(&mut conn, None, 10, LEASE).await.unwrap()
 }
 
-async fn recorded(payer: &BillPayer, bills: &[(&ClaimedBill, Next)]) -> Recorded {
-    let decided: Vec<Decided> = bills
+async fn recorded(payer: &BillPayer, bills: &[(&ClaimedBill, NextStep)]) -> RecordSummary {
+    let decisions: Vec<Decision> = bills
         .iter()
-        .map(|(bill, next)| Decided {
+        .map(|(bill, next)| Decision {
             bill: (*bill).clone(),
             next: next.clone(),
             wait: Duration::from_secs(30),
-            called: None,
+            call: None,
         })
         .collect();
     let mut conn = payer.pool.get().await.unwrap();
-    record(&mut conn, &decided).await.unwrap()
+    record(&mut conn, &decisions).await.unwrap()
 }
 
 #[tokio::test]
@@ -59,14 +59,14 @@ async fn a_claimed_bill_is_nobody_elses_until_its_lease_ends() {
     let payment = payer.take("WIFI-1").await;
     let first = claim(&payer).await.remove(0);
     assert_eq!(
-        (first.request.payment_id, first.tries.attempts),
+        (first.request.payment_id, first.attempt_state.attempts),
         (payment, 1)
     );
     assert!(claim(&payer).await.is_empty());
     payer.let_time_pass().await;
     let second = claim(&payer).await.remove(0);
     assert_eq!(
-        (second.request.payment_id, second.tries.attempts),
+        (second.request.payment_id, second.attempt_state.attempts),
         (payment, 2)
     );
     assert_ne!(first.claim, second.claim);
@@ -128,8 +128,12 @@ async fn what_is_not_known_counts_only_from_the_executor_that_has_the_bill() {
     let before = payer.bill(payment).await;
     let late = [
         retry(),
-        Next::BeginCancelling { why: Why::Timeout },
-        Next::Parked { why: Why::Timeout },
+        NextStep::BeginCancelling {
+            cause: UnknownCause::Timeout,
+        },
+        NextStep::Parked {
+            cause: UnknownCause::Timeout,
+        },
     ];
     for next in late {
         let recorded = recorded(&payer, &[(&lost, next)]).await;
@@ -153,13 +157,22 @@ async fn the_providers_word_counts_whoever_heard_it_and_whatever_happened_since(
             payer.let_time_pass().await;
             let held = claim(&payer).await.remove(0);
             if since != "paying" {
-                let why = Why::Timeout;
-                recorded(&payer, &[(&held, Next::BeginCancelling { why })]).await;
+                let cause = UnknownCause::Timeout;
+                recorded(&payer, &[(&held, NextStep::BeginCancelling { cause })]).await;
             }
             if since == "parked" {
                 payer.let_time_pass().await;
                 let held = claim(&payer).await.remove(0);
-                recorded(&payer, &[(&held, Next::Parked { why: Why::Timeout })]).await;
+                recorded(
+                    &payer,
+                    &[(
+                        &held,
+                        NextStep::Parked {
+                            cause: UnknownCause::Timeout,
+                        },
+                    )],
+                )
+                .await;
             }
             assert_eq!(payer.bill(payment).await["status"], since);
             recorded(&payer, &[(&lost, next.clone())]).await;
@@ -180,7 +193,13 @@ async fn a_bill_that_has_ended_never_changes() {
         recorded(&payer, &[(&bill, failed())]).await.contradictions,
         [payment]
     );
-    for next in [paid(), retry(), Next::Parked { why: Why::Timeout }] {
+    for next in [
+        paid(),
+        retry(),
+        NextStep::Parked {
+            cause: UnknownCause::Timeout,
+        },
+    ] {
         assert_eq!(recorded(&payer, &[(&bill, next)]).await.stale, [payment]);
     }
     assert_eq!(payer.bill(payment).await, before);

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use bill_payer::breaker::Health;
 use bill_payer::domain::{
-    Answer, Call, CancelAnswer, Claim, Next, Policy, ProviderAnswer, Reach, Status, Tries, Verdict,
-    Why, decide, judge,
+    AttemptState, Call, CallResult, CancellationResult, Claim, Health, NextStep, PaymentResult,
+    Policy, ProviderState, Status, UnknownCause, Verdict, decide, judge,
 };
 use proptest::prelude::*;
+use strum::VariantArray as _;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -19,8 +19,8 @@ const POLICY: Policy = Policy {
 };
 
 /// Call number `attempts` of a bill whose deadline is far.
-const fn tries(attempts: u32) -> Tries {
-    Tries {
+const fn attempt_state(attempts: u32) -> AttemptState {
+    AttemptState {
         attempts,
         failing_for: Duration::ZERO,
     }
@@ -30,124 +30,170 @@ fn receipt() -> String {
     "R-1".to_owned()
 }
 
-fn every_why() -> [Why; 8] {
+fn every_cause() -> [UnknownCause; 8] {
     let text = || "text".to_owned();
     [
-        Why::Unreachable(text()),
-        Why::Timeout,
-        Why::Broken(text()),
-        Why::Unavailable {
+        UnknownCause::Unreachable(text()),
+        UnknownCause::Timeout,
+        UnknownCause::Broken(text()),
+        UnknownCause::Unavailable {
             status: 503,
             retry_after: None,
         },
-        Why::Refused {
+        UnknownCause::Refused {
             status: 409,
             detail: text(),
         },
-        Why::Unreadable(text()),
-        Why::Unrecorded,
-        Why::Stopped,
+        UnknownCause::Unreadable(text()),
+        UnknownCause::Unrecorded,
+        UnknownCause::Stopped,
     ]
 }
 
-fn every_next() -> [Next; 6] {
-    let why = || Why::Timeout;
+fn every_next() -> [NextStep; 6] {
+    let cause = || UnknownCause::Timeout;
     [
-        Next::Paid { receipt: receipt() },
-        Next::Failed {
+        NextStep::Paid { receipt: receipt() },
+        NextStep::Failed {
             reason: "declined".to_owned(),
         },
-        Next::Retry {
+        NextStep::Retry {
             failures: 1,
-            why: why(),
+            cause: cause(),
         },
-        Next::Wait {
+        NextStep::Wait {
             failures: 1,
-            why: why(),
+            cause: cause(),
         },
-        Next::BeginCancelling { why: why() },
-        Next::Parked { why: why() },
+        NextStep::BeginCancelling { cause: cause() },
+        NextStep::Parked { cause: cause() },
     ]
 }
 
 #[test]
 fn the_providers_word_is_final_at_any_attempt() {
     for attempts in [1, 2, 3, 4, u32::MAX] {
-        let accepted = Answer::ToPay(ProviderAnswer::Accepted { receipt: receipt() });
-        let declined = Answer::ToPay(ProviderAnswer::Declined {
+        let accepted = CallResult::Payment(PaymentResult::Accepted { receipt: receipt() });
+        let declined = CallResult::Payment(PaymentResult::Declined {
             reason: "no such account".to_owned(),
         });
-        let already_paid = Answer::ToCancel(CancelAnswer::AlreadyPaid { receipt: receipt() });
-        let cancelled = Answer::ToCancel(CancelAnswer::Cancelled);
-        let paid = Next::Paid { receipt: receipt() };
+        let already_paid =
+            CallResult::Cancellation(CancellationResult::AlreadyPaid { receipt: receipt() });
+        let cancelled = CallResult::Cancellation(CancellationResult::Cancelled);
+        let paid = NextStep::Paid { receipt: receipt() };
         assert_eq!(
-            decide(tries(attempts), accepted, Reach::There, POLICY),
+            decide(
+                attempt_state(attempts),
+                accepted,
+                ProviderState::Available,
+                POLICY
+            ),
             paid
         );
         assert_eq!(
-            decide(tries(attempts), already_paid, Reach::There, POLICY),
+            decide(
+                attempt_state(attempts),
+                already_paid,
+                ProviderState::Available,
+                POLICY
+            ),
             paid
         );
         assert_eq!(
-            decide(tries(attempts), declined, Reach::There, POLICY),
-            Next::Failed {
+            decide(
+                attempt_state(attempts),
+                declined,
+                ProviderState::Available,
+                POLICY
+            ),
+            NextStep::Failed {
                 reason: "no such account".to_owned()
             }
         );
         assert!(matches!(
-            decide(tries(attempts), cancelled, Reach::There, POLICY),
-            Next::Failed { .. }
+            decide(
+                attempt_state(attempts),
+                cancelled,
+                ProviderState::Available,
+                POLICY
+            ),
+            NextStep::Failed { .. }
         ));
     }
 }
 
 #[test]
 fn unknown_is_tried_again_then_cancelled_then_parked_whatever_the_reason() {
-    for why in every_why() {
+    for cause in every_cause() {
         let pay = |attempts| {
-            let answer = Answer::ToPay(ProviderAnswer::Unknown(why.clone()));
-            decide(tries(attempts), answer, Reach::There, POLICY)
+            let answer = CallResult::Payment(PaymentResult::Unknown(cause.clone()));
+            decide(
+                attempt_state(attempts),
+                answer,
+                ProviderState::Available,
+                POLICY,
+            )
         };
         let cancel = |attempts| {
-            let answer = Answer::ToCancel(CancelAnswer::Unknown(why.clone()));
-            decide(tries(attempts), answer, Reach::There, POLICY)
+            let answer = CallResult::Cancellation(CancellationResult::Unknown(cause.clone()));
+            decide(
+                attempt_state(attempts),
+                answer,
+                ProviderState::Available,
+                POLICY,
+            )
         };
-        let retry = |failures| Next::Retry {
+        let retry = |failures| NextStep::Retry {
             failures,
-            why: why.clone(),
+            cause: cause.clone(),
         };
         assert_eq!(pay(1), retry(1));
         assert_eq!(pay(2), retry(2));
         for used_up in [3, 4, u32::MAX] {
-            assert_eq!(pay(used_up), Next::BeginCancelling { why: why.clone() });
+            assert_eq!(
+                pay(used_up),
+                NextStep::BeginCancelling {
+                    cause: cause.clone()
+                }
+            );
         }
         assert_eq!(cancel(1), retry(1));
         for used_up in [2, 3, u32::MAX] {
-            assert_eq!(cancel(used_up), Next::Parked { why: why.clone() });
+            assert_eq!(
+                cancel(used_up),
+                NextStep::Parked {
+                    cause: cause.clone()
+                }
+            );
         }
     }
 }
 
 #[test]
 fn in_an_outage_what_fails_is_the_providers_failure_and_not_the_bills() {
-    for why in every_why() {
-        let away = why.health() == Health::Down;
-        let unknown = || ProviderAnswer::Unknown(why.clone());
-        let cancel_unknown = || CancelAnswer::Unknown(why.clone());
+    for cause in every_cause() {
+        let away = cause.health() == Health::Down;
+        let unknown = || PaymentResult::Unknown(cause.clone());
+        let cancel_unknown = || CancellationResult::Unknown(cause.clone());
         for attempts in [1, 3, u32::MAX] {
-            let over = Tries {
+            let over = AttemptState {
                 attempts,
                 failing_for: DEADLINE * 1_000,
             };
-            let pay = decide(over, Answer::ToPay(unknown()), Reach::Away, POLICY);
-            assert_eq!(matches!(pay, Next::Wait { .. }), away, "{pay:?}");
-            let cancel = Answer::ToCancel(cancel_unknown());
-            let cancel = decide(tries(attempts), cancel, Reach::Away, POLICY);
-            assert_eq!(matches!(cancel, Next::Wait { .. }), away, "{cancel:?}");
+            let pay = decide(
+                over,
+                CallResult::Payment(unknown()),
+                ProviderState::Away,
+                POLICY,
+            );
+            assert_eq!(matches!(pay, NextStep::Wait { .. }), away, "{pay:?}");
+            let cancel = CallResult::Cancellation(cancel_unknown());
+            let cancel = decide(attempt_state(attempts), cancel, ProviderState::Away, POLICY);
+            assert_eq!(matches!(cancel, NextStep::Wait { .. }), away, "{cancel:?}");
             // An operator is to hear of a bill that hangs half-cancelled, however long the outage is.
-            let cancel = Answer::ToCancel(cancel_unknown());
-            let cancel = decide(over, cancel, Reach::Away, POLICY);
-            assert!(matches!(cancel, Next::Parked { .. }), "{cancel:?}");
+            let cancel = CallResult::Cancellation(cancel_unknown());
+            let cancel = decide(over, cancel, ProviderState::Away, POLICY);
+            assert!(matches!(cancel, NextStep::Parked { .. }), "{cancel:?}");
         }
     }
 }
@@ -159,31 +205,43 @@ fn a_deadline_ends_the_tries_whatever_attempts_are_left() {
         (DEADLINE, true),
         (Duration::MAX, true),
     ] {
-        let first = Tries {
+        let first = AttemptState {
             attempts: 1,
             failing_for,
         };
-        let pay = Answer::ToPay(ProviderAnswer::Unknown(Why::Timeout));
-        let pay = decide(first, pay, Reach::There, POLICY);
-        assert_eq!(matches!(pay, Next::BeginCancelling { .. }), over, "{pay:?}");
-        let cancel = Answer::ToCancel(CancelAnswer::Unknown(Why::Timeout));
-        let cancel = decide(first, cancel, Reach::There, POLICY);
-        assert_eq!(matches!(cancel, Next::Parked { .. }), over, "{cancel:?}");
+        let pay = CallResult::Payment(PaymentResult::Unknown(UnknownCause::Timeout));
+        let pay = decide(first, pay, ProviderState::Available, POLICY);
+        assert_eq!(
+            matches!(pay, NextStep::BeginCancelling { .. }),
+            over,
+            "{pay:?}"
+        );
+        let cancel = CallResult::Cancellation(CancellationResult::Unknown(UnknownCause::Timeout));
+        let cancel = decide(first, cancel, ProviderState::Available, POLICY);
+        assert_eq!(
+            matches!(cancel, NextStep::Parked { .. }),
+            over,
+            "{cancel:?}"
+        );
     }
 }
 
 #[test]
 fn crashes_use_attempts_up_too() {
-    let unrecorded = |call: Call, attempts| call.answered_by_exhaustion(attempts, POLICY);
+    let unrecorded = |call: Call, attempts| call.result_of_exhaustion(attempts, POLICY);
     assert_eq!(unrecorded(Call::Pay, 3), None);
     assert_eq!(
         unrecorded(Call::Pay, 4),
-        Some(Answer::ToPay(ProviderAnswer::Unknown(Why::Unrecorded)))
+        Some(CallResult::Payment(PaymentResult::Unknown(
+            UnknownCause::Unrecorded
+        )))
     );
     assert_eq!(unrecorded(Call::Cancel, 2), None);
     assert_eq!(
         unrecorded(Call::Cancel, 3),
-        Some(Answer::ToCancel(CancelAnswer::Unknown(Why::Unrecorded)))
+        Some(CallResult::Cancellation(CancellationResult::Unknown(
+            UnknownCause::Unrecorded
+        )))
     );
 }
 
@@ -220,11 +278,11 @@ fn what_may_be_recorded_depends_on_the_bill_as_it_is_by_now() {
 
 #[test]
 fn a_status_reads_back_as_it_is_written() {
-    for status in Status::ALL {
+    for status in Status::VARIANTS.iter().copied() {
         assert_eq!(status.to_string().parse(), Ok(status));
         assert_eq!(
             serde_json::to_value(status).unwrap(),
-            serde_json::json!(status.as_str())
+            serde_json::json!(status.into_str())
         );
     }
     assert!("Paid".parse::<Status>().is_err());
@@ -257,31 +315,35 @@ fn weather() -> impl Strategy<Value = Weather> {
 }
 
 impl Provider {
-    fn call(&mut self, call: Call, weather: Weather) -> Answer {
+    fn call(&mut self, call: Call, weather: Weather) -> CallResult {
         if weather.arrives {
             *self = match (call, *self) {
                 (Call::Pay, Self::Undecided) if weather.declines => Self::Declined,
                 (Call::Pay, Self::Undecided) => Self::Took,
                 (Call::Cancel, Self::Undecided | Self::Declined) => Self::Cancelled,
-                (_, decided) => decided,
+                (_, decisions) => decisions,
             };
         }
         let heard = weather.arrives && weather.heard;
         match (call, *self) {
             (Call::Pay, Self::Took) if heard => {
-                Answer::ToPay(ProviderAnswer::Accepted { receipt: receipt() })
+                CallResult::Payment(PaymentResult::Accepted { receipt: receipt() })
             }
             (Call::Pay, Self::Declined | Self::Cancelled) if heard => {
-                Answer::ToPay(ProviderAnswer::Declined {
+                CallResult::Payment(PaymentResult::Declined {
                     reason: "declined".to_owned(),
                 })
             }
             (Call::Cancel, Self::Took) if heard => {
-                Answer::ToCancel(CancelAnswer::AlreadyPaid { receipt: receipt() })
+                CallResult::Cancellation(CancellationResult::AlreadyPaid { receipt: receipt() })
             }
-            (Call::Cancel, Self::Cancelled) if heard => Answer::ToCancel(CancelAnswer::Cancelled),
-            (Call::Pay, _) => Answer::ToPay(ProviderAnswer::Unknown(Why::Timeout)),
-            (Call::Cancel, _) => Answer::ToCancel(CancelAnswer::Unknown(Why::Timeout)),
+            (Call::Cancel, Self::Cancelled) if heard => {
+                CallResult::Cancellation(CancellationResult::Cancelled)
+            }
+            (Call::Pay, _) => CallResult::Payment(PaymentResult::Unknown(UnknownCause::Timeout)),
+            (Call::Cancel, _) => {
+                CallResult::Cancellation(CancellationResult::Unknown(UnknownCause::Timeout))
+            }
         }
     }
 }
@@ -308,10 +370,10 @@ impl Bill {
         }
     }
 
-    fn record(&mut self, claim: Claim, next: &Next) -> Verdict {
+    fn record(&mut self, claim: Claim, next: &NextStep) -> Verdict {
         let verdict = judge(self.status, claim, next);
         if verdict == Verdict::Record {
-            if matches!(next, Next::BeginCancelling { .. }) {
+            if matches!(next, NextStep::BeginCancelling { .. }) {
                 self.attempts = 0;
             }
             self.status = next.status(self.status);
@@ -333,7 +395,7 @@ proptest! {
         let mut bill = Bill::NEW;
         for (weather, dies) in calls {
             let Some(call) = bill.claim() else { break };
-            let answer = match call.answered_by_exhaustion(bill.attempts, policy) {
+            let answer = match call.result_of_exhaustion(bill.attempts, policy) {
                 Some(answer) => answer,
                 None => {
                     let answer = provider.call(call, weather);
@@ -343,7 +405,7 @@ proptest! {
                     answer
                 }
             };
-            let next = decide(tries(bill.attempts), answer, Reach::There, policy);
+            let next = decide(attempt_state(bill.attempts), answer, ProviderState::Available, policy);
             prop_assert_eq!(bill.record(Claim::Held, &next), Verdict::Record);
         }
         match bill.status {
@@ -361,17 +423,17 @@ proptest! {
     ) {
         let mut provider = Provider::default();
         let mut bill = Bill::NEW;
-        let mut waiting: Vec<(u32, u32, Answer)> = Vec::new();
+        let mut waiting: Vec<(u32, u32, CallResult)> = Vec::new();
         for (lease, (weather, which, claims)) in (1..).zip(steps) {
             if claims && let Some(call) = bill.claim() {
-                let answer = call.answered_by_exhaustion(bill.attempts, POLICY);
+                let answer = call.result_of_exhaustion(bill.attempts, POLICY);
                 let answer = answer.unwrap_or_else(|| provider.call(call, weather));
                 waiting.push((lease, bill.attempts, answer));
             } else if !waiting.is_empty() {
                 let newest = waiting.iter().map(|(lease, ..)| *lease).max();
                 let (lease, attempts, answer) = waiting.swap_remove(which.index(waiting.len()));
                 let claim = if Some(lease) == newest { Claim::Held } else { Claim::Lost };
-                let verdict = bill.record(claim, &decide(tries(attempts), answer, Reach::There, POLICY));
+                let verdict = bill.record(claim, &decide(attempt_state(attempts), answer, ProviderState::Available, POLICY));
                 prop_assert_ne!(verdict, Verdict::Contradiction);
             }
             match bill.status {

@@ -2,8 +2,10 @@
 
 use bill_payer::housekeeping::SettledBills;
 use chassis::consumer::Handler as _;
-use chassis::housekeeping::{Housekeeping, HousekeepingConfig, Kept, Sweep as _, kept, too_short};
 use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
+use operations::housekeeping::{
+    Housekeeping, HousekeepingConfig, Kept, Sweep as _, kept, too_short,
+};
 use testkit::{TopicReader, kafka_brokers, unique_prefix};
 
 use crate::support::{BillPayer, Running, counts, quick, record, request};

@@ -162,7 +162,7 @@ async fn a_malformed_message_is_a_dead_letter_and_the_partition_goes_on() {
     }
     // The bytes are kept as they were, in the table.
     let first = letters[0]["id"].as_i64().unwrap();
-    let stored = outbox::dead_letter::find(&mut payer.database.connect().await, first).await;
+    let stored = operations::dead_letter::find(&mut payer.database.connect().await, first).await;
     let stored = stored.unwrap().unwrap();
     assert_eq!(stored.payload.unwrap(), b"{ not \xff JSON");
     assert_eq!(

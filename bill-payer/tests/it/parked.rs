@@ -1,7 +1,7 @@
 //! Parked bills: asked for again under their key when an operator says so, and never paid or refunded on a guess.
 
 use axum::http::StatusCode;
-use bill_payer::domain::{Call, ProviderAnswer, Tries};
+use bill_payer::domain::{AttemptState, Call, PaymentResult};
 use bill_payer::store::ClaimedBill;
 use chassis::Traceparent;
 use diesel_async::SimpleAsyncConnection as _;
@@ -30,7 +30,7 @@ async fn paid_unheard(payer: &BillPayer, request: &BillPaymentRequested) {
         request: request.clone(),
         traceparent: Traceparent::start(),
         call: Call::Pay,
-        tries: Tries {
+        attempt_state: AttemptState {
             attempts: 1,
             failing_for: std::time::Duration::ZERO,
         },
@@ -38,7 +38,7 @@ async fn paid_unheard(payer: &BillPayer, request: &BillPaymentRequested) {
     };
     let answer = client(&payer.provider.url(), 10_000).pay(&bill).await;
     assert!(
-        matches!(answer, ProviderAnswer::Accepted { .. }),
+        matches!(answer, PaymentResult::Accepted { .. }),
         "{answer:?}"
     );
 }
@@ -160,8 +160,11 @@ async fn a_retried_bill_that_still_cannot_be_asked_for_is_parked_again() {
     retry(&payer, request.payment_id, json!({})).await;
     let bill = payer.becomes(request.payment_id, "parked").await;
     executor.stop().await;
-    let why = bill["last_error"].as_str().unwrap();
-    assert!(why.starts_with("the provider can't be reached"), "{why}");
+    let cause = bill["last_error"].as_str().unwrap();
+    assert!(
+        cause.starts_with("the provider can't be reached"),
+        "{cause}"
+    );
     assert_eq!(bill["calls"].as_array().unwrap().len(), 2);
     assert_eq!(payer.events().await.len(), 0);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bill_payer::domain::{Call, CancelAnswer, ProviderAnswer, Tries, Why};
+use bill_payer::domain::{AttemptState, Call, CancellationResult, PaymentResult, UnknownCause};
 use bill_payer::store::ClaimedBill;
 use chassis::Traceparent;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -16,7 +16,7 @@ fn bill() -> ClaimedBill {
         request: request("WIFI-1"),
         traceparent: Traceparent::start(),
         call: Call::Pay,
-        tries: Tries {
+        attempt_state: AttemptState {
             attempts: 1,
             failing_for: Duration::ZERO,
         },
@@ -55,14 +55,14 @@ pub(crate) async fn faulty(fault: Fault) -> String {
     url
 }
 
-async fn why(fault: Fault) -> Why {
+async fn cause(fault: Fault) -> UnknownCause {
     let provider = client(&faulty(fault).await, 300);
     let bill = bill();
     let answer = tokio::time::timeout(testkit::DEADLINE, provider.pay(&bill)).await;
-    let ProviderAnswer::Unknown(why) = answer.expect("a call ends") else {
+    let PaymentResult::Unknown(cause) = answer.expect("a call ends") else {
         panic!("a fault is no answer");
     };
-    why
+    cause
 }
 
 /// An answer, in bytes.
@@ -72,27 +72,35 @@ pub(crate) fn response(head: &str, body: &str) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_connection_that_breaks_is_unknown() {
-    assert_eq!(why(Fault::Reset).await.label(), "broken");
-    assert_eq!(why(Fault::Say(Vec::new())).await.label(), "broken");
+    assert_eq!(cause(Fault::Reset).await.into_str(), "broken");
+    assert_eq!(cause(Fault::Say(Vec::new())).await.into_str(), "broken");
     let half = response("201 Created\r\ncontent-length: 100", "{\"reference\":");
-    assert_eq!(why(Fault::Say(half)).await.label(), "broken");
+    assert_eq!(cause(Fault::Say(half)).await.into_str(), "broken");
     assert_eq!(
-        why(Fault::Say(b"what?\r\n\r\n".to_vec())).await.label(),
+        cause(Fault::Say(b"what?\r\n\r\n".to_vec()))
+            .await
+            .into_str(),
         "broken"
     );
 }
 
 #[tokio::test]
 async fn silence_ends_with_the_timeout_wherever_it_begins() {
-    assert_eq!(why(Fault::SayAndHang(Vec::new())).await, Why::Timeout);
+    assert_eq!(
+        cause(Fault::SayAndHang(Vec::new())).await,
+        UnknownCause::Timeout
+    );
     let half = response("201 Created\r\ncontent-length: 100", "{\"reference\":");
-    assert_eq!(why(Fault::SayAndHang(half)).await, Why::Timeout);
+    assert_eq!(cause(Fault::SayAndHang(half)).await, UnknownCause::Timeout);
 }
 
 #[tokio::test]
 async fn an_answer_without_end_is_not_read() {
     let endless = response("201 Created\r\nconnection: close", &" ".repeat(70_000));
-    assert_eq!(why(Fault::SayAndHang(endless)).await.label(), "unreadable");
+    assert_eq!(
+        cause(Fault::SayAndHang(endless)).await.into_str(),
+        "unreadable"
+    );
 }
 
 #[tokio::test]
@@ -102,19 +110,19 @@ async fn a_redirect_is_not_followed() {
         "",
     );
     assert!(matches!(
-        why(Fault::Say(elsewhere)).await,
-        Why::Refused { status: 307, .. }
+        cause(Fault::Say(elsewhere)).await,
+        UnknownCause::Refused { status: 307, .. }
     ));
 }
 
 #[tokio::test]
 async fn a_provider_that_cannot_serve_says_when_to_come_back() {
     let busy = response("503 Busy\r\nretry-after: 7\r\ncontent-length: 0", "");
-    let asked = Why::Unavailable {
+    let asked = UnknownCause::Unavailable {
         status: 503,
         retry_after: Some(Duration::from_secs(7)),
     };
-    assert_eq!(why(Fault::Say(busy)).await, asked);
+    assert_eq!(cause(Fault::Say(busy)).await, asked);
 }
 
 #[tokio::test]
@@ -122,28 +130,34 @@ async fn the_contract_holds_with_the_real_provider() {
     let real = crate::support::provider().await;
     let provider = client(&format!("{}/", real.url()), 10_000);
     let paid = bill();
-    let ProviderAnswer::Accepted { receipt } = provider.pay(&paid).await else {
+    let PaymentResult::Accepted { receipt } = provider.pay(&paid).await else {
         panic!("it is accepted");
     };
-    let again = ProviderAnswer::Accepted {
+    let again = PaymentResult::Accepted {
         receipt: receipt.clone(),
     };
     assert_eq!(provider.pay(&paid).await, again);
     assert_eq!(
         provider.cancel(&paid).await,
-        CancelAnswer::AlreadyPaid { receipt }
+        CancellationResult::AlreadyPaid { receipt }
     );
     let mut reused = paid.clone();
     reused.request.account_number = "WIFI-2".to_owned();
     assert!(matches!(
         provider.pay(&reused).await,
-        ProviderAnswer::Unknown(Why::Refused { status: 409, .. })
+        PaymentResult::Unknown(UnknownCause::Refused { status: 409, .. })
     ));
     let unseen = bill();
-    assert_eq!(provider.cancel(&unseen).await, CancelAnswer::Cancelled);
+    assert_eq!(
+        provider.cancel(&unseen).await,
+        CancellationResult::Cancelled
+    );
     assert!(matches!(
         provider.pay(&unseen).await,
-        ProviderAnswer::Declined { .. }
+        PaymentResult::Declined { .. }
     ));
-    assert_eq!(provider.cancel(&unseen).await, CancelAnswer::Cancelled);
+    assert_eq!(
+        provider.cancel(&unseen).await,
+        CancellationResult::Cancelled
+    );
 }

@@ -79,7 +79,11 @@ pub(crate) struct Event {
 }
 
 pub(crate) async fn database() -> TestDatabase {
-    let migrations = vec![outbox::MIGRATIONS, bill_payer::MIGRATIONS];
+    let migrations = vec![
+        outbox::MIGRATIONS,
+        operations::MIGRATIONS,
+        bill_payer::MIGRATIONS,
+    ];
     TestDatabase::create("bill_payer", migrations).await
 }
 

@@ -108,7 +108,8 @@ pub fn headers<'a>(message: &'a BorrowedMessage<'_>) -> Headers<'a> {
 
 /// Headers as a dead letter keeps them: an array of `[name, value]`. A value that a text of PostgreSQL can't hold is
 /// kept as well as it can be, and in hexadecimal digits behind that.
-pub(crate) fn headers_to_json(headers: &[(String, Option<Vec<u8>>)]) -> Value {
+#[must_use]
+pub fn headers_to_json(headers: &[(String, Option<Vec<u8>>)]) -> Value {
     let header = |(name, value): &(String, Option<Vec<u8>>)| match value {
         None => json!([name, null]),
         Some(bytes) => match std::str::from_utf8(bytes) {
@@ -123,7 +124,8 @@ pub(crate) fn headers_to_json(headers: &[(String, Option<Vec<u8>>)]) -> Value {
 }
 
 /// The headers that [`headers_to_json`] wrote.
-pub(crate) fn headers_from_json(headers: &Value) -> Vec<(String, Option<Vec<u8>>)> {
+#[must_use]
+pub fn headers_from_json(headers: &Value) -> Vec<(String, Option<Vec<u8>>)> {
     let header = |header: &Value| {
         let name = header.get(0)?.as_str()?.to_owned();
         let text = header.get(1).and_then(Value::as_str);
@@ -142,7 +144,8 @@ pub(crate) fn headers_from_json(headers: &Value) -> Vec<(String, Option<Vec<u8>>
 }
 
 /// Bytes in hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -45,12 +45,20 @@ impl System {
             settings,
             wallet_database: TestDatabase::create(
                 "wallet",
-                vec![outbox::MIGRATIONS, wallet_api::MIGRATIONS],
+                vec![
+                    outbox::MIGRATIONS,
+                    operations::MIGRATIONS,
+                    wallet_api::MIGRATIONS,
+                ],
             )
             .await,
             bill_payer_database: TestDatabase::create(
                 "bill_payer",
-                vec![outbox::MIGRATIONS, bill_payer::MIGRATIONS],
+                vec![
+                    outbox::MIGRATIONS,
+                    operations::MIGRATIONS,
+                    bill_payer::MIGRATIONS,
+                ],
             )
             .await,
             prefix,

@@ -1,13 +1,3 @@
--- Of messages that only the new columns tell apart, the first stays.
-delete from dead_letters as later using dead_letters as first
-where first.consumer = later.consumer and first.topic = later.topic
-    and first.kafka_partition = later.kafka_partition and first.kafka_offset = later.kafka_offset
-    and first.id < later.id;
-alter table dead_letters
-    drop constraint message_is_dead_lettered_once,
-    drop column digest,
-    add constraint message_is_dead_lettered_once unique (consumer, topic, kafka_partition, kafka_offset);
-
 delete from inbox as later using inbox as first
 where first.consumer = later.consumer and first.event_id = later.event_id and first.source < later.source;
 alter table inbox
@@ -15,3 +5,9 @@ alter table inbox
     drop column source,
     drop column fingerprint,
     add primary key (consumer, event_id);
+
+-- What the first migration drops has to be there.
+create table if not exists dead_letters ();
+create table if not exists operator_actions ();
+create or replace function operator_actions_are_append_only() returns trigger language plpgsql as
+    $$ begin raise exception 'operator actions are append-only' using errcode = 'restrict_violation'; end $$;

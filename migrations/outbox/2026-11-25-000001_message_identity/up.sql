@@ -11,12 +11,13 @@ comment on column inbox.source is
 comment on column inbox.fingerprint is
     'SHA-256 of what the event says: the same identity with another fingerprint is another message, and becomes a dead letter. Null in rows of programs that are older than this column.';
 
-alter table dead_letters
-    add column digest bytea not null default '',
-    drop constraint message_is_dead_lettered_once,
-    add constraint message_is_dead_lettered_once unique (consumer, topic, kafka_partition, kafka_offset, digest);
-comment on column dead_letters.digest is
-    'SHA-256 of the message and its time: a topic that was deleted and created again has the same offsets with other messages. Empty in rows of programs that are older than this column.';
-
-comment on column operator_actions.action is 'What: retry or discard; of payments redrive or recover.';
-comment on column operator_actions.subject is 'To what: dead_letter/<id>, bill/<payment id> or payment/<id>.';
+-- Dead letters and operator actions have migrations of their own, in the crate `operations`: an application that takes
+-- only the outbox has no use for them. Tables with rows stay, and `operations` takes them over.
+lock table dead_letters, operator_actions in access exclusive mode;
+do $$
+begin
+    if not exists (select from dead_letters) and not exists (select from operator_actions) then
+        drop table dead_letters, operator_actions;
+        drop function operator_actions_are_append_only;
+    end if;
+end $$;

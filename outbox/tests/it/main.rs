@@ -5,12 +5,15 @@ use diesel::sql_types::{Array, BigInt, Text};
 use diesel_async::{
     AsyncConnection as _, AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _,
 };
-use outbox::dead_letter::{self, Filter, NewDeadLetter, Status};
 use outbox::inbox::{self, EventIdentity, Seen};
 use outbox::schema::outbox as table;
-use outbox::{AppendError, NewEvent, append, statement};
+use outbox::{AppendError, NewEvent, append, drain, statement};
 use testkit::TestDatabase;
 use uuid::Uuid;
+
+#[path = "../../examples/orders.rs"]
+#[expect(dead_code, reason = "the example's own entry")]
+mod orders;
 
 async fn database() -> TestDatabase {
     TestDatabase::create("outbox", vec![outbox::MIGRATIONS]).await
@@ -108,6 +111,71 @@ async fn a_key_that_does_not_fit_an_index_is_refused() {
 }
 
 #[tokio::test]
+async fn the_example_publishes_two_orders_and_ships_each_once() {
+    let database = TestDatabase::create("empty", vec![]).await;
+    let mut out = Vec::new();
+    orders::run(database.url(), &mut out).await.unwrap();
+    let out = String::from_utf8(out).unwrap();
+    let lines: Vec<&str> = out.lines().collect();
+    let [tea, coffee, shipped @ ..] = lines.as_slice() else {
+        panic!("{out}");
+    };
+    assert_eq!(
+        *tea,
+        r#"order.events <- OrderPlaced {"item": "tea", "quantity": 2}"#
+    );
+    assert_eq!(
+        *coffee,
+        r#"order.events <- OrderPlaced {"item": "coffee", "quantity": 1}"#
+    );
+    let [first, second, again] = shipped else {
+        panic!("{out}");
+    };
+    assert!(first.starts_with("shipped: order "), "{out}");
+    assert!(second.starts_with("shipped: order "), "{out}");
+    assert_eq!(
+        again.strip_prefix("shipped before"),
+        first.strip_prefix("shipped")
+    );
+    assert_eq!(database.count("select count(*) from shipments").await, 2);
+    assert_eq!(database.count("select count(*) from outbox").await, 0);
+}
+
+#[tokio::test]
+async fn a_parked_event_blocks_its_own_key_and_no_other() {
+    let database = database().await;
+    let mut conn = database.connect().await;
+    let events = vec![event("a", 1), event("b", 2), event("a", 3)];
+    conn.transaction(async |conn| append(conn, events).await)
+        .await
+        .unwrap();
+    let keys = |page: drain::Page| -> Vec<String> {
+        page.events
+            .iter()
+            .map(|event| event.key().to_owned())
+            .collect()
+    };
+    let all = drain::next(&mut conn, &[], 10, 1_000_000).await.unwrap();
+    let refused = all.events[0].seq;
+    assert_eq!(keys(all), ["a", "b", "a"]);
+
+    let parked = drain::park(&mut conn, &[(refused, "too large")], 1).await;
+    assert_eq!(parked.unwrap(), [refused].into());
+    let shards: Vec<i32> = (0..64).collect();
+    let free = drain::next_of_shards(&mut conn, &shards, &[], 10, 1_000_000)
+        .await
+        .unwrap();
+    let other = free.events[0].seq;
+    assert_eq!(keys(free), ["b"]);
+    // There is room for one key.
+    let parked = drain::park(&mut conn, &[(other, "too large")], 1).await;
+    assert!(parked.unwrap().is_empty());
+    assert_eq!(drain::delete(&mut conn, &[other]).await.unwrap(), 1);
+    let left = drain::next(&mut conn, &[], 10, 1_000_000).await.unwrap();
+    assert!(keys(left).is_empty());
+}
+
+#[tokio::test]
 async fn the_inbox_says_first_once() {
     let database = database().await;
     let mut conn = database.connect().await;
@@ -161,56 +229,6 @@ async fn two_transactions_that_take_one_event_act_once() {
         slow.batch_execute("commit").await.expect("commit");
     });
     assert_eq!(seen, Ok(vec![Seen::Again]));
-}
-
-#[tokio::test]
-async fn a_dead_letter_is_kept_once_whatever_it_holds() {
-    let database = database().await;
-    let mut conn = database.connect().await;
-    let letter = NewDeadLetter {
-        consumer: "c",
-        topic: "t".to_owned(),
-        kafka_partition: 1,
-        kafka_offset: 2,
-        key: Some(vec![0]),
-        headers: serde_json::json!([["name", "value"]]),
-        digest: vec![1],
-        payload: Some(vec![0xff, 0]),
-        reason: "nul \0 inside".to_owned(),
-    };
-    for expected in [1, 0] {
-        let recorded = dead_letter::record(&mut conn, std::slice::from_ref(&letter)).await;
-        assert_eq!(recorded, Ok(expected));
-    }
-    let kept = dead_letter::list(&mut conn, Status::Open, Filter::default(), None, 10)
-        .await
-        .expect("the list");
-    assert_eq!(kept.len(), 1);
-    let kept = kept.as_slice().first().expect("one letter");
-    assert_eq!((&kept.key, &kept.payload), (&letter.key, &letter.payload));
-    assert_eq!(kept.reason, "nul \u{fffd} inside");
-    let mut large = letter.clone();
-    large.kafka_offset += 1;
-    large.payload = Some(vec![b'x'; 1_000_000]);
-    let recorded = dead_letter::record(&mut conn, &[large]).await;
-    assert_eq!(recorded, Ok(1));
-    let listed = dead_letter::list(&mut conn, Status::Open, Filter::default(), None, 1)
-        .await
-        .expect("the list");
-    let shown = listed
-        .as_slice()
-        .first()
-        .and_then(|letter| letter.payload.as_ref());
-    assert_eq!(shown.map(Vec::len), Some(4_096));
-    let older = dead_letter::list(
-        &mut conn,
-        Status::Open,
-        Filter::default(),
-        Some(kept.id),
-        10,
-    )
-    .await;
-    assert!(older.expect("the list").is_empty());
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ use axum::routing::post;
 use axum::{Json, Router};
 use chassis::database::Pool;
 use chassis::http::Path;
-use chassis::operator::{Note, Order, by};
 use chassis::{Problem, since};
+use operations::operator::{Note, OperatorRequest, identify};
 use serde::{Deserialize, Deserializer};
 use uuid::Uuid;
 
@@ -25,9 +25,9 @@ pub(super) fn routes(pool: Pool) -> Router {
 async fn redrive_one(
     State(pool): State<Pool>,
     Path(id): Path<Uuid>,
-    order: Order<Note>,
+    order: OperatorRequest<Note>,
 ) -> Result<StatusCode, Problem> {
-    let by = by(&order.operator, order.body.note.as_deref())?;
+    let by = identify(&order.operator, order.body.note.as_deref())?;
     let mut conn = pool.get().await?;
     redrive(&mut conn, id, by).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -52,14 +52,14 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duratio
 
 async fn redrive_pending(
     State(pool): State<Pool>,
-    order: Order<Pending>,
+    order: OperatorRequest<Pending>,
 ) -> Result<Json<RedrivenMany>, Problem> {
     let Pending {
         pending_for,
         after,
         note,
     } = order.body;
-    let by = by(&order.operator, note.as_deref())?;
+    let by = identify(&order.operator, note.as_deref())?;
     let pending_for = pending_for.ok_or_else(|| {
         Problem::invalid("say for how long they have been pending, such as \"1h\"")
             .in_field("pending_for")

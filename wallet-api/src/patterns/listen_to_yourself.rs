@@ -32,11 +32,11 @@ use std::time::Duration;
 use chassis::Traceparent;
 use chassis::consumer::{HandleError, Handler, Record};
 use chassis::database::Pool;
-use chassis::dead_letters::{self, RetakeError, dead_letter};
 use chassis::telemetry::chain;
 use chassis::trace::trace_id;
 use diesel_async::AsyncPgConnection;
 use events::{COMMAND_TOPIC, Envelope, Money, MoneyError};
+use operations::dead_letters::{self, RedeliverError, dead_letter};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -169,15 +169,15 @@ impl Handler for Commands {
 
 /// Takes the command of a dead letter, in the transaction of `conn`, which can't wait for Kafka: the event goes by the
 /// outbox, under the id that it would have had.
-pub(crate) async fn retake(
+pub(crate) async fn redeliver(
     conn: &mut AsyncPgConnection,
     record: &Record,
-) -> Result<(), RetakeError> {
-    let request = read(record).map_err(RetakeError::Refused)?;
+) -> Result<(), RedeliverError> {
+    let request = read(record).map_err(RedeliverError::Refused)?;
     let commands = [Command { record, request }];
     let result = debit::take_in_transaction(conn, &commands, Vec::new()).await?;
     if let Some(letter) = result.dead_letters.first() {
-        return Err(RetakeError::Refused(letter.reason.clone()));
+        return Err(RedeliverError::Refused(letter.reason.clone()));
     }
     for (request, money) in &result.standing {
         let event =

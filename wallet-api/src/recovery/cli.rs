@@ -6,12 +6,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use chassis::config::{IntakeConfig, KafkaConfig};
 use chassis::database::Pool;
-use chassis::operator::Operator;
 use chassis::since::{Since, duration};
 use chassis::{cli, telemetry};
 use chrono::{DateTime, Utc};
 use diesel::sql_types::Timestamptz;
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use operations::operator::OperatorArgs;
 use uuid::Uuid;
 
 use super::recover::{self, Mode, RecoveryReport};
@@ -30,7 +30,7 @@ pub enum Payments {
         pending_for: Option<Duration>,
         /// Who does it, and why
         #[command(flatten)]
-        operator: Operator,
+        operator: OperatorArgs,
     },
     /// Book payments again that are in `wallet.events` and not in the database, as after its restore from a backup; never
     /// below zero: what does not fit is listed
@@ -43,7 +43,7 @@ pub enum Payments {
         dry_run: bool,
         /// Who does it, and why
         #[command(flatten)]
-        operator: Operator,
+        operator: OperatorArgs,
     },
 }
 
@@ -97,7 +97,7 @@ impl Payments {
 async fn redrive_each(
     conn: &mut AsyncPgConnection,
     ids: &[Uuid],
-    operator: &Operator,
+    operator: &OperatorArgs,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let mut refused = 0;
@@ -118,7 +118,7 @@ async fn redrive_each(
 async fn redrive_pending(
     conn: &mut AsyncPgConnection,
     pending_for: Duration,
-    operator: &Operator,
+    operator: &OperatorArgs,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let mut redriven = 0;
@@ -137,7 +137,7 @@ async fn recover(
     pool: &Pool,
     kafka: &KafkaConfig,
     since: DateTime<Utc>,
-    operator: &Operator,
+    operator: &OperatorArgs,
     mode: Mode,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {

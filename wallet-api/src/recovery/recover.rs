@@ -26,7 +26,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Binary, Numeric, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 use events::{Currency, DecodeError, Envelope, Money, WalletEvent};
-use outbox::operator_action::{self, Action, By};
+use operations::operator_action::{self, Action, Operator};
 use outbox::statement;
 use rust_decimal::Decimal;
 use uuid::Uuid;
@@ -97,7 +97,7 @@ pub(super) async fn recover(
     pool: &Pool,
     kafka: &KafkaConfig,
     since: DateTime<Utc>,
-    by: By<'_>,
+    by: Operator<'_>,
     mode: Mode,
     mut report_misfit: impl FnMut(Misfit) -> anyhow::Result<()>,
 ) -> anyhow::Result<RecoveryReport> {
@@ -201,7 +201,7 @@ async fn take(
     conn: &mut AsyncPgConnection,
     batch: &[RequestedPayment],
     dry: &mut Books,
-    by: By<'_>,
+    by: Operator<'_>,
     mode: Mode,
 ) -> Result<Vec<Result<Decision, Mismatch>>, BatchError> {
     let mut books = Books::load(conn, batch).await?;
@@ -344,7 +344,7 @@ impl Books {
 async fn write(
     conn: &mut AsyncPgConnection,
     booked: &[&RequestedPayment],
-    by: By<'_>,
+    by: Operator<'_>,
 ) -> Result<(), BatchError> {
     if booked.is_empty() {
         return Ok(());

@@ -20,7 +20,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 use events::BillPaymentRequested;
-use outbox::operator_action::{self, Action, By};
+use operations::operator_action::{self, Action, Operator};
 use outbox::statement;
 use serde::Serialize;
 use tracing::info;
@@ -52,7 +52,7 @@ pub(crate) enum RedriveError {
 pub(crate) async fn redrive(
     conn: &mut AsyncPgConnection,
     payment_id: Uuid,
-    by: By<'_>,
+    by: Operator<'_>,
 ) -> Result<(), RedriveError> {
     conn.transaction(async |conn| {
         let payment = lock_and_find(conn, &[payment_id]).await?.pop();
@@ -64,7 +64,7 @@ pub(crate) async fn redrive(
         publish_again(conn, vec![payment], by).await
     })
     .await?;
-    info!(%payment_id, operator = by.operator, "payment redriven");
+    info!(%payment_id, operator = by.name, "payment redriven");
     Ok(())
 }
 
@@ -81,7 +81,7 @@ pub(crate) async fn redrive_many(
     conn: &mut AsyncPgConnection,
     pending_for: Duration,
     after: Uuid,
-    by: By<'_>,
+    by: Operator<'_>,
 ) -> Result<RedrivenMany, RedriveError> {
     let many = conn
         .transaction(async |conn| {
@@ -100,7 +100,7 @@ pub(crate) async fn redrive_many(
         let redriven = many.redriven;
         info!(
             redriven,
-            operator = by.operator,
+            operator = by.name,
             ?pending_for,
             "payments redriven"
         );
@@ -177,7 +177,7 @@ async fn lock_and_find(
 async fn publish_again(
     conn: &mut AsyncPgConnection,
     payments: Vec<PaymentRow>,
-    by: By<'_>,
+    by: Operator<'_>,
 ) -> Result<(), RedriveError> {
     let subjects: Vec<String> = payments.iter().map(|payment| subject(payment.id)).collect();
     let events = payments.into_iter().map(|payment| {

@@ -26,7 +26,11 @@ const PATTERNS: [&str; 3] = ["outbox", "listen-to-yourself", "dual-write"];
 impl System {
     /// Without the topic of the events, which is the test's to create.
     async fn start(settings: &[(&str, &str)]) -> Self {
-        let migrations = vec![outbox::MIGRATIONS, wallet_api::MIGRATIONS];
+        let migrations = vec![
+            outbox::MIGRATIONS,
+            operations::MIGRATIONS,
+            wallet_api::MIGRATIONS,
+        ];
         let database = TestDatabase::create("wallet", migrations).await;
         let prefix = unique_prefix();
         let commands = format!("{prefix}{}", events::COMMAND_TOPIC);
@@ -322,7 +326,11 @@ async fn a_poisoned_command_is_put_aside_and_the_next_one_is_paid() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_the_lab_dual_write_does_not_start() {
-    let migrations = vec![outbox::MIGRATIONS, wallet_api::MIGRATIONS];
+    let migrations = vec![
+        outbox::MIGRATIONS,
+        operations::MIGRATIONS,
+        wallet_api::MIGRATIONS,
+    ];
     let database = TestDatabase::create("wallet", migrations).await;
     let brokers = kafka_brokers();
     let refused = Process::start(

@@ -15,7 +15,11 @@ struct Server {
 }
 
 async fn start() -> Server {
-    let migrations = vec![outbox::MIGRATIONS, wallet_api::MIGRATIONS];
+    let migrations = vec![
+        outbox::MIGRATIONS,
+        operations::MIGRATIONS,
+        wallet_api::MIGRATIONS,
+    ];
     let database = TestDatabase::create("wallet", migrations).await;
     let address = free_address();
     let process = Process::start(
@@ -183,7 +187,11 @@ async fn hostile_requests_make_no_labels_of_their_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_kafka_is_logged_when_it_begins_and_not_at_each_try() {
-    let migrations = vec![outbox::MIGRATIONS, wallet_api::MIGRATIONS];
+    let migrations = vec![
+        outbox::MIGRATIONS,
+        operations::MIGRATIONS,
+        wallet_api::MIGRATIONS,
+    ];
     let database = TestDatabase::create("wallet", migrations).await;
     let (address, nobody) = (free_address(), free_address());
     let environment = [

@@ -89,8 +89,15 @@ impl WalletApi {
     }
 
     async fn with(config: &WriterConfig, pattern: Pattern, lab: Lab) -> (Self, Vec<PaymentWriter>) {
-        let database =
-            TestDatabase::create("wallet", vec![outbox::MIGRATIONS, wallet_api::MIGRATIONS]).await;
+        let database = TestDatabase::create(
+            "wallet",
+            vec![
+                outbox::MIGRATIONS,
+                operations::MIGRATIONS,
+                wallet_api::MIGRATIONS,
+            ],
+        )
+        .await;
         let pool = chassis::database::pool(
             &DatabaseConfig {
                 database_url: database.url().to_owned(),

@@ -15,12 +15,12 @@
 use std::collections::{HashMap, HashSet};
 
 use chassis::consumer::Record;
-use chassis::dead_letters::dead_letter;
 use diesel::prelude::*;
 use diesel::sql_types::{Binary, Nullable, Numeric, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 use events::{Currency, Money};
-use outbox::dead_letter::NewDeadLetter;
+use operations::dead_letter::NewDeadLetter;
+use operations::dead_letters::dead_letter;
 use outbox::statement;
 use uuid::Uuid;
 
@@ -95,7 +95,7 @@ pub(super) async fn take_in_transaction<'a>(
             letters.push(dead_letter(SERVICE, command.record, reason));
         }
     }
-    outbox::dead_letter::record(conn, &letters).await?;
+    operations::dead_letter::record(conn, &letters).await?;
     result.dead_letters = letters;
     Ok(result)
 }

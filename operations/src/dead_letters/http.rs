@@ -1,0 +1,279 @@
+//! Dead letters over HTTP.
+
+use std::num::NonZeroU16;
+
+use crate::dead_letter::{self, DeadLetter, Filter, Status};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    ActionError, DiscardedMany, Redeliver, Retried, RetriedMany, discard, discard_many, retry,
+    retry_many,
+};
+use crate::operator::{self, Note, OperatorError, OperatorRequest, identify};
+use chassis::Problem;
+use chassis::consumer::hex;
+use chassis::database::Pool;
+use chassis::http::{Page, PageQuery, Path, Query};
+
+#[derive(Clone)]
+struct Letters<R> {
+    pool: Pool,
+    redeliver: R,
+}
+
+/// `/dead-letters`, to look and to act, and `/operator-actions`.
+pub fn routes<R: Redeliver>(pool: Pool, redeliver: R) -> Router {
+    let letters = Letters {
+        pool: pool.clone(),
+        redeliver,
+    };
+    Router::new()
+        .route("/dead-letters", get(list::<R>))
+        .route("/dead-letters/retry", post(retry_matching::<R>))
+        .route("/dead-letters/discard", post(discard_matching::<R>))
+        .route("/dead-letters/{id}", get(show::<R>))
+        .route("/dead-letters/{id}/retry", post(retry_one::<R>))
+        .route("/dead-letters/{id}/discard", post(discard_one::<R>))
+        .with_state(letters)
+        .merge(operator::routes(pool))
+}
+
+/// `?status=open&reason=no pending&search=<payment id>&limit=50&before=<cursor>`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LettersQuery {
+    #[serde(default)]
+    status: StatusQuery,
+    /// How the reason begins.
+    #[serde(default)]
+    reason: String,
+    /// What stands somewhere in the message or in the reason.
+    #[serde(default)]
+    search: String,
+    limit: Option<NonZeroU16>,
+    before: Option<i64>,
+}
+
+/// A status, as it is asked for.
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum StatusQuery {
+    #[default]
+    Open,
+    Taken,
+    Discarded,
+}
+
+impl From<StatusQuery> for Status {
+    fn from(status: StatusQuery) -> Self {
+        match status {
+            StatusQuery::Open => Self::Open,
+            StatusQuery::Taken => Self::Taken,
+            StatusQuery::Discarded => Self::Discarded,
+        }
+    }
+}
+
+async fn list<R: Redeliver>(
+    State(letters): State<Letters<R>>,
+    Query(query): Query<LettersQuery>,
+) -> Result<Json<Page<DeadLetterView, i64>>, Problem> {
+    let page = PageQuery::new(query.limit, query.before);
+    let mut conn = letters.pool.get().await?;
+    let found = dead_letter::list(
+        &mut conn,
+        query.status.into(),
+        Filter {
+            reason: &query.reason,
+            search: &query.search,
+        },
+        page.before,
+        page.limit(),
+    );
+    let views = found.await?.into_iter().map(DeadLetterView::from).collect();
+    Ok(Json(page.page(views, |letter| letter.id)))
+}
+
+async fn show<R: Redeliver>(
+    State(letters): State<Letters<R>>,
+    Path(id): Path<i64>,
+) -> Result<Json<WholeLetterView>, Problem> {
+    let mut conn = letters.pool.get().await?;
+    let letter = dead_letter::find(&mut conn, id).await?;
+    let letter = letter.ok_or(ActionError::Unknown(id))?;
+    Ok(Json(letter.into()))
+}
+
+async fn retry_one<R: Redeliver>(
+    State(letters): State<Letters<R>>,
+    Path(id): Path<i64>,
+    order: OperatorRequest<Note>,
+) -> Result<Json<Retried>, Problem> {
+    let by = identify(&order.operator, order.body.note.as_deref())?;
+    let mut conn = letters.pool.get().await?;
+    Ok(Json(retry(&mut conn, &letters.redeliver, id, by).await?))
+}
+
+/// Which are to be retried or discarded.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Matching {
+    /// How their reason begins.
+    #[serde(default)]
+    reason: String,
+    /// What stands somewhere in the message or in the reason.
+    #[serde(default)]
+    search: String,
+    /// `next_after` of the answer before.
+    #[serde(default)]
+    after: i64,
+    note: Option<String>,
+}
+
+impl Matching {
+    /// Never all that there are: a request without a filter is a mistake.
+    fn filter(&self) -> Result<Filter<'_>, Problem> {
+        if self.reason.trim().is_empty() && self.search.trim().is_empty() {
+            let detail =
+                "say how the reason begins (reason), or what the message has in it (search)";
+            return Err(Problem::invalid(detail).in_field("reason"));
+        }
+        Ok(Filter {
+            reason: &self.reason,
+            search: &self.search,
+        })
+    }
+}
+
+async fn retry_matching<R: Redeliver>(
+    State(letters): State<Letters<R>>,
+    order: OperatorRequest<Matching>,
+) -> Result<Json<RetriedMany>, Problem> {
+    let matching = order.body;
+    let by = identify(&order.operator, matching.note.as_deref())?;
+    let filter = matching.filter()?;
+    let mut conn = letters.pool.get().await?;
+    let retried = retry_many(&mut conn, &letters.redeliver, filter, matching.after, by).await?;
+    Ok(Json(retried))
+}
+
+async fn discard_matching<R: Redeliver>(
+    State(letters): State<Letters<R>>,
+    order: OperatorRequest<Matching>,
+) -> Result<Json<DiscardedMany>, Problem> {
+    let matching = order.body;
+    let note = matching.note.as_deref().ok_or(OperatorError::Note)?;
+    let by = identify(&order.operator, Some(note))?;
+    let filter = matching.filter()?;
+    let mut conn = letters.pool.get().await?;
+    Ok(Json(
+        discard_many(&mut conn, filter, matching.after, by).await?,
+    ))
+}
+
+async fn discard_one<R: Redeliver>(
+    State(letters): State<Letters<R>>,
+    Path(id): Path<i64>,
+    order: OperatorRequest<Note>,
+) -> Result<StatusCode, Problem> {
+    // Nobody gives a message about money up without saying why.
+    let note = order.body.note.as_deref().ok_or(OperatorError::Note)?;
+    let by = identify(&order.operator, Some(note))?;
+    let mut conn = letters.pool.get().await?;
+    discard(&mut conn, id, by).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+impl From<ActionError> for Problem {
+    fn from(error: ActionError) -> Self {
+        match error {
+            ActionError::Unknown(id) => Self::not_found("dead letter", id),
+            ActionError::Ended { .. } => Self::new(
+                StatusCode::CONFLICT,
+                "dead-letter-ended",
+                "The dead letter is not open",
+                error.to_string(),
+            ),
+            ActionError::Database(error) => error.into(),
+        }
+    }
+}
+
+/// A dead letter, as the API lists it: bytes as text, lossily, and of a long payload the beginning.
+#[derive(Debug, Serialize)]
+pub(super) struct DeadLetterView {
+    pub(super) id: i64,
+    /// `open`, `taken` or `discarded`.
+    pub(super) status: String,
+    pub(super) consumer: String,
+    pub(super) topic: String,
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+    /// The header `ce_id`.
+    pub(super) event_id: Option<String>,
+    /// The header `ce_type`.
+    pub(super) event_type: Option<String>,
+    pub(super) key: Option<String>,
+    pub(super) headers: serde_json::Value,
+    pub(super) payload: Option<String>,
+    pub(super) payload_bytes: Option<i32>,
+    pub(super) reason: String,
+    /// How often an operator had it tried again.
+    pub(super) retries: i32,
+    pub(super) created_at: String,
+    pub(super) ended_at: Option<String>,
+}
+
+/// A whole dead letter, with its bytes, in hexadecimal digits too.
+#[derive(Debug, Serialize)]
+pub(super) struct WholeLetterView {
+    #[serde(flatten)]
+    pub(super) letter: DeadLetterView,
+    pub(super) key_hex: Option<String>,
+    pub(super) payload_hex: Option<String>,
+}
+
+impl From<DeadLetter> for WholeLetterView {
+    fn from(letter: DeadLetter) -> Self {
+        Self {
+            key_hex: letter.key.as_deref().map(hex),
+            payload_hex: letter.payload.as_deref().map(hex),
+            letter: letter.into(),
+        }
+    }
+}
+
+impl From<DeadLetter> for DeadLetterView {
+    fn from(letter: DeadLetter) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let header = |name: &str| {
+            let headers = letter.headers.as_array()?;
+            let header = headers
+                .iter()
+                .find(|it| it.get(0).is_some_and(|it| it == name))?;
+            header.get(1)?.as_str().map(str::to_owned)
+        };
+        Self {
+            id: letter.id,
+            event_id: header("ce_id"),
+            event_type: header("ce_type"),
+            status: letter.status,
+            consumer: letter.consumer,
+            topic: letter.topic,
+            partition: letter.kafka_partition,
+            offset: letter.kafka_offset,
+            key: letter.key.map(text),
+            headers: letter.headers,
+            payload: letter.payload.map(text),
+            payload_bytes: letter.payload_bytes,
+            reason: letter.reason,
+            retries: letter.retries,
+            created_at: letter.created_at.to_rfc3339(),
+            ended_at: letter.ended_at.map(|at| at.to_rfc3339()),
+        }
+    }
+}
