@@ -17,10 +17,11 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tracing::{error, info};
 
 use crate::config::WriterConfig;
-use crate::domain::{Accepted, Decline, PaymentRequest};
+use crate::domain::{Accepted, Decline};
 use crate::pattern::{Pattern, count_request};
 use crate::pay_error::{BatchError, PayError};
 use crate::payments::{Publishing, Try, write_batch};
+use crate::request::PaymentRequest;
 
 /// Tries of a batch after transient failures. With the waits of [`RETRY`] they take about two seconds.
 const TRIES_MAX: u32 = 8;

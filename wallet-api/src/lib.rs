@@ -11,6 +11,7 @@
 //! | module | what happens there |
 //! | --- | --- |
 //! | [`http`] | the routes; `http/pay_bill.rs` is where a payment comes in |
+//! | [`request`] | what a client asks for, checked |
 //! | [`patterns`] | the way that a request takes; by default it goes to the queue of the next row |
 //! | [`group_commit`] | requests that wait together are written together |
 //! | `payments` | **begin here**: the hot transaction, statement by statement |
@@ -34,6 +35,7 @@ mod pay_error;
 mod payments;
 pub mod reads;
 pub mod recovery;
+pub mod request;
 mod schema;
 pub mod settlement;
 mod wallets;

@@ -90,13 +90,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         service.spawn("payment writer", writer.run());
     }
     // The consumer of results and, where the pattern needs it, that of commands.
-    let results = ConsumerConfig {
-        brokers: config.kafka.kafka_brokers.clone(),
-        group: config.kafka.prefixed(SERVICE),
-        topic: config.kafka.prefixed(events::BILL_TOPIC),
-        batch_records_max: RESULTS_BATCH_MAX,
-        ignored_types: config.intake.ignored_event_types.clone(),
-    };
+    let results = consumer_config(config, SERVICE, events::BILL_TOPIC, RESULTS_BATCH_MAX);
     let results = Consumer::new(results, Settlement::new(pool.clone()))?;
     let settling = results.health();
     service.spawn("settlement", results.run(service.stop_token()));
@@ -151,11 +145,16 @@ fn commands(service: &Service, config: &Config, pool: &Pool) -> anyhow::Result<C
 }
 
 fn commands_config(config: &Config) -> ConsumerConfig {
+    let group = format!("{SERVICE}-commands");
+    consumer_config(config, &group, events::COMMAND_TOPIC, COMMANDS_BATCH_MAX)
+}
+
+fn consumer_config(config: &Config, group: &str, topic: &str, batch_max: usize) -> ConsumerConfig {
     ConsumerConfig {
         brokers: config.kafka.kafka_brokers.clone(),
-        group: config.kafka.prefixed(&format!("{SERVICE}-commands")),
-        topic: config.kafka.prefixed(events::COMMAND_TOPIC),
-        batch_records_max: COMMANDS_BATCH_MAX,
+        group: config.kafka.prefixed(group),
+        topic: config.kafka.prefixed(topic),
+        batch_records_max: batch_max,
         ignored_types: config.intake.ignored_event_types.clone(),
     }
 }

@@ -277,37 +277,36 @@ fn unmatched_reason(event: &BillEvent) -> String {
     )
 }
 
-/// What a result makes of its payment.
-struct Outcome<'a> {
-    status: &'static str,
-    receipt: Option<&'a str>,
-    reason: Option<&'a str>,
+/// The status that a result gives its payment.
+const fn status(event: &BillEvent) -> &'static str {
+    match event {
+        BillEvent::Paid(_) => "paid",
+        BillEvent::Failed(_) => "refunded",
+    }
 }
 
-fn outcome(event: &BillEvent) -> Outcome<'_> {
+fn receipt(event: &BillEvent) -> Option<&str> {
     match event {
-        BillEvent::Paid(paid) => Outcome {
-            status: "paid",
-            receipt: Some(&paid.receipt),
-            reason: None,
-        },
-        BillEvent::Failed(failed) => Outcome {
-            status: "refunded",
-            receipt: None,
-            reason: Some(&failed.reason),
-        },
+        BillEvent::Paid(paid) => Some(&paid.receipt),
+        BillEvent::Failed(_) => None,
+    }
+}
+
+fn reason(event: &BillEvent) -> Option<&str> {
+    match event {
+        BillEvent::Paid(_) => None,
+        BillEvent::Failed(failed) => Some(&failed.reason),
     }
 }
 
 /// Whether `event` says what `payment` ended with: the result came again under another event id. The reason of a refund
 /// may differ: it moves no money.
 fn repeats(event: &BillEvent, payment: &PaymentRow) -> bool {
-    let outcome = outcome(event);
     let same_payee = event.payee().is_none_or(|payee| {
         payee.provider == payment.provider && payee.account_number == payment.account_number
     });
-    payment.status == outcome.status
-        && payment.receipt.as_deref() == outcome.receipt
+    payment.status == status(event)
+        && payment.receipt.as_deref() == receipt(event)
         && payment.wallet_id == event.wallet_id()
         && payment.amount == event.money().value()
         && payment.currency == event.money().currency().code()
@@ -385,9 +384,9 @@ async fn move_payments(
     .column::<SqlUuid, _, _>(results, |event| event.wallet_id())
     .column::<Numeric, _, _>(results, |event| event.money().value())
     .column::<Text, _, _>(results, |event| event.money().currency().code())
-    .column::<Text, _, _>(results, |event| outcome(event).status)
-    .column::<Nullable<Text>, _, _>(results, |event| outcome(event).receipt)
-    .column::<Nullable<Text>, _, _>(results, |event| outcome(event).reason)
+    .column::<Text, _, _>(results, |event| status(event))
+    .column::<Nullable<Text>, _, _>(results, |event| receipt(event))
+    .column::<Nullable<Text>, _, _>(results, |event| reason(event))
     .column::<Nullable<Text>, _, _>(results, |event| event.payee().map(|payee| &payee.provider))
     .column::<Nullable<Text>, _, _>(results, |event| event.payee().map(|payee| &payee.account_number))
     .load(conn)

@@ -10,8 +10,9 @@ use events::{Amount, Currency, Money, MoneyError};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
-use crate::domain::{Decline, Fingerprint, IdempotencyKey, Replayed};
+use crate::domain::{Decline, Replayed};
 use crate::ledger::{self, Kind, SystemAccount, Transfer};
+use crate::request::{Fingerprint, IdempotencyKey};
 use crate::schema::{accounts, top_ups, wallet_keys, wallets};
 
 /// Tries of a transaction after transient failures, such as a serialization failure. A payment has as many.
@@ -222,6 +223,7 @@ async fn top_up_once(
     key: &IdempotencyKey,
 ) -> Result<TopUp, WalletError> {
     let fingerprint = Fingerprint::of(&["top-up", &amount.to_string()]);
+    // The wallet's lock: nobody else adds this key to the wallet meanwhile.
     let (currency, balance): (String, Decimal) = wallets::table
         .find(wallet_id)
         .select((wallets::currency, wallets::balance))
@@ -234,6 +236,7 @@ async fn top_up_once(
         .parse::<Currency>()
         .map_err(|error| diesel::result::Error::DeserializationError(Box::new(error)))?;
     let money = Money::new(amount, currency)?;
+    // The same key again: the first answer, or a refusal.
     let known: Option<(Uuid, Vec<u8>, Decimal)> = top_ups::table
         .filter(top_ups::wallet_id.eq(wallet_id))
         .filter(top_ups::idempotency_key.eq(key.as_str()))
@@ -252,6 +255,7 @@ async fn top_up_once(
             replayed: Replayed::of(made, id),
         });
     }
+    // The transfer, the balance, and what a repetition is told.
     post_top_up(conn, id, wallet_id, money).await?;
     let balance = balance + money.value();
     diesel::insert_into(top_ups::table)

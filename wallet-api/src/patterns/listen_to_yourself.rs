@@ -44,9 +44,9 @@ use uuid::Uuid;
 use self::debit::{BatchResult, Command};
 use super::publisher::{Message, Publisher};
 use crate::SERVICE;
-use crate::domain::{KeySource, PaymentRequest, field};
 use crate::pay_error::{BatchError, PayError};
 use crate::payments::requested_event;
+use crate::request::{KeySource, PaymentRequest, field};
 
 /// Commands in one transaction, at most.
 pub const COMMANDS_BATCH_MAX: usize = 500;

@@ -32,9 +32,10 @@ use rust_decimal::Decimal;
 use uuid::Uuid;
 
 use super::subject;
-use crate::domain::{Decline, IdempotencyKey, KeySource, PaymentRequest, Wallet, field};
+use crate::domain::{Decline, Wallet};
 use crate::pay_error::BatchError;
 use crate::payments::{self, Try, find_by_key, lock_wallets};
+use crate::request::{IdempotencyKey, KeySource, PaymentRequest, field};
 use crate::schema::{self, PaymentRow};
 
 /// Events in one transaction, at most.
@@ -119,6 +120,7 @@ pub(super) async fn recover(
         if replayed.is_empty() {
             return Ok(report);
         }
+        // Read.
         let mut batch = Vec::new();
         for message in &replayed {
             match read(message) {
@@ -131,11 +133,13 @@ pub(super) async fn recover(
                 }
             }
         }
+        // Decide and book.
         let mut conn = pool.get().await.context("connecting to the database")?;
         let decisions = conn
             .transaction(async |conn| take(conn, &batch, &mut dry, by, mode).await)
             .await
             .context("booking payments; run it again: what is booked stays booked once")?;
+        // Report.
         for (requested, decision) in batch.iter().zip(decisions) {
             let (request, money) = (&requested.request, requested.money);
             match decision {

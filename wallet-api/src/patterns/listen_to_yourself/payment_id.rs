@@ -11,7 +11,7 @@
 
 use uuid::{Builder, Uuid, Variant, Version};
 
-use crate::domain::{Fingerprint, PaymentRequest};
+use crate::request::{Fingerprint, PaymentRequest};
 
 pub(super) fn of(request: &PaymentRequest) -> Uuid {
     let key = request.key.as_str();
@@ -46,7 +46,7 @@ pub(super) fn of(request: &PaymentRequest) -> Uuid {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{KeySource, Provider};
+    use crate::request::{KeySource, Provider};
 
     const WALLET: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0002);
 
