@@ -1,29 +1,30 @@
-# One image with the four services: wallet-api, bill-payer, mock-provider and relay. docker-compose.yml says what runs.
+# One image with the four services (wallet-api, bill-payer, mock-provider, relay) and the audit. docker-compose.yml says what
+# runs.
 
 # The version is rust-toolchain.toml's. Not the slim image: librdkafka needs a C++ compiler and make.
 FROM rust:1.95.0-bookworm AS rust
 WORKDIR /src
 
-# The manifests with empty sources. This stage is made anew with every change, but what it holds stays the same until a
+# The manifests with empty sources. This stage is rebuilt with every change, but what it holds stays the same until a
 # dependency changes; so the layer that builds the dependencies, which takes minutes, is kept.
 FROM rust AS manifests
 COPY . .
 RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock -delete \
     && find . -type d -empty -delete \
-    && for crate in */; do mkdir "$crate/src" && touch "$crate/src/lib.rs" && echo 'fn main() {}' > "$crate/src/main.rs"; done
+    && for crate in */ lab/*/; do mkdir "$crate/src" && touch "$crate/src/lib.rs" && echo 'fn main() {}' > "$crate/src/main.rs"; done
 
 FROM rust AS build
-ARG BUILD="cargo build --release --locked -p wallet-api -p bill-payer -p mock-provider -p relay"
+ARG BUILD="cargo build --release --locked -p wallet-api -p bill-payer -p mock-provider -p relay -p audit"
 COPY --from=manifests /src .
 RUN $BUILD
 COPY . .
 # Cargo goes by time: a source that is older than the build of its empty stand-in would count as built.
-RUN touch */src/*.rs && $BUILD
+RUN touch */src/*.rs lab/*/src/*.rs && $BUILD
 
 FROM debian:bookworm-slim
 # A number of its own that does not change: it owns the files of the volume.
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin service \
     && install --directory --owner service --group service /var/lib/mock-provider
 COPY --from=build /src/target/release/wallet-api /src/target/release/bill-payer \
-    /src/target/release/mock-provider /src/target/release/relay /usr/local/bin/
+    /src/target/release/mock-provider /src/target/release/relay /src/target/release/audit /usr/local/bin/
 USER 10001:10001

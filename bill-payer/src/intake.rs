@@ -11,7 +11,7 @@ use chassis::consumer::{HandleError, Handler, Record};
 use chassis::database::Pool;
 use chassis::telemetry::chain;
 use diesel_async::{AsyncConnection as _, AsyncPgConnection};
-use events::{DecodeError, Envelope, EnvelopeError, WALLET_SOURCE, WalletEvent};
+use events::{DecodeError, Envelope, WalletEvent};
 use operations::dead_letter::NewDeadLetter;
 use operations::dead_letters::{self, Redeliver, RedeliverError, dead_letter};
 use tokio::sync::Notify;
@@ -127,19 +127,10 @@ impl Redeliver for Intake {
     }
 }
 
-/// Why a record is not a bill, and never will be.
-#[derive(Debug, thiserror::Error)]
-enum UnreadableBill {
-    #[error(transparent)]
-    Envelope(#[from] EnvelopeError),
-    #[error(transparent)]
-    Payload(#[from] DecodeError),
-}
-
-fn read(record: &Record) -> Result<NewBill, UnreadableBill> {
+fn read(record: &Record) -> Result<NewBill, DecodeError> {
     let (key, payload) = (record.key.as_deref(), record.payload.as_deref());
-    let envelope = Envelope::read(key, record.header_values(), payload, WALLET_SOURCE)?;
-    let WalletEvent::BillPaymentRequested(request) = WalletEvent::read(&envelope)?;
+    let (envelope, event) = Envelope::read(key, record.header_values(), payload)?;
+    let WalletEvent::BillPaymentRequested(request) = event;
     // A lost trace is no reason not to pay.
     let traceparent = envelope.traceparent.and_then(|text| text.parse().ok());
     Ok(NewBill {

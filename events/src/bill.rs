@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
-use crate::{Envelope, Money};
+use crate::{EnvelopeError, Message, Money};
 
 /// Aggregate type of the events wallet-api publishes.
 pub const WALLET_AGGREGATE: &str = "wallet";
@@ -107,18 +107,21 @@ pub enum BillEvent {
     Failed(BillPaymentFailed),
 }
 
-/// The payload is not what its envelope promises: it never will be, so it is a dead letter.
+/// A message can't be read, and never will be: it is a dead letter.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// Perhaps of a newer version, which has to be rolled out to the consumers first.
+    /// A key or a header is missing or invalid.
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    /// The type may be one of a newer version, which has to be rolled out to the consumers first.
     #[error("this version does not know the type {0:?}")]
     UnknownType(String),
-    /// Its type is known.
+    /// The type is known, and the payload does not fit it.
     #[error("payload is not a {event_type}")]
     Payload {
-        /// What it should have been.
+        /// The type of the message.
         event_type: &'static str,
-        /// What is wrong with it.
+        /// The place and the defect.
         source: serde_json::Error,
     },
     /// The key decides the partition, and so the order.
@@ -127,40 +130,19 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    /// A type is a text of somebody else's: it is quoted, and cut off.
+    /// Quotes an unknown type, which may be any text, up to a length.
     pub(crate) fn unknown(event_type: &str) -> Self {
         Self::UnknownType(event_type.chars().take(TYPE_CHARS_MAX).collect())
-    }
-
-    pub(crate) fn check_key(envelope: &Envelope<'_>, wallet_id: Uuid) -> Result<(), Self> {
-        if envelope.wallet_id == wallet_id {
-            Ok(())
-        } else {
-            Err(Self::Key(wallet_id))
-        }
     }
 }
 
 /// Characters of an unknown type that an error shows.
 const TYPE_CHARS_MAX: usize = 100;
 
-impl WalletEvent {
-    /// Decodes a message of [`WALLET_TOPIC`].
-    ///
-    /// # Errors
-    /// See [`DecodeError`].
-    pub fn read(envelope: &Envelope<'_>) -> Result<Self, DecodeError> {
-        let event = Self::decode(envelope.event_type, envelope.payload)?;
-        let Self::BillPaymentRequested(requested) = &event;
-        DecodeError::check_key(envelope, requested.wallet_id)?;
-        Ok(event)
-    }
+impl Message for WalletEvent {
+    const SOURCE: &'static str = WALLET_SOURCE;
 
-    /// Decodes a message from its `ce_type` header and payload.
-    ///
-    /// # Errors
-    /// The type is unknown, or the payload does not fit it.
-    pub fn decode(event_type: &str, payload: &[u8]) -> Result<Self, DecodeError> {
+    fn decode(event_type: &str, payload: &[u8]) -> Result<Self, DecodeError> {
         match event_type {
             BillPaymentRequested::TYPE => {
                 from_json(BillPaymentRequested::TYPE, payload).map(Self::BillPaymentRequested)
@@ -168,24 +150,17 @@ impl WalletEvent {
             other => Err(DecodeError::unknown(other)),
         }
     }
+
+    fn wallet_id(&self) -> Uuid {
+        let Self::BillPaymentRequested(requested) = self;
+        requested.wallet_id
+    }
 }
 
-impl BillEvent {
-    /// Decodes a message of [`BILL_TOPIC`].
-    ///
-    /// # Errors
-    /// See [`DecodeError`].
-    pub fn read(envelope: &Envelope<'_>) -> Result<Self, DecodeError> {
-        let event = Self::decode(envelope.event_type, envelope.payload)?;
-        DecodeError::check_key(envelope, event.wallet_id())?;
-        Ok(event)
-    }
+impl Message for BillEvent {
+    const SOURCE: &'static str = BILL_SOURCE;
 
-    /// Decodes a message from its `ce_type` header and payload.
-    ///
-    /// # Errors
-    /// The type is unknown, or the payload does not fit it.
-    pub fn decode(event_type: &str, payload: &[u8]) -> Result<Self, DecodeError> {
+    fn decode(event_type: &str, payload: &[u8]) -> Result<Self, DecodeError> {
         match event_type {
             BillPaid::TYPE => from_json(BillPaid::TYPE, payload).map(Self::Paid),
             BillPaymentFailed::TYPE => {
@@ -195,21 +170,21 @@ impl BillEvent {
         }
     }
 
+    fn wallet_id(&self) -> Uuid {
+        match self {
+            Self::Paid(paid) => paid.wallet_id,
+            Self::Failed(failed) => failed.wallet_id,
+        }
+    }
+}
+
+impl BillEvent {
     /// The payment this result is about.
     #[must_use]
     pub const fn payment_id(&self) -> Uuid {
         match self {
             Self::Paid(paid) => paid.payment_id,
             Self::Failed(failed) => failed.payment_id,
-        }
-    }
-
-    /// The wallet that was debited for it.
-    #[must_use]
-    pub const fn wallet_id(&self) -> Uuid {
-        match self {
-            Self::Paid(paid) => paid.wallet_id,
-            Self::Failed(failed) => failed.wallet_id,
         }
     }
 

@@ -4,12 +4,13 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::bill::from_json;
-use crate::{Amount, Currency, DecodeError, Envelope};
+use crate::{Amount, Currency, DecodeError, Message, WALLET_SOURCE};
 
 /// Topic of commands to wallet-api, keyed by wallet id.
 pub const COMMAND_TOPIC: &str = "wallet.commands";
 
-/// A bill is to be paid out of a wallet, if the wallet allows it. Checked for its form, not decided yet.
+/// A bill is to be paid out of a wallet, if the wallet allows it. The form of the request was checked; nothing is
+/// decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PayBill {
     /// The payment that comes of it, accepted or declined.
@@ -31,17 +32,19 @@ pub struct PayBill {
 impl PayBill {
     /// The `ce_type` header.
     pub const TYPE: &'static str = "PayBill";
+}
 
-    /// Decodes a command of [`COMMAND_TOPIC`].
-    ///
-    /// # Errors
-    /// It is of another type, its payload does not fit, or it is about another wallet than its key says.
-    pub fn read(envelope: &Envelope<'_>) -> Result<Self, DecodeError> {
-        if envelope.event_type != Self::TYPE {
-            return Err(DecodeError::unknown(envelope.event_type));
+impl Message for PayBill {
+    const SOURCE: &'static str = WALLET_SOURCE;
+
+    fn decode(event_type: &str, payload: &[u8]) -> Result<Self, DecodeError> {
+        match event_type {
+            Self::TYPE => from_json(Self::TYPE, payload),
+            other => Err(DecodeError::unknown(other)),
         }
-        let command: Self = from_json(Self::TYPE, envelope.payload)?;
-        DecodeError::check_key(envelope, command.wallet_id)?;
-        Ok(command)
+    }
+
+    fn wallet_id(&self) -> Uuid {
+        self.wallet_id
     }
 }

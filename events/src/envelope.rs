@@ -1,9 +1,24 @@
-//! What is around a payload: who says what, about which wallet. Every consumer reads it here, so that none of them
-//! checks less than another.
+//! What is around a payload: who says what, about which wallet. Every consumer reads its messages by
+//! [`Envelope::read`], so that none of them checks less than another.
 
 use uuid::Uuid;
 
-use crate::header;
+use crate::{DecodeError, header};
+
+/// What travels on a topic: its events or commands.
+pub trait Message: Sized {
+    /// The only service that publishes on the topic.
+    const SOURCE: &'static str;
+
+    /// Decodes a message from its `ce_type` header and payload.
+    ///
+    /// # Errors
+    /// The type is unknown, or the payload does not fit it.
+    fn decode(event_type: &str, payload: &[u8]) -> Result<Self, DecodeError>;
+
+    /// The wallet that the message is about.
+    fn wallet_id(&self) -> Uuid;
+}
 
 /// The envelope of an event or a command, checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,43 +27,41 @@ pub struct Envelope<'a> {
     pub id: Uuid,
     /// The event's type, such as `BillPaid`.
     pub event_type: &'a str,
-    /// The service that published it: the one that the topic belongs to.
-    pub source: &'a str,
-    /// The wallet that it is about: the message's key.
+    /// The wallet that the event is about: the message's key.
     pub wallet_id: Uuid,
-    /// The W3C trace context, if it came with one.
+    /// The W3C trace context, if the message has one.
     pub traceparent: Option<&'a str>,
     /// The body, never empty.
     pub payload: &'a [u8],
 }
 
-/// Why a message has no valid envelope: it is a dead letter.
+/// A message has no valid envelope, and never will: it is a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
     /// A header that every message has.
     #[error("the header {0} is missing")]
     HeaderMissing(&'static str),
-    /// It is not known which of the two is meant.
+    /// Nobody knows which of the two is meant.
     #[error("the header {0} is there more than once")]
     HeaderRepeated(&'static str),
-    /// Not UTF-8.
+    /// The header is not UTF-8.
     #[error("the header {0} is not text")]
     HeaderNotText(&'static str),
-    /// The id has another form.
+    /// The id is not a UUID.
     #[error("the header {} is not a UUID", header::ID)]
     EventId,
-    /// Somebody else may not publish here.
+    /// Another service has published on this topic.
     #[error(
         "the header {} is {found:?}; messages of this topic come from {expected:?}",
         header::SOURCE
     )]
     Source {
-        /// Who published it, as it says.
+        /// The publisher, as the message says.
         found: String,
-        /// Whose topic it is.
+        /// The service that the topic belongs to.
         expected: &'static str,
     },
-    /// The key has another form.
+    /// The key is not a UUID in its usual spelling.
     #[error("the key is not a wallet id")]
     Key,
     /// There is nothing to decode.
@@ -57,11 +70,25 @@ pub enum EnvelopeError {
 }
 
 impl<'a> Envelope<'a> {
-    /// Checks a message's key, headers and payload; `source` is the only service that publishes on its topic.
+    /// Reads a message: checks its envelope, decodes its payload, and compares the two.
     ///
     /// # Errors
-    /// [`EnvelopeError`]: none of them passes by waiting.
-    pub fn read(
+    /// The message is a dead letter: no retry will read it.
+    pub fn read<M: Message>(
+        key: Option<&'a [u8]>,
+        headers: impl Iterator<Item = (&'a str, &'a [u8])> + Clone,
+        payload: Option<&'a [u8]>,
+    ) -> Result<(Self, M), DecodeError> {
+        let envelope = Self::check(key, headers, payload, M::SOURCE)?;
+        let message = M::decode(envelope.event_type, envelope.payload)?;
+        let wallet_id = message.wallet_id();
+        if envelope.wallet_id != wallet_id {
+            return Err(DecodeError::Key(wallet_id));
+        }
+        Ok((envelope, message))
+    }
+
+    fn check(
         key: Option<&'a [u8]>,
         headers: impl Iterator<Item = (&'a str, &'a [u8])> + Clone,
         payload: Option<&'a [u8]>,
@@ -95,7 +122,6 @@ impl<'a> Envelope<'a> {
         Ok(Self {
             id,
             event_type,
-            source,
             wallet_id: wallet_id(key).ok_or(EnvelopeError::Key)?,
             // A lost trace is no reason not to pay.
             traceparent: optional(header::TRACEPARENT).unwrap_or_default(),
@@ -132,7 +158,7 @@ mod tests {
     fn read(key: &'static str, headers: &Headers) -> Result<Envelope<'static>, EnvelopeError> {
         let headers = headers.iter().copied();
         let key = Some(key.as_bytes());
-        Envelope::read(key, headers, Some(b"{}"), "bill-payer")
+        Envelope::check(key, headers, Some(b"{}"), "bill-payer")
     }
 
     #[test]
@@ -171,7 +197,7 @@ mod tests {
             assert_eq!(read(key, &headers()), Err(EnvelopeError::Key), "{key}");
         }
         let headers = headers();
-        let empty = Envelope::read(None, headers.iter().copied(), Some(b""), "bill-payer");
+        let empty = Envelope::check(None, headers.iter().copied(), Some(b""), "bill-payer");
         assert_eq!(empty, Err(EnvelopeError::PayloadMissing));
     }
 

@@ -18,7 +18,7 @@ pub use bill::{
     WalletEvent,
 };
 pub use command::{COMMAND_TOPIC, PayBill};
-pub use envelope::{Envelope, EnvelopeError};
+pub use envelope::{Envelope, EnvelopeError, Message};
 pub use money::{
     AMOUNT_MAX, Amount, AmountError, Currency, CurrencyError, Money, MoneyError, amount_or_zero,
 };

@@ -3,7 +3,7 @@
 
 use events::{
     AMOUNT_MAX, Amount, AmountError, BillEvent, BillPaid, BillPaymentFailed, BillPaymentRequested,
-    Currency, DecodeError, Money, PayBill, Payee, WalletEvent,
+    Currency, DecodeError, Message as _, Money, PayBill, Payee, WalletEvent,
 };
 use proptest::prelude::*;
 use rust_decimal::Decimal;

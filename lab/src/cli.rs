@@ -3,9 +3,14 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::config::{RelayMode, Settings};
-use crate::home::Home;
-use crate::{audit, bench, detach, down, orders, services, status, terminal, trace, up};
+use lab_bench::Bench;
+use lab_stack::config::Settings;
+use lab_stack::home::Home;
+use lab_stack::relay_mode::RelayMode;
+use lab_terminal as terminal;
+
+use crate::source_flags::SourceFlags;
+use crate::{detach, down, relay, services, status, up};
 
 /// Runs the whole system on this machine: PostgreSQL, Kafka and every service
 #[derive(Debug, clap::Parser)]
@@ -41,11 +46,21 @@ enum Command {
     /// is set already is used as it is, and that server is not started.
     Services(services::Services),
     /// Tells what became of every payment, by what each part says of it; exit code 1 if anything is wrong
-    Audit(Box<audit::Audit>),
+    Audit {
+        #[command(flatten)]
+        audit: audit::Audit,
+        #[command(flatten)]
+        flags: Box<SourceFlags>,
+    },
     /// Tells the life of one payment
-    Trace(Box<trace::TraceCommand>),
+    Trace {
+        #[command(flatten)]
+        trace: audit::trace::Trace,
+        #[command(flatten)]
+        flags: Box<SourceFlags>,
+    },
     /// Measures on a PostgreSQL and a Kafka of its own, beside peers that do the same work
-    Bench(bench::Bench),
+    Bench(Bench),
 }
 
 #[derive(Debug, clap::Args)]
@@ -62,28 +77,29 @@ struct Up {
 
 /// Runs the command and tells how it ended; what went wrong has then been printed.
 pub async fn run(cli: Cli) -> ExitCode {
-    let outcome = match Home::new(&cli.dir) {
-        Ok(home) => match cli.command {
-            Command::Up(up) if up.detached => {
-                up::run(&home, &up.settings, up::Mode::Detached).await
-            }
-            Command::Up(up) if up.detach => detach::run(&home).await,
-            Command::Up(up) => up::run(&home, &up.settings, up::Mode::Foreground).await,
-            Command::Down => down::run(&home).await,
-            Command::Status => status::run(&home).await,
-            Command::Relay { mode } => {
-                let switched = orders::switch_relays(&home, mode).await;
-                switched.map(|()| ExitCode::SUCCESS)
-            }
-            Command::Services(services) => services::run(&home, services).await,
-            Command::Audit(audit) => audit::run(&home, *audit).await,
-            Command::Trace(trace) => trace::run(&home, *trace).await,
-            Command::Bench(bench) => bench::run(&home, bench).await,
-        },
-        Err(error) => Err(error),
-    };
-    outcome.unwrap_or_else(|error| {
+    carry_out(cli).await.unwrap_or_else(|error| {
         terminal::error(&error);
+        ExitCode::FAILURE
+    })
+}
+
+async fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
+    let home = Home::new(&cli.dir)?;
+    let is_success = match cli.command {
+        Command::Up(up) if up.detached => up::run(&home, &up.settings, up::Mode::Detached).await?,
+        Command::Up(up) if up.detach => detach::run(&home).await?,
+        Command::Up(up) => up::run(&home, &up.settings, up::Mode::Foreground).await?,
+        Command::Down => down::run(&home).await?,
+        Command::Status => status::run(&home).await?,
+        Command::Relay { mode } => relay::switch(&home, mode).await?,
+        Command::Services(services) => return services::run(&home, services).await,
+        Command::Audit { audit, flags } => audit.run(&flags.sources(&home)?).await?,
+        Command::Trace { trace, flags } => trace.run(&flags.sources(&home)?).await?,
+        Command::Bench(bench) => lab_bench::run(&home, bench).await?,
+    };
+    Ok(if is_success {
+        ExitCode::SUCCESS
+    } else {
         ExitCode::FAILURE
     })
 }

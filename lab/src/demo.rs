@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use lab_stack::http;
+use lab_stack::stack::Stack;
+use lab_terminal as terminal;
+use lab_terminal::human;
 use serde::Deserialize;
 use serde_json::json;
 use uuid::Uuid;
-
-use crate::http;
-use crate::stack::Stack;
-use crate::terminal::{self, human};
 
 /// How long the payment may take before the demo gives up watching it.
 const WATCH_FOR: Duration = Duration::from_secs(30);
@@ -204,7 +204,7 @@ mod tests {
             kafka_brokers: String::new(),
             topic_prefix: String::new(),
             connect_url: None,
-            relay_mode: crate::config::RelayMode::Poller,
+            relay_mode: lab_stack::relay_mode::RelayMode::Poller,
             pids: BTreeMap::new(),
         };
         insta::assert_snapshot!(what_to_try(&stack, "0198"));

@@ -1,26 +1,22 @@
 //! `lab up --detach`: the process that stays, and the one that watches it until the system is ready.
 
-use std::process::{ExitCode, Stdio};
+use std::process::Stdio;
 
 use anyhow::Context as _;
+use lab_stack::home::Home;
+use lab_stack::pid_file::Register;
+use lab_stack::process::Identity;
+use lab_stack::program::LogFile;
+use lab_stack::stop_signal::StopSignal;
+use lab_terminal as terminal;
 use nix::sys::signal::Signal;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::unix::pipe;
 use tokio::process::Command;
 
-use crate::home::Home;
-use crate::log_file::LogFile;
-use crate::process::Identity;
-use crate::register::Register;
-use crate::stop_signal::StopSignal;
-use crate::terminal;
-
 /// Starts this command again as a process that stays, shows what it says until it lets go of the terminal,
 /// and returns: success if the system is then running. Ctrl-C before stops it.
-///
-/// # Errors
-/// The process can't be started or watched.
-pub(crate) async fn run(home: &Home) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(home: &Home) -> anyhow::Result<bool> {
     let mut stop = StopSignal::catch()?;
     let (said, say) = std::io::pipe().context("making a pipe")?;
     let mut child = {
@@ -55,32 +51,22 @@ pub(crate) async fn run(home: &Home) -> anyhow::Result<ExitCode> {
 
     let running = Register::load(home)?.map(|register| register.supervisor);
     if process.is_some() && running == process && home.stack().exists() {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(true);
     }
     let exit = child
         .wait()
         .await
         .context("waiting for the process that stays")?;
-    Ok(if exit.success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(exit.success())
 }
 
 /// Makes this process independent of the terminal: closing it, or Ctrl-C in it, no longer reaches it.
-///
-/// # Errors
-/// The system does not allow it.
 pub(crate) fn leave_terminal() -> anyhow::Result<()> {
     nix::unistd::setsid().context("leaving the terminal's session")?;
     Ok(())
 }
 
 /// From now on, what this process says goes to a log; whoever watched sees the end.
-///
-/// # Errors
-/// The log can't be written.
 pub(crate) fn let_go(home: &Home) -> anyhow::Result<()> {
     let log = LogFile::new(home.log("lab")).open()?;
     nix::unistd::dup2_stdout(&log).context("redirecting the output")?;

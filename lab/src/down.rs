@@ -1,23 +1,19 @@
 //! `lab down`: stops the lab of this home, and whatever one that was killed has left.
 
-use std::process::ExitCode;
 use std::time::Duration;
 
+use lab_stack::home::{self, Home};
+use lab_stack::pid_file::Register;
+use lab_stack::process::Ended;
+use lab_stack::servers;
+use lab_terminal as terminal;
 use nix::sys::signal::Signal;
-
-use crate::home::{self, Home};
-use crate::process::Ended;
-use crate::register::Register;
-use crate::{fresh, terminal};
 
 /// How long a lab has to stop all its parts: more than all tiers together may take.
 const STOP_WITHIN: Duration = Duration::from_secs(60);
 
 /// Stops everything; that nothing runs is a success too.
-///
-/// # Errors
-/// Another command is at work in this home.
-pub(crate) async fn run(home: &Home) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(home: &Home) -> anyhow::Result<bool> {
     let register = Register::load(home)?;
     let mut stopped = false;
     if let Some(lab) = register
@@ -42,11 +38,11 @@ pub(crate) async fn run(home: &Home) -> anyhow::Result<ExitCode> {
     }
     home::remove(&home.stack())?;
     home::remove(&home.processes())?;
-    fresh::clean_up(home).await?;
+    servers::clean_up(home).await?;
     terminal::line(if stopped {
         "Stopped."
     } else {
         "Nothing was running."
     });
-    Ok(ExitCode::SUCCESS)
+    Ok(true)
 }

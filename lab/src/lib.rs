@@ -1,45 +1,20 @@
 //! Runs the whole system on this machine, without containers: PostgreSQL, Kafka and every service.
 //!
 //! Promises: whatever it starts it also stops, in order and in bounded time, also when it was killed
-//! itself and comes back; it never ends a process that it did not start; a part that dies is
+//! itself and comes back; it never ends a process that it did not start; a process that dies is
 //! started again, visibly. The services are processes to it: it imports none of their internals.
 //!
-//! A [`part::Part`] says what to run, a [`supervisor::Supervisor`] owns the running parts, and
-//! [`board::Board`] shows what has become of them: on the terminal, over HTTP and in files under `.dev`.
+//! This crate is the command line. `lab-stack` owns the processes, `audit` tells what became of the payments, `lab-bench`
+//! measures, `lab-page` serves the page.
 
-mod audit;
-mod bench;
-mod board;
 mod cli;
-mod config;
-mod connect;
-mod databases;
 mod demo;
 mod detach;
 mod down;
-mod embedded_broker;
-mod fresh;
-mod home;
-mod http;
-mod jvm;
-mod kafka;
-mod log_file;
-mod orders;
-mod part;
-mod ports;
-mod postgres;
-mod process;
-mod register;
-mod servers;
+mod relay;
 mod services;
-mod stack;
+mod source_flags;
 mod status;
-mod stop_signal;
-mod supervisor;
-mod system;
-mod terminal;
-mod trace;
 mod up;
-mod web;
 
 pub use cli::{Cli, run};

@@ -7,18 +7,18 @@ use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use lab_stack::home::Home;
+use lab_stack::process::{self, Identity};
+use lab_stack::program::{self, command};
+use lab_stack::servers::Servers;
+use lab_stack::servers::{Fresh, Given};
+use lab_stack::sources::Durability;
+use lab_stack::stop_signal::StopSignal;
+use lab_terminal as terminal;
+use lab_terminal::human;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tokio::process::Child;
-
-use crate::fresh::{Fresh, Given};
-use crate::home::Home;
-use crate::part::command;
-use crate::postgres::Durability;
-use crate::process::{self, Identity};
-use crate::servers::Servers;
-use crate::stop_signal::StopSignal;
-use crate::terminal::{self, human};
 
 /// How long the command has to end after a signal.
 const COMMAND_STOP_WITHIN: Duration = Duration::from_secs(10);
@@ -34,9 +34,6 @@ pub(crate) struct Services {
 }
 
 /// Runs the command and returns its exit code, 128 and the signal's number if a signal ended it.
-///
-/// # Errors
-/// The servers or the command can't be started.
 pub(crate) async fn run(home: &Home, services: Services) -> anyhow::Result<ExitCode> {
     let mut stop = StopSignal::catch()?;
     let mut fresh = Fresh::begin(home).await?;
@@ -81,7 +78,7 @@ async fn with(
     terminal::line(format_args!(
         "{} {} after {}",
         program.display(),
-        process::describe(exit),
+        program::describe(exit),
         human(started_at.elapsed())
     ));
     let code = exit

@@ -1,21 +1,16 @@
 //! `lab status`, and what `up` says when the system runs already.
 
-use std::process::ExitCode;
-
 use anyhow::Context as _;
-
-use crate::home::Home;
-use crate::register::Register;
-use crate::{http, terminal};
+use lab_stack::home::Home;
+use lab_stack::http;
+use lab_stack::pid_file::Register;
+use lab_terminal as terminal;
 
 /// Prints each part and its state; success when all are ready.
-///
-/// # Errors
-/// The lab runs and does not answer.
-pub(crate) async fn run(home: &Home) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(home: &Home) -> anyhow::Result<bool> {
     let Some(register) = Register::load(home)? else {
         terminal::line("Nothing is running.");
-        return Ok(ExitCode::FAILURE);
+        return Ok(false);
     };
     if !register.supervisor.is_alive() {
         terminal::line("The lab was killed. What it has left running, for ./dev down to stop:");
@@ -30,7 +25,7 @@ pub(crate) async fn run(home: &Home) -> anyhow::Result<ExitCode> {
         if left.is_empty() {
             terminal::line("  nothing");
         }
-        return Ok(ExitCode::FAILURE);
+        return Ok(false);
     }
     let lab = register
         .lab
@@ -43,18 +38,11 @@ pub(crate) async fn run(home: &Home) -> anyhow::Result<ExitCode> {
         .await?;
     terminal::line(page.trim_end());
     let is_ready = http::is_ok(&format!("{lab}/readyz")).await;
-    Ok(if is_ready {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(is_ready)
 }
 
 /// Says that the system runs, and where.
-///
-/// # Errors
-/// Another command is at work.
-pub(crate) async fn already_running(home: &Home) -> anyhow::Result<ExitCode> {
+pub(crate) async fn already_running(home: &Home) -> anyhow::Result<bool> {
     match Register::load(home)? {
         Some(register) if register.supervisor.is_alive() => {
             terminal::line(format_args!(
@@ -62,7 +50,7 @@ pub(crate) async fn already_running(home: &Home) -> anyhow::Result<ExitCode> {
                 register.supervisor.pid
             ));
             run(home).await?;
-            Ok(ExitCode::SUCCESS)
+            Ok(true)
         }
         _ => anyhow::bail!("another command is starting or stopping the system here; try again"),
     }

@@ -1,25 +1,30 @@
 //! `lab up`: starts the whole system, shows one payment, and runs until it is told to stop.
 
 use std::convert::Infallible;
-use std::process::ExitCode;
+use std::path::Path;
 use std::time::Instant;
 
 use chassis::Service;
 use chassis::config::{LogConfig, LogFormat};
+use futures_util::future::try_join;
+use lab_stack::commands::{self, Order, Ordered};
+use lab_stack::config::{Settings, WALLET_RELAYS};
+use lab_stack::home::{self, Home};
+use lab_stack::pid_file::Register;
+use lab_stack::ports::{Wanted, base_url};
+use lab_stack::process_table::Board;
+use lab_stack::relay_mode::RelayMode;
+use lab_stack::servers::Servers;
+use lab_stack::sources::{Connect, Sources};
+use lab_stack::stack::Stack;
+use lab_stack::stop_signal::StopSignal;
+use lab_stack::supervisor::Supervisor;
+use lab_stack::{connect, databases, jvm, ports, servers, system};
+use lab_terminal as terminal;
+use lab_terminal::human;
 use tokio::sync::mpsc;
 
-use crate::board::Board;
-use crate::config::{RelayMode, Settings};
-use crate::home::{self, Home};
-use crate::orders::{self, Order, Ordered};
-use crate::ports::Wanted;
-use crate::register::Register;
-use crate::servers::{Connect, Servers, Sources};
-use crate::stack::Stack;
-use crate::stop_signal::StopSignal;
-use crate::supervisor::Supervisor;
-use crate::terminal::{self, human};
-use crate::{connect, demo, detach, jvm, ports, status, system, web};
+use crate::{demo, detach, status};
 
 /// Who watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,10 +37,7 @@ pub(crate) enum Mode {
 
 /// Runs the system until a signal comes, which is a failure only before it was ready; says so and returns at
 /// once if it runs already.
-///
-/// # Errors
-/// It can't be started; whatever was started by then has been stopped again.
-pub(crate) async fn run(home: &Home, settings: &Settings, mode: Mode) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(home: &Home, settings: &Settings, mode: Mode) -> anyhow::Result<bool> {
     if mode == Mode::Detached {
         detach::leave_terminal()?;
     }
@@ -51,7 +53,7 @@ pub(crate) async fn run(home: &Home, settings: &Settings, mode: Mode) -> anyhow:
     ports::check(&settings.wanted_ports(&sources))?;
     home::remove(&home.stack())?;
 
-    let lab = system::base_url(settings.ports.lab_port);
+    let lab = base_url(settings.ports.lab_port);
     let board = Board::new(home.clone(), Some(lab))?;
     let mut supervisor = Supervisor::new(home.clone(), board.clone());
     let start = Start {
@@ -73,11 +75,7 @@ pub(crate) async fn run(home: &Home, settings: &Settings, mode: Mode) -> anyhow:
     outcome?;
     // Told to stop before it was ready: whoever waits for the system must not take it for running.
     let was_ready = board.stack().await.is_some();
-    Ok(if was_ready {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(was_ready)
 }
 
 /// What it takes to start.
@@ -85,7 +83,7 @@ struct Start<'a> {
     home: &'a Home,
     settings: &'a Settings,
     mode: Mode,
-    programs: &'a std::path::Path,
+    programs: &'a Path,
     sources: &'a Sources,
     board: &'a Board,
 }
@@ -100,12 +98,12 @@ impl Start<'_> {
             log_format: LogFormat::Pretty,
         };
         let mut service = Service::start("lab", &log)?;
-        let (orders, mut ordered) = orders::channel();
-        web::serve(&service, self.settings, (self.home, self.board), orders).await?;
+        let (orders, mut ordered) = commands::channel();
+        lab_page::serve(&service, self.settings, (self.home, self.board), orders).await?;
 
         let homes = (self.home, self.home);
         let servers = Servers::start(supervisor, self.board, homes, self.sources).await?;
-        let mut stack = system::prepare(self.home, self.programs, &servers, self.settings).await?;
+        let mut stack = prepare(self.home, self.programs, &servers, self.settings).await?;
         supervisor
             .start(system::services(
                 self.home,
@@ -177,7 +175,7 @@ impl Start<'_> {
                 ports::check(&[Wanted::new(port, "kafka connect", "CONNECT_PORT")])?;
             }
             let brokers = &stack.kafka_brokers;
-            let (url, part) = connect::prepare(self.board, homes, &wanted, brokers).await?;
+            let (url, part) = servers::prepare_connect(self.board, homes, &wanted, brokers).await?;
             supervisor.start(part.into_iter().collect()).await?;
             stack.connect_url = url;
         }
@@ -207,4 +205,37 @@ impl Start<'_> {
         self.board.forget(connect::NAME).await;
         connect::has_no_connectors(self.home)
     }
+}
+
+/// Makes databases and topics, and says where everything is; `pids` is left to the board.
+async fn prepare(
+    home: &Home,
+    programs: &Path,
+    servers: &Servers,
+    settings: &Settings,
+) -> anyhow::Result<Stack> {
+    servers.create_our_topics(&settings.topic_prefix).await?;
+    let server = &servers.database_url;
+    let (wallet_database_url, bill_payer_database_url) = try_join(
+        databases::prepare(home, programs, server, databases::WALLET),
+        databases::prepare(home, programs, server, databases::BILL_PAYER),
+    )
+    .await?;
+    let ports = &settings.ports;
+    Ok(Stack {
+        wallet_api: base_url(ports.wallet_api_port),
+        bill_payer: base_url(ports.bill_payer_port),
+        mock_provider: base_url(ports.mock_provider_port),
+        lab: base_url(ports.lab_port),
+        relays: (0..=WALLET_RELAYS)
+            .map(|nth| base_url(ports.relay(nth)))
+            .collect(),
+        wallet_database_url,
+        bill_payer_database_url,
+        kafka_brokers: servers.kafka_brokers.clone(),
+        topic_prefix: settings.topic_prefix.clone(),
+        connect_url: servers.connect_url.clone(),
+        relay_mode: settings.relay_mode,
+        pids: std::collections::BTreeMap::new(),
+    })
 }

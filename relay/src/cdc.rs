@@ -29,28 +29,27 @@
 //! PostgreSQL can be stopped.
 
 pub mod pgoutput;
-pub mod position;
+pub mod snapshot;
 mod stream;
-pub mod swept;
 mod table;
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use diesel_async::AsyncPgConnection;
+use pgwire_replication::Lsn;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::position::Lsn;
+use self::snapshot::SweepSnapshot;
 pub use self::stream::{BYTES_MAX, ROWS_MAX, StreamError};
 use self::stream::{Batch, Stream};
-use self::swept::Swept;
 use self::table::Table;
 use crate::config::Config;
-use crate::leftovers;
-use crate::mode_lock::Mode;
-use crate::progress::{Next, Progress, RETRY, Run, Tries};
+use crate::mode::{Mode, RelayMode};
+use crate::progress::{BatchStats, Health};
 use crate::publisher::Publisher;
-use crate::session::{self, SessionError, answer};
+use crate::session::{SessionError, with_timeout};
 use crate::slot::{self, Slot, SlotError};
 
 /// How long to wait for the stream before looking around.
@@ -94,46 +93,6 @@ impl CdcError {
     fn slot_is_useless(&self) -> bool {
         matches!(self, Self::Stream(error) if error.slot_is_useless())
     }
-
-    const fn is_away(&self) -> bool {
-        match self {
-            Self::Session(error) | Self::Slot(SlotError::Session(error)) => error.is_away(),
-            Self::Slot(_) | Self::Stream(_) | Self::Silent | Self::Publication(_) => false,
-        }
-    }
-}
-
-/// Relays until `stop`; whatever fails is tried again, with new connections.
-///
-/// # Errors
-/// The settings do not make a producer.
-pub async fn run(
-    config: Config,
-    progress: Progress,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    let mut publisher = Publisher::new(&config.kafka, &config.publisher)?;
-    let mut tries = Tries::default();
-    let mut recreate_slot = false;
-    while !stop.is_cancelled() {
-        let relayed = async {
-            let started = Cdc::start(&config, &progress, recreate_slot);
-            let Some(cdc) = stop.run_until_cancelled(started).await else {
-                return Ok(());
-            };
-            let mut cdc = cdc?;
-            recreate_slot = false;
-            cdc.run(&mut publisher, &mut tries, &progress, &stop).await
-        };
-        let relayed: Result<(), CdcError> = relayed.await;
-        metrics::gauge!("relay_active").set(0.0);
-        if let Err(error) = relayed {
-            recreate_slot = error.slot_is_useless();
-            let is_away = error.is_away();
-            tries.failed(&error, is_away, &progress, &stop).await;
-        }
-    }
-    Ok(())
 }
 
 /// The one relay that works: its connection, its stream, and what they brought.
@@ -148,7 +107,7 @@ pub struct Cdc {
     /// Received and not yet published.
     received: Batch,
     /// None: a sweep is due, or not yet through.
-    swept: Option<Swept>,
+    swept: Option<SweepSnapshot>,
     /// When the last sweep began to be through.
     swept_at: Instant,
     /// The stream is still busy with what was swept.
@@ -159,29 +118,26 @@ pub struct Cdc {
     silent: Option<(Instant, Lsn)>,
 }
 
-impl Cdc {
-    /// Connects, waits until no other mode is running and no other relay works, and sees to the slot.
-    /// May be dropped half-way.
-    ///
-    /// # Errors
-    /// Whatever the database says, or what it lacks.
-    pub async fn start(
+impl Mode for Cdc {
+    const MODE: RelayMode = RelayMode::Cdc;
+    type Client = Publisher;
+    type Error = CdcError;
+
+    /// Sees to the publication and the slot.
+    async fn start(
+        mut conn: AsyncPgConnection,
         config: &Config,
-        progress: &Progress,
-        recreate_slot: bool,
+        _: &mut Publisher,
+        previous: Option<&CdcError>,
     ) -> Result<Self, CdcError> {
-        let database_url = &config.database.database_url;
-        let mut conn = session::begin(database_url, Mode::Cdc, progress).await?;
-        session::stand_by(&mut conn, Mode::Cdc, progress).await?;
-        leftovers::remove(&mut conn, Mode::Cdc, config).await?;
+        let recreate_slot = previous.is_some_and(CdcError::slot_is_useless);
         let (slot, is_there) = slot::ensure(&mut conn, slot::CDC, recreate_slot).await?;
         if !is_there {
             slot::create(&mut conn, &slot).await?;
         }
-        info!(slot = slot.name, "mode {} begins", Mode::Cdc);
-        metrics::gauge!("relay_active").set(1.0);
+        info!(slot = slot.name, "mode {} begins", Self::MODE);
         Ok(Self {
-            database_url: database_url.clone(),
+            database_url: config.database.database_url.clone(),
             kafka_away_max: config.cdc.kafka_away_max(),
             slot,
             table: Table::new(conn).await?,
@@ -195,51 +151,12 @@ impl Cdc {
         })
     }
 
-    /// Relays until `stop`.
-    ///
-    /// # Errors
-    /// The connections are not to be used further.
-    async fn run(
-        &mut self,
-        publisher: &mut Publisher,
-        tries: &mut Tries,
-        progress: &Progress,
-        stop: &CancellationToken,
-    ) -> Result<(), CdcError> {
-        let mut failures = 0;
-        while !stop.is_cancelled() {
-            let run = self.run_once(publisher, stop).await?;
-            // A sweep before a stream that can't be opened is no success: it would open one again and again.
-            if run.is_success() && self.stream.is_some() {
-                tries.succeeded();
-                progress.made();
-            }
-            match run.next() {
-                Next::Idle | Next::GoOn => failures = 0,
-                Next::Retry => {
-                    failures += 1;
-                    let wait = RETRY.wait(failures);
-                    stop.run_until_cancelled(tokio::time::sleep(wait)).await;
-                }
-            }
-        }
-        self.stream = None;
-        session::release_locks(self.table.connection()).await?;
-        Ok(())
-    }
-
-    /// One bounded piece of work: a step of a sweep if one is due, else the next batch of the stream, for
-    /// which it waits a second at the most.
-    ///
-    /// Not to be dropped half-way: events would still be in flight.
-    ///
-    /// # Errors
-    /// The connections are not to be used further; nothing is in flight.
-    pub async fn run_once(
+    /// A step of a sweep if one is due, else the next batch of the stream, for which it waits a second at most.
+    async fn run_once(
         &mut self,
         publisher: &mut Publisher,
         stop: &CancellationToken,
-    ) -> Result<Run, CdcError> {
+    ) -> Result<BatchStats, CdcError> {
         if self.table.is_parking_changed().await? || self.is_something_left_out().await? {
             self.swept = None;
         }
@@ -253,7 +170,7 @@ impl Cdc {
             slot::release(self.table.connection(), &self.slot.name).await?;
             let opened = Stream::open(&self.database_url, &self.slot);
             let Some(stream) = stop.run_until_cancelled(opened).await else {
-                return Ok(Run::default());
+                return Ok(BatchStats::default());
             };
             self.stream = Some(stream?);
         }
@@ -261,15 +178,45 @@ impl Cdc {
             self.receive(stop).await?;
         }
         if self.received.is_after_alteration {
-            return Ok(Run::default());
+            return Ok(BatchStats::default());
         }
         let batch = std::mem::take(&mut self.received);
         if batch.is_empty() {
-            return Ok(Run::default());
+            return Ok(BatchStats::default());
         }
-        self.carry(batch, publisher, stop).await
+        self.publish_and_delete(batch, publisher, stop).await
     }
 
+    /// A sweep before a stream that can't be opened is no success: it would open one again and again.
+    fn health(&self, stats: BatchStats) -> Health {
+        if self.stream.is_some() {
+            stats.health()
+        } else {
+            Health::Unknown
+        }
+    }
+
+    /// The stream is waited for.
+    fn wait(&self, _: u32) -> Duration {
+        Duration::ZERO
+    }
+
+    fn is_away(error: &CdcError) -> bool {
+        match error {
+            CdcError::Session(error) | CdcError::Slot(SlotError::Session(error)) => error.is_away(),
+            CdcError::Slot(_)
+            | CdcError::Stream(_)
+            | CdcError::Silent
+            | CdcError::Publication(_) => false,
+        }
+    }
+
+    fn into_connection(self) -> AsyncPgConnection {
+        self.table.into_connection()
+    }
+}
+
+impl Cdc {
     /// Whether the stream may have left events out, if it is time to look.
     async fn is_something_left_out(&mut self) -> Result<bool, CdcError> {
         if self.swept.is_none() || self.looked_at.elapsed() < LOOK_EVERY {
@@ -277,7 +224,7 @@ impl Cdc {
         }
         self.looked_at = Instant::now();
         let version = slot::publication_version(self.table.connection(), self.slot.publication);
-        let version = answer("looking at the publication", version).await?;
+        let version = with_timeout("looking at the publication", version).await?;
         let Some(version) = version else {
             return Err(CdcError::Publication(self.slot.publication));
         };
@@ -302,10 +249,10 @@ impl Cdc {
         &mut self,
         publisher: &mut Publisher,
         stop: &CancellationToken,
-    ) -> Result<Run, CdcError> {
+    ) -> Result<BatchStats, CdcError> {
         let step = self.table.sweep_once(publisher, stop);
         let stream = (&mut self.stream, &mut self.received);
-        let (step, lost) = attended(stream, self.kafka_away_max, step).await;
+        let (step, lost) = receive_while(stream, self.kafka_away_max, step).await;
         let (run, swept) = step?;
         self.swept = swept;
         self.swept_at = Instant::now();
@@ -339,7 +286,7 @@ impl Cdc {
             return Ok(());
         }
         let conn = self.table.connection();
-        let state = answer("looking at the slot", slot::state(conn, &self.slot.name)).await?;
+        let state = with_timeout("looking at the slot", slot::state(conn, &self.slot.name)).await?;
         let Some(state) = state.filter(|state| state.active) else {
             return Err(StreamError::Ended.into());
         };
@@ -352,30 +299,30 @@ impl Cdc {
     }
 
     /// Publishes what of `batch` is the stream's to publish, deletes and confirms it.
-    async fn carry(
+    async fn publish_and_delete(
         &mut self,
         mut batch: Batch,
         publisher: &mut Publisher,
         stop: &CancellationToken,
-    ) -> Result<Run, CdcError> {
+    ) -> Result<BatchStats, CdcError> {
         metrics::gauge!("relay_slot_lag_seconds").set(batch.lag.as_secs_f64());
         let received = batch.events.len();
         if let Some(swept) = &self.swept {
-            batch.retain(|_, transaction| !swept.covers(transaction));
+            batch.retain(|_, transaction| !swept.includes(transaction));
         }
         self.catching_up = batch.events.len() < received;
-        batch.retain(|event, _| !self.table.is_held_up(event.key()));
-        let carried = self
-            .table
-            .carry(&batch.events, &batch.transactions, publisher, stop);
+        batch.retain(|event, _| !self.table.is_blocked(event.key()));
+        let carried =
+            self.table
+                .publish_and_delete(&batch.events, &batch.transactions, publisher, stop);
         let stream = (&mut self.stream, &mut self.received);
-        let (carried, lost) = attended(stream, self.kafka_away_max, carried).await;
+        let (carried, lost) = receive_while(stream, self.kafka_away_max, carried).await;
         let run = carried?;
         if self.stream.is_none() || run.again > 0 {
             self.swept = None;
         }
         if let (Some(stream), Some(end)) = (&self.stream, batch.end) {
-            stream.confirm(end.carried().confirm());
+            stream.confirm(end);
         }
         run.count();
         lost.map_or(Ok(run), |error| Err(error.into()))
@@ -384,7 +331,7 @@ impl Cdc {
 
 /// Awaits `work` and receives meanwhile. When that takes longer than `kafka_away_max`, or the stream
 /// fails, the stream is closed, and what was received is left for a sweep.
-async fn attended<T>(
+async fn receive_while<T>(
     (stream, received): (&mut Option<Stream>, &mut Batch),
     kafka_away_max: Duration,
     work: impl Future<Output = T>,

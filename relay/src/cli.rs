@@ -3,6 +3,7 @@
 //! A command needs the database and nothing else (`connector` needs Kafka Connect too): not Kafka, and no relay that
 //! is running.
 
+#[cfg(feature = "debezium")]
 mod connector;
 
 use std::io::Write;
@@ -20,6 +21,7 @@ pub enum Command {
     #[command(subcommand)]
     Parked(Parked),
     /// The connector of mode debezium
+    #[cfg(feature = "debezium")]
     #[command(subcommand)]
     Connector(connector::Command),
 }
@@ -65,6 +67,7 @@ pub enum Parked {
 pub async fn run(command: &Command, config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
     let command = match command {
         Command::Parked(command) => command,
+        #[cfg(feature = "debezium")]
         Command::Connector(command) => return connector::run(*command, config, out).await,
     };
     let pool = database::pool(&config.database, "relay parked")?;

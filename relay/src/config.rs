@@ -1,19 +1,21 @@
-//! The relay's settings.
+//! The relay's settings: plain values whose defaults are their [`Default`]; the binary reads them from its
+//! command line and its environment, and `relay --help` lists them.
 
 use std::time::Duration;
 
-use chassis::config::{DatabaseConfig, HttpConfig, KafkaConfig, LogConfig};
+use chassis::config::{DatabaseConfig, KafkaConfig};
 
-/// Everything that can be set; `relay --help` lists it.
+use crate::mode::RelayMode;
+
+const CONNECT_URL: &str = "http://127.0.0.1:8083";
+
+/// What a relay needs to know.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Config {
     /// How unpublished events are found. All relays of a database run in one mode; one that finds
     /// another mode running waits for it to end
-    #[arg(long, env, value_enum, default_value_t = RelayMode::Poller)]
+    #[arg(long, env, value_enum, default_value_t = RelayMode::default())]
     pub relay_mode: RelayMode,
-    /// Address to serve /livez, /readyz and /metrics on
-    #[arg(long, env, default_value = "127.0.0.1:8084")]
-    pub listen: String,
     /// Where the database is
     #[command(flatten)]
     pub database: DatabaseConfig,
@@ -22,12 +24,7 @@ pub struct Config {
     pub kafka: KafkaConfig,
     /// Kafka Connect, whose workers have Debezium's plugin for PostgreSQL, for mode debezium. The mode after that
     /// one deletes the connector there
-    #[arg(
-        long,
-        env,
-        default_value = "http://127.0.0.1:8083",
-        hide_env_values = true
-    )]
+    #[arg(long, env, default_value = CONNECT_URL, hide_env_values = true)]
     pub connect_url: String,
     /// Publishing
     #[command(flatten)]
@@ -38,26 +35,22 @@ pub struct Config {
     /// Mode cdc
     #[command(flatten)]
     pub cdc: CdcConfig,
-    /// Limits of the HTTP server
-    #[command(flatten)]
-    pub http: HttpConfig,
-    /// How to log
-    #[command(flatten)]
-    pub log: LogConfig,
 }
 
-/// The modes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum RelayMode {
-    /// Asks the table again and again.
-    Poller,
-    /// Follows the write-ahead log by a replication slot; needs `wal_level=logical` and a role that
-    /// may replicate. Of several relays one works, the others stand by.
-    Cdc,
-    /// Has Kafka Connect follow the write-ahead log, with Debezium; needs what `cdc` needs. The relay
-    /// registers the connector, watches it, and deletes what it has published. Of several relays one
-    /// works, the others stand by.
-    Debezium,
+impl Config {
+    /// The defaults, for this database and these brokers.
+    #[must_use]
+    pub fn new(database: DatabaseConfig, kafka: KafkaConfig) -> Self {
+        Self {
+            relay_mode: RelayMode::default(),
+            database,
+            kafka,
+            connect_url: CONNECT_URL.to_owned(),
+            publisher: PublisherConfig::default(),
+            poller: PollerConfig::default(),
+            cdc: CdcConfig::default(),
+        }
+    }
 }
 
 /// Settings of the producer.
@@ -65,17 +58,27 @@ pub enum RelayMode {
 pub struct PublisherConfig {
     /// Milliseconds a message waits for others to travel with. Too low: more and smaller requests.
     /// Too high: every event is late by it
-    #[arg(long, env, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=1_000))]
+    #[arg(long, env, default_value_t = PublisherConfig::default().linger_ms, value_parser = clap::value_parser!(u32).range(0..=1_000))]
     pub linger_ms: u32,
-    /// Bytes of a message at the most: key, headers and payload. A larger event is refused here, and
-    /// so are those of its key behind it. Above the topics' max.message.bytes, the broker refuses it
-    #[arg(long, env, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
+    /// Bytes of a message at most: key, headers and payload. A larger event is refused here, and
+    /// so are the later ones of its key. Above the topics' max.message.bytes, the broker refuses it
+    #[arg(long, env, default_value_t = PublisherConfig::default().message_bytes_max, value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
     pub message_bytes_max: u32,
     /// Milliseconds that a topic may fail, because it is missing or may not be written, before its events are parked.
     /// Too low: a topic that is created a little late costs a replay. Too high: the keys wait without anybody
     /// knowing
-    #[arg(long, env, default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
+    #[arg(long, env, default_value_t = PublisherConfig::default().topic_failing_ms_max, value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
     pub topic_failing_ms_max: u64,
+}
+
+impl Default for PublisherConfig {
+    fn default() -> Self {
+        Self {
+            linger_ms: 1,
+            message_bytes_max: 1_000_000,
+            topic_failing_ms_max: 30_000,
+        }
+    }
 }
 
 impl PublisherConfig {
@@ -90,31 +93,25 @@ pub struct PollerConfig {
     /// Events of one shard (there are 64) that are read, published and deleted together. Too low: a
     /// busy key waits for many round trips, and a backlog for many small ones. Too high: a batch takes long, and a crash
     /// repeats more
-    #[arg(long, env, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    #[arg(long, env, default_value_t = PollerConfig::default().rows_per_shard_max, value_parser = clap::value_parser!(u32).range(1..=1_024))]
     pub rows_per_shard_max: u32,
-    /// Milliseconds between two looks at an idle outbox at the most. Too low: the database is asked for
+    /// Milliseconds between two looks at an idle outbox at most. Too low: the database is asked for
     /// nothing. Too high: the first event after a pause is late by it
-    #[arg(long, env, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    #[arg(long, env, default_value_t = PollerConfig::default().idle_wait_ms_max, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub idle_wait_ms_max: u64,
     /// Milliseconds between two looks at who else is relaying. Too low: work for nothing. Too high: the
     /// shards of a relay that was killed lie idle for that long
-    #[arg(long, env, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
+    #[arg(long, env, default_value_t = PollerConfig::default().rebalance_every_ms, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     pub rebalance_every_ms: u64,
 }
 
-/// Settings of mode cdc.
-#[derive(Debug, Clone, clap::Args)]
-pub struct CdcConfig {
-    /// Milliseconds that Kafka may be away before the replication stream is closed. Too low: each slow
-    /// acknowledgement costs a new stream and a sweep of the table. Too high: PostgreSQL, which waits for
-    /// its streams, does not stop for that long while Kafka is away
-    #[arg(long, env, default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(100..=600_000))]
-    pub kafka_away_ms_max: u64,
-}
-
-impl CdcConfig {
-    pub(crate) const fn kafka_away_max(&self) -> Duration {
-        Duration::from_millis(self.kafka_away_ms_max)
+impl Default for PollerConfig {
+    fn default() -> Self {
+        Self {
+            rows_per_shard_max: 512,
+            idle_wait_ms_max: 20,
+            rebalance_every_ms: 1_000,
+        }
     }
 }
 
@@ -125,5 +122,30 @@ impl PollerConfig {
 
     pub(crate) const fn rebalance_every(&self) -> Duration {
         Duration::from_millis(self.rebalance_every_ms)
+    }
+}
+
+/// Settings of mode cdc.
+#[derive(Debug, Clone, clap::Args)]
+pub struct CdcConfig {
+    /// Milliseconds that Kafka may be away before the replication stream is closed. Too low: each slow
+    /// acknowledgement costs a new stream and a sweep of the table. Too high: PostgreSQL, which waits for
+    /// its streams, does not stop for that long while Kafka is away
+    #[arg(long, env, default_value_t = CdcConfig::default().kafka_away_ms_max, value_parser = clap::value_parser!(u64).range(100..=600_000))]
+    pub kafka_away_ms_max: u64,
+}
+
+impl Default for CdcConfig {
+    fn default() -> Self {
+        Self {
+            kafka_away_ms_max: 60_000,
+        }
+    }
+}
+
+impl CdcConfig {
+    #[cfg(feature = "cdc")]
+    pub(crate) const fn kafka_away_max(&self) -> Duration {
+        Duration::from_millis(self.kafka_away_ms_max)
     }
 }

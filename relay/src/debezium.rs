@@ -20,9 +20,8 @@
 //!
 //! A relay that stops leaves the connector running: events are published, and deleted by the next relay.
 
-pub mod connect;
-pub mod connector;
-mod removal;
+pub(crate) mod connect;
+pub(crate) mod connector;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -32,20 +31,19 @@ use diesel::prelude::*;
 use diesel::sql_types::Text;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use outbox::statement;
+use tokio_postgres::types::PgLsn;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use self::connect::{Connect, ConnectError, Verdict};
+pub(crate) use self::connect::Connect;
+use self::connect::{ConnectError, Verdict};
 use self::connector::{Connector, PUBLICATION_VERSION, UrlError};
-pub use self::removal::{Removed, remove};
-use crate::cdc::position::Lsn;
 use crate::config::Config;
-use crate::leftovers;
-use crate::mode_lock::Mode;
+use crate::mode::{Mode, RelayMode};
 use crate::parked;
-use crate::progress::{Progress, Run, Tries};
+use crate::progress::{BatchStats, Health};
 use crate::rows;
-use crate::session::{self, SessionError, answer};
+use crate::session::{self, SessionError, with_timeout};
 use crate::slot::{self, Slot, SlotError};
 
 /// Rows looked at and deleted together at the most: 8 bytes each in memory.
@@ -74,7 +72,7 @@ const BROKERS_DEFAULT: i32 = -1;
 
 /// Why a relay can't go on.
 #[derive(Debug, thiserror::Error)]
-pub enum DebeziumError {
+pub(crate) enum DebeziumError {
     /// The database refused or is away.
     #[error(transparent)]
     Session(#[from] SessionError),
@@ -98,48 +96,8 @@ pub enum DebeziumError {
     Position(String),
 }
 
-impl DebeziumError {
-    const fn is_away(&self) -> bool {
-        match self {
-            Self::Session(error) | Self::Slot(SlotError::Session(error)) => error.is_away(),
-            Self::Connect(_) | Self::Topic(_) => true,
-            Self::Slot(_) | Self::Url(_) | Self::Publication(_) | Self::Position(_) => false,
-        }
-    }
-}
-
-/// Relays until `stop`; whatever fails is tried again, with a new connection.
-///
-/// # Errors
-/// `CONNECT_URL` is not one.
-pub async fn run(
-    config: Config,
-    progress: Progress,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    let connect = Connect::new(&config.connect_url)?;
-    let mut tries = Tries::default();
-    while !stop.is_cancelled() {
-        let relayed = async {
-            let started = Debezium::start(&config, connect.clone(), &progress);
-            let Some(debezium) = stop.run_until_cancelled(started).await else {
-                return Ok(());
-            };
-            let mut debezium = debezium?;
-            debezium.run(&mut tries, &progress, &stop).await
-        };
-        let relayed: Result<(), DebeziumError> = relayed.await;
-        metrics::gauge!("relay_active").set(0.0);
-        if let Err(error) = relayed {
-            let is_away = error.is_away();
-            tries.failed(&error, is_away, &progress, &stop).await;
-        }
-    }
-    Ok(())
-}
-
 /// The one relay that works.
-pub struct Debezium {
+pub(crate) struct Debezium {
     conn: AsyncPgConnection,
     connect: Connect,
     connector: Connector,
@@ -154,7 +112,7 @@ pub struct Debezium {
 /// Rows, and a position in the log behind the commit of each.
 struct Seen {
     rows: Vec<i64>,
-    until: Lsn,
+    until: PgLsn,
 }
 
 /// A connector that does not run.
@@ -175,24 +133,21 @@ impl Trouble {
     }
 }
 
-impl Debezium {
-    /// Connects, waits until no other mode is running and no other relay works, and registers the connector.
-    /// May be dropped half-way.
-    ///
-    /// # Errors
-    /// Whatever the database, Kafka or Kafka Connect say, or what they lack.
-    pub async fn start(
+impl Mode for Debezium {
+    const MODE: RelayMode = RelayMode::Debezium;
+    type Client = Connect;
+    type Error = DebeziumError;
+
+    /// Sees to the publication and the topic of heartbeats, and registers the connector.
+    async fn start(
+        mut conn: AsyncPgConnection,
         config: &Config,
-        connect: Connect,
-        progress: &Progress,
+        connect: &mut Connect,
+        _: Option<&DebeziumError>,
     ) -> Result<Self, DebeziumError> {
-        let database_url = &config.database.database_url;
-        let mut conn = session::begin(database_url, Mode::Debezium, progress).await?;
-        session::stand_by(&mut conn, Mode::Debezium, progress).await?;
-        leftovers::remove(&mut conn, Mode::Debezium, config).await?;
         let (slot, _) = slot::ensure(&mut conn, slot::DEBEZIUM, false).await?;
-        let schema = answer("asking for the outbox's schema", schema(&mut conn)).await?;
-        let epoch = answer("asking for the epoch", session::epoch(&mut conn)).await?;
+        let schema = with_timeout("asking for the outbox's schema", schema(&mut conn)).await?;
+        let epoch = with_timeout("asking for the epoch", session::epoch(&mut conn)).await?;
         let connector = Connector::new(config, &slot, &schema, &epoch)?;
         let heartbeats = connector.heartbeat_topic();
         chassis::kafka::create_topics(
@@ -205,7 +160,7 @@ impl Debezium {
         .map_err(DebeziumError::Topic)?;
         let mut debezium = Self {
             conn,
-            connect,
+            connect: connect.clone(),
             connector,
             slot,
             seen: None,
@@ -213,47 +168,52 @@ impl Debezium {
             trouble: None,
         };
         debezium.register().await?;
-        info!(slot = debezium.slot.name, "mode {} begins", Mode::Debezium);
-        metrics::gauge!("relay_active").set(1.0);
+        info!(slot = debezium.slot.name, "mode {} begins", Self::MODE);
         Ok(debezium)
     }
 
-    /// Relays until `stop`.
-    ///
-    /// # Errors
-    /// The connection is not to be used further.
-    async fn run(
+    async fn run_once(
         &mut self,
-        tries: &mut Tries,
-        progress: &Progress,
+        _: &mut Connect,
         stop: &CancellationToken,
-    ) -> Result<(), DebeziumError> {
-        while !stop.is_cancelled() {
-            let Some(run) = stop.run_until_cancelled(self.run_once()).await else {
-                break;
-            };
-            let run = run?;
-            match &self.trouble {
-                Some(trouble) => progress.held_up(trouble.reason.clone()),
-                None if run.is_success() => {
-                    tries.succeeded();
-                    progress.made();
-                }
-                None => {}
-            }
-            stop.run_until_cancelled(tokio::time::sleep(LOOK_EVERY))
-                .await;
-        }
-        session::release_locks(&mut self.conn).await?;
-        Ok(())
+    ) -> Result<BatchStats, DebeziumError> {
+        let step = stop.run_until_cancelled(self.step()).await;
+        step.unwrap_or_else(|| Ok(BatchStats::default()))
     }
 
+    fn health(&self, stats: BatchStats) -> Health {
+        match &self.trouble {
+            Some(trouble) => Health::Blocked(trouble.reason.clone()),
+            None => stats.health(),
+        }
+    }
+
+    fn wait(&self, _: u32) -> Duration {
+        LOOK_EVERY
+    }
+
+    fn is_away(error: &DebeziumError) -> bool {
+        match error {
+            DebeziumError::Session(error) | DebeziumError::Slot(SlotError::Session(error)) => {
+                error.is_away()
+            }
+            DebeziumError::Connect(_) | DebeziumError::Topic(_) => true,
+            DebeziumError::Slot(_)
+            | DebeziumError::Url(_)
+            | DebeziumError::Publication(_)
+            | DebeziumError::Position(_) => false,
+        }
+    }
+
+    fn into_connection(self) -> AsyncPgConnection {
+        self.conn
+    }
+}
+
+impl Debezium {
     /// Looks after the connector if it is time, then deletes the rows that were seen before if they are published.
     /// May be dropped half-way: Kafka Connect may take its time to answer.
-    ///
-    /// # Errors
-    /// The connection is not to be used further.
-    pub async fn run_once(&mut self) -> Result<Run, DebeziumError> {
+    async fn step(&mut self) -> Result<BatchStats, DebeziumError> {
         if self.watched.elapsed() >= WATCH_EVERY {
             self.watched = Instant::now();
             self.watch().await?;
@@ -262,9 +222,9 @@ impl Debezium {
             Some(seen) => seen,
             None => self.look().await?,
         };
-        let mut run = Run {
+        let mut run = BatchStats {
             read: seen.rows.len(),
-            ..Run::default()
+            ..BatchStats::default()
         };
         if seen.rows.is_empty() {
             return Ok(run);
@@ -276,7 +236,7 @@ impl Debezium {
         // Last: an alteration after the rows were committed does no harm to them.
         self.check_publication().await?;
         run.deleted = rows::delete(&mut self.conn, &seen.rows).await?;
-        answer("tidying parked events", parked::tidy(&mut self.conn)).await?;
+        with_timeout("tidying parked events", parked::tidy(&mut self.conn)).await?;
         run.published = run.deleted;
         self.trouble = None;
         run.count();
@@ -292,7 +252,8 @@ impl Debezium {
         }
         let rows = rows::first(&mut self.conn, ROWS_MAX).await?;
         let end = statement("select pg_current_wal_insert_lsn()::text as log_end");
-        let end: End = answer("asking for the log's end", end.get_result(&mut self.conn)).await?;
+        let end: End =
+            with_timeout("asking for the log's end", end.get_result(&mut self.conn)).await?;
         Ok(Seen {
             rows,
             until: position(&end.log_end)?,
@@ -300,9 +261,9 @@ impl Debezium {
     }
 
     /// Whether Kafka has everything that was committed before `until`.
-    async fn is_published(&mut self, until: Lsn) -> Result<bool, DebeziumError> {
+    async fn is_published(&mut self, until: PgLsn) -> Result<bool, DebeziumError> {
         let state = slot::state(&mut self.conn, &self.slot.name);
-        let state = answer("looking at the slot", state).await?;
+        let state = with_timeout("looking at the slot", state).await?;
         let Some(confirmed) = state.and_then(|state| state.confirmed) else {
             return Ok(false);
         };
@@ -315,7 +276,7 @@ impl Debezium {
 
     async fn check_publication(&mut self) -> Result<(), DebeziumError> {
         let version = slot::publication_version(&mut self.conn, self.slot.publication);
-        let version = answer("looking at the publication", version).await?;
+        let version = with_timeout("looking at the publication", version).await?;
         if version.as_ref() == Some(&self.slot.publication_version) {
             Ok(())
         } else {
@@ -430,8 +391,9 @@ fn advice(reason: &str) -> &'static str {
     }
 }
 
-fn position(text: &str) -> Result<Lsn, DebeziumError> {
-    Lsn::parse(text).map_err(|_| DebeziumError::Position(text.to_owned()))
+fn position(text: &str) -> Result<PgLsn, DebeziumError> {
+    text.parse()
+        .map_err(|_| DebeziumError::Position(text.to_owned()))
 }
 
 async fn schema(conn: &mut AsyncPgConnection) -> QueryResult<String> {
@@ -447,4 +409,38 @@ async fn schema(conn: &mut AsyncPgConnection) -> QueryResult<String> {
     .get_result(conn)
     .await?;
     Ok(schema.schema)
+}
+
+/// Removes the connector, the publication and the slot that mode debezium has left; answers what was there.
+///
+/// Only to be called while nobody runs in this mode. What is not published yet is still in the table.
+///
+/// # Errors
+/// What could not be removed is still there.
+pub(crate) async fn remove(
+    conn: &mut AsyncPgConnection,
+    config: &Config,
+) -> Result<Removed, DebeziumError> {
+    let slot = with_timeout("naming the slot", slot::name_here(conn, slot::DEBEZIUM)).await?;
+    let name = Connector::name(&config.kafka.topic_prefix, &slot);
+    let deleted = Connect::new(&config.connect_url)?.delete(&name).await;
+    // Without the publication a connector that could not be deleted stops, and can't make another slot.
+    let publication = slot::drop_publication(conn, slot::DEBEZIUM).await?;
+    let slot = slot::drop_ours(conn, &slot).await?;
+    Ok(Removed {
+        connector: deleted?,
+        publication,
+        slot,
+    })
+}
+
+/// What was removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Removed {
+    /// From Kafka Connect.
+    pub(crate) connector: bool,
+    /// From the database.
+    pub(crate) publication: bool,
+    /// From the server.
+    pub(crate) slot: bool,
 }

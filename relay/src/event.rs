@@ -42,13 +42,13 @@ pub struct Event {
 impl Event {
     /// Events of one key are published in order.
     #[must_use]
-    pub fn key(&self) -> &str {
+    pub(crate) fn key(&self) -> &str {
         &self.aggregateid
     }
 
     /// Where the event is published.
     #[must_use]
-    pub fn topic(&self, prefix: &str) -> String {
+    pub(crate) fn topic(&self, prefix: &str) -> String {
         format!("{prefix}{}.events", self.aggregatetype)
     }
 
@@ -58,7 +58,7 @@ impl Event {
     ///
     /// Source: CloudEvents Kafka protocol binding 1.0.2, section 3.2.
     #[must_use]
-    pub fn headers<'a>(
+    pub(crate) fn headers<'a>(
         &'a self,
         id: &'a str,
         seq: &'a str,
@@ -78,13 +78,13 @@ impl Event {
 
     /// Which row this is: after a restore of the database a number may come again, with another id.
     #[must_use]
-    pub const fn row(&self) -> (i64, Uuid) {
+    pub(crate) const fn row(&self) -> (i64, Uuid) {
         (self.seq, self.id)
     }
 
     /// The part of the trace context that all log lines of a payment share; the whole if it is not one.
     #[must_use]
-    pub fn trace_id(&self) -> &str {
+    pub(crate) fn trace_id(&self) -> &str {
         self.traceparent
             .split('-')
             .nth(1)
@@ -93,7 +93,7 @@ impl Event {
 
     /// Bytes that the event occupies in memory and in a message, give or take the headers' names.
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.payload.len() + self.aggregateid.len() + self.traceparent.len()
     }
 }

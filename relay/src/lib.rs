@@ -7,13 +7,21 @@
 //! Knows nothing of wallets: topic, key, headers and payload are columns of the row.
 
 #![warn(missing_docs, clippy::missing_errors_doc)]
+#![cfg_attr(
+    not(all(feature = "cdc", feature = "debezium")),
+    allow(dead_code, reason = "the modes that are left out use it")
+)]
 
+#[cfg(feature = "cdc")]
 pub mod cdc;
+mod cleanup;
 pub mod cli;
 pub mod config;
-pub mod debezium;
+#[cfg(feature = "debezium")]
+mod debezium;
+pub mod driver;
 pub mod event;
-pub mod leftovers;
+pub mod mode;
 pub mod mode_lock;
 pub mod parked;
 pub mod pending;

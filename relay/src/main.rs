@@ -3,14 +3,15 @@
 
 use anyhow::Context as _;
 use axum::Router;
+use chassis::config::{HttpConfig, LogConfig};
 use chassis::database::Schema;
 use chassis::health::Readiness;
 use chassis::{Service, database, kafka};
 use clap::Parser;
 use relay::cli::{self, Command};
-use relay::config::{Config, RelayMode};
+use relay::config::Config;
 use relay::progress::Progress;
-use relay::{SERVICE, cdc, debezium, pending, poller, slot};
+use relay::{SERVICE, driver, pending, slot};
 
 /// Publishes the events of an outbox to Kafka and deletes them; one process a database, or several
 #[derive(Debug, Parser)]
@@ -20,44 +21,49 @@ struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     config: Config,
+    #[command(flatten)]
+    process: ProcessConfig,
+}
+
+/// Settings of the process, whatever it relays.
+#[derive(Debug, clap::Args)]
+struct ProcessConfig {
+    /// Address to serve /livez, /readyz and /metrics on
+    #[arg(long, env, default_value = "127.0.0.1:8084")]
+    listen: String,
+    /// Limits of the HTTP server
+    #[command(flatten)]
+    http: HttpConfig,
+    /// How to log
+    #[command(flatten)]
+    log: LogConfig,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let Cli { command, config } = Cli::parse();
-    match command {
-        Some(command) => cli::run(&command, &config, &mut std::io::stdout()).await,
-        None => serve(config).await,
+    let cli = Cli::parse();
+    match cli.command {
+        Some(command) => cli::run(&command, &cli.config, &mut std::io::stdout()).await,
+        None => serve(cli.config, &cli.process).await,
     }
 }
 
-async fn serve(config: Config) -> anyhow::Result<()> {
-    let service = Service::start(SERVICE, &config.log)?;
+async fn serve(config: Config, process: &ProcessConfig) -> anyhow::Result<()> {
+    let service = Service::start(SERVICE, &process.log)?;
     let stop = service.stop_token();
     let progress = Progress::default();
     let pool = database::pool(&config.database, SERVICE)?;
     let probe = kafka::Probe::new(&config.kafka.kafka_brokers, SERVICE)?;
 
+    // The gauges, on connections of their own, and the relaying.
+    let mode = config.relay_mode;
     let pending = pending::run(pool.clone(), progress.clone(), stop.clone());
     service.spawn("pending events", pending);
-    match config.relay_mode {
-        RelayMode::Poller => {
-            let poller = poller::run(config.clone(), progress.clone(), stop);
-            service.spawn("poller", poller);
-        }
-        RelayMode::Cdc => {
-            let gauges = slot::gauges::run(pool.clone(), slot::CDC, stop.clone());
-            service.spawn("slot gauges", gauges);
-            let cdc = cdc::run(config.clone(), progress.clone(), stop);
-            service.spawn("cdc", cdc);
-        }
-        RelayMode::Debezium => {
-            let gauges = slot::gauges::run(pool.clone(), slot::DEBEZIUM, stop.clone());
-            service.spawn("slot gauges", gauges);
-            let debezium = debezium::run(config.clone(), progress.clone(), stop);
-            service.spawn("debezium", debezium);
-        }
+    if let Some(publication) = slot::publication(mode) {
+        let gauges = slot::gauges::run(pool.clone(), publication, stop.clone());
+        service.spawn("slot gauges", gauges);
     }
+    service.spawn(mode.name(), driver::run(config, progress.clone(), stop));
 
     // The outbox is part of a service's database, and that service migrates it.
     let remedy = "run `wallet-api migrate` or `bill-payer migrate`, whichever owns the database";
@@ -69,7 +75,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         .require("kafka", move || probe.clone().check())
         .require("progress", move || std::future::ready(progress.check()));
     service
-        .serve(&config.listen, &config.http, readiness, Router::new())
+        .serve(&process.listen, &process.http, readiness, Router::new())
         .await
         .context("starting the HTTP server")?;
     service.run().await

@@ -15,52 +15,18 @@ use diesel::sql_types::{Bool, Integer, Nullable, Text};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _};
 use outbox::statement;
 
-/// First half of the advisory lock keys of modes; the second is [`Mode::number`]. Any constant that
+use crate::mode::RelayMode;
+
+/// First half of the advisory lock keys of modes; the second is [`RelayMode::number`]. Any constant that
 /// nobody else takes: "obxm".
 pub const LOCK_CLASS: i32 = 0x6f62_786d;
 
 /// First half of the key of the one relay that works, in modes that have one; the second is
-/// [`Mode::number`]. Any constant that nobody else takes: "obxc".
-pub const WORKING_LOCK_CLASS: i32 = 0x6f62_7863;
+/// [`RelayMode::number`]. Any constant that nobody else takes: "obxc".
+pub(crate) const WORKING_LOCK_CLASS: i32 = 0x6f62_7863;
 
 /// Second half of the gate's key.
 const GATE: i32 = 0;
-
-/// The ways to relay. A build that lacks a mode still respects it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Asks the table.
-    Poller,
-    /// Follows the write-ahead log.
-    Cdc,
-    /// Has Kafka Connect follow the write-ahead log.
-    Debezium,
-}
-
-impl Mode {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Poller, Self::Cdc, Self::Debezium];
-
-    /// Second half of the lock's key; never to be given to another mode.
-    #[must_use]
-    pub const fn number(self) -> i32 {
-        match self {
-            Self::Poller => 1,
-            Self::Cdc => 2,
-            Self::Debezium => 3,
-        }
-    }
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Poller => "poller",
-            Self::Cdc => "cdc",
-            Self::Debezium => "debezium",
-        })
-    }
-}
 
 /// Whether the database is this mode's.
 #[must_use]
@@ -73,10 +39,7 @@ pub enum Claim {
 }
 
 /// Takes the lock of `mode` on `conn` unless another mode's is held.
-///
-/// # Errors
-/// Whatever the database says.
-pub async fn claim(conn: &mut AsyncPgConnection, mode: Mode) -> diesel::QueryResult<Claim> {
+pub async fn claim(conn: &mut AsyncPgConnection, mode: RelayMode) -> diesel::QueryResult<Claim> {
     conn.transaction(async |conn| {
         statement("select pg_advisory_xact_lock($1, $2)")
             .bind::<Integer, _>(LOCK_CLASS)
@@ -111,12 +74,9 @@ pub async fn claim(conn: &mut AsyncPgConnection, mode: Mode) -> diesel::QueryRes
 
 /// Takes the lock of the one relay of `mode` that works; answers whether it is held now, until the connection
 /// ends.
-///
-/// # Errors
-/// Whatever the database says.
 pub(crate) async fn try_to_work(
     conn: &mut AsyncPgConnection,
-    mode: Mode,
+    mode: RelayMode,
 ) -> diesel::QueryResult<bool> {
     #[derive(QueryableByName)]
     struct Locked {
@@ -146,7 +106,7 @@ struct Holder {
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match Mode::ALL
+        match RelayMode::ALL
             .into_iter()
             .find(|mode| mode.number() == self.number)
         {

@@ -31,13 +31,10 @@ pub const PARKED_KEYS_MAX: i64 = 10_000;
 const SAID_MAX: usize = 10;
 
 /// Characters of a payload that are shown; the outbox has all of them.
-pub const SHOWN_PAYLOAD_CHARS_MAX: i32 = 4_096;
+pub(crate) const SHOWN_PAYLOAD_CHARS_MAX: i32 = 4_096;
 
 /// Parks the refused events; answers the `seq` of those that are. The others are gone from the outbox, or
 /// there is no room. One that was parked before keeps its place and has one try more.
-///
-/// # Errors
-/// Whatever the database says; nothing is parked then.
 pub(crate) async fn park(
     conn: &mut AsyncPgConnection,
     refused: &[Refusal<'_>],
@@ -110,9 +107,6 @@ fn say(refused: &[Refusal<'_>], parked: &HashSet<i64>) {
 }
 
 /// Removes the parkings of events that are gone: published after a replay, or given up.
-///
-/// # Errors
-/// Whatever the database says.
 pub(crate) async fn tidy(conn: &mut AsyncPgConnection) -> QueryResult<usize> {
     // Not an anti join: that one may read all of the outbox.
     statement(
@@ -124,9 +118,6 @@ pub(crate) async fn tidy(conn: &mut AsyncPgConnection) -> QueryResult<usize> {
 }
 
 /// The keys to be left alone.
-///
-/// # Errors
-/// Whatever the database says.
 pub(crate) async fn keys(conn: &mut AsyncPgConnection) -> QueryResult<HashSet<String>> {
     #[derive(QueryableByName)]
     struct Key {
@@ -142,65 +133,62 @@ pub(crate) async fn keys(conn: &mut AsyncPgConnection) -> QueryResult<HashSet<St
 
 /// A parked event, for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, QueryableByName, Serialize)]
-pub struct ParkedEvent {
+pub(crate) struct ParkedEvent {
     /// The key that is held up.
     #[diesel(sql_type = Text)]
-    pub key: String,
+    pub(crate) key: String,
     /// The event's number in the outbox.
     #[diesel(sql_type = BigInt)]
-    pub seq: i64,
+    pub(crate) seq: i64,
     /// The event's identity.
     #[diesel(sql_type = SqlUuid)]
-    pub event_id: Uuid,
+    pub(crate) event_id: Uuid,
     /// The event's type.
     #[diesel(sql_type = Text)]
-    pub event_type: String,
+    pub(crate) event_type: String,
     /// The topic, without the prefix.
     #[diesel(sql_type = Text)]
-    pub topic: String,
+    pub(crate) topic: String,
     /// When the event was appended, RFC 3339, UTC.
     #[diesel(sql_type = Text)]
-    pub created_at: String,
+    pub(crate) created_at: String,
     /// When it was refused first, RFC 3339, UTC.
     #[diesel(sql_type = Text)]
-    pub parked_at: String,
+    pub(crate) parked_at: String,
     /// When its replay was requested, if it was since the last try, RFC 3339, UTC.
     #[diesel(sql_type = Nullable<Text>)]
-    pub replay_requested_at: Option<String>,
+    pub(crate) replay_requested_at: Option<String>,
     /// How often it was refused.
     #[diesel(sql_type = Integer)]
-    pub tries: i32,
+    pub(crate) tries: i32,
     /// What Kafka said the last time.
     #[diesel(sql_type = Text)]
-    pub reason: String,
+    pub(crate) reason: String,
     /// Events of the key behind it.
     #[diesel(sql_type = BigInt)]
-    pub waiting: i64,
+    pub(crate) waiting: i64,
     /// Bytes of the payload.
     #[diesel(sql_type = Integer)]
-    pub payload_bytes: i32,
+    pub(crate) payload_bytes: i32,
     /// The service that speaks.
     #[diesel(sql_type = Text)]
-    pub source: String,
+    pub(crate) source: String,
     /// Version of the CloudEvents specification.
     #[diesel(sql_type = Text)]
-    pub specversion: String,
+    pub(crate) specversion: String,
     /// Media type of the payload.
     #[diesel(sql_type = Text)]
-    pub contenttype: String,
+    pub(crate) contenttype: String,
     /// W3C trace context of what caused the event.
     #[diesel(sql_type = Text)]
-    pub traceparent: String,
+    pub(crate) traceparent: String,
     /// The beginning of the payload, at most [`SHOWN_PAYLOAD_CHARS_MAX`].
     #[diesel(sql_type = Text)]
-    pub payload: String,
+    pub(crate) payload: String,
 }
 
 /// The parked events in `seq` order, at most `limit`, behind the one with number `after`.
-///
-/// # Errors
-/// Whatever the database says.
-pub async fn list(
+pub(crate) async fn list(
     conn: &mut AsyncPgConnection,
     after: i64,
     limit: i64,
@@ -209,10 +197,7 @@ pub async fn list(
 }
 
 /// The parked event of the key `key_or_id`, or with that event id.
-///
-/// # Errors
-/// Whatever the database says.
-pub async fn find(
+pub(crate) async fn find(
     conn: &mut AsyncPgConnection,
     key_or_id: &str,
 ) -> QueryResult<Option<ParkedEvent>> {
@@ -254,10 +239,10 @@ async fn select(
 
 /// Requests a replay of the parked event of `key`, or of all; answers of how many. The relay that is
 /// running, or the next one, tries them within about a second.
-///
-/// # Errors
-/// Whatever the database says.
-pub async fn request_replay(conn: &mut AsyncPgConnection, key: Option<&str>) -> QueryResult<usize> {
+pub(crate) async fn request_replay(
+    conn: &mut AsyncPgConnection,
+    key: Option<&str>,
+) -> QueryResult<usize> {
     statement(
         "update parked_events set replay_requested_at = coalesce(replay_requested_at, now()) \
          where ($1 is null or aggregateid = $2) \

@@ -17,7 +17,7 @@ use tracing::debug;
 use crate::progress::Progress;
 
 /// Rows are counted up to this many, so that counting a backlog does not slow down its removal.
-pub const PENDING_ROWS_MAX: i64 = 10_000;
+pub(crate) const PENDING_ROWS_MAX: i64 = 10_000;
 
 /// How often to look.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
@@ -43,9 +43,6 @@ pub struct Pending {
 }
 
 /// Looks once.
-///
-/// # Errors
-/// Whatever the database says.
 pub async fn sample(conn: &mut AsyncPgConnection) -> diesel::QueryResult<Pending> {
     statement(
         "select count(*) as rows, \
@@ -66,9 +63,6 @@ pub async fn sample(conn: &mut AsyncPgConnection) -> diesel::QueryResult<Pending
 }
 
 /// Looks with a connection of `pool`. One that says nothing is given up: it may be half-open.
-///
-/// # Errors
-/// Whatever the database says, or that it says nothing.
 pub(crate) async fn look<T>(
     pool: &Pool,
     look: impl AsyncFnOnce(&mut AsyncPgConnection) -> diesel::QueryResult<T>,
@@ -82,9 +76,6 @@ pub(crate) async fn look<T>(
 }
 
 /// Keeps the gauges and `progress` up to date until `stop`.
-///
-/// # Errors
-/// None: the signature is that of a service's task.
 pub async fn run(pool: Pool, progress: Progress, stop: CancellationToken) -> anyhow::Result<()> {
     metrics::describe_gauge!(
         "outbox_oldest_unpublished_age_seconds",

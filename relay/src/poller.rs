@@ -14,6 +14,7 @@ pub mod shards;
 
 use std::time::{Duration, Instant};
 
+use chassis::Backoff;
 use diesel::sql_types::{Array, BigInt, Integer, Text};
 use diesel_async::AsyncPgConnection;
 use outbox::statement;
@@ -22,13 +23,12 @@ use tracing::info;
 
 use crate::config::{Config, PollerConfig};
 use crate::event::Event;
-use crate::leftovers;
-use crate::mode_lock::Mode;
+use crate::mode::{Mode, RelayMode};
 use crate::parked;
-use crate::progress::{Next, Progress, RETRY, Run, Tries};
-use crate::publisher::{self, Publisher, Sorted};
+use crate::progress::BatchStats;
+use crate::publisher::{self, ByOutcome, Publisher};
 use crate::rows;
-use crate::session::{self, SessionError, answer};
+use crate::session::{self, SessionError, with_timeout};
 use crate::waiting::WaitingKeys;
 
 /// The first wait when there is nothing to do; doubles up to the configured maximum.
@@ -52,37 +52,6 @@ pub const NEXT_OF_SHARDS: &str = "select next.* from unnest($1) as held (shard) 
          order by outbox.shard, seq limit $3 \
      ) as next";
 
-/// Relays until `stop`; whatever fails is tried again, with a new connection.
-///
-/// # Errors
-/// The settings do not make a producer.
-pub async fn run(
-    config: Config,
-    progress: Progress,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    let mut publisher = Publisher::new(&config.kafka, &config.publisher)?;
-    let mut tries = Tries::default();
-    while !stop.is_cancelled() {
-        let relayed = async {
-            let started = Poller::start(&config, &progress);
-            let Some(poller) = stop.run_until_cancelled(started).await else {
-                return Ok(());
-            };
-            let mut poller = poller?;
-            poller
-                .run(&mut publisher, &mut tries, &progress, &stop)
-                .await
-        };
-        let relayed: Result<(), SessionError> = relayed.await;
-        if let Err(error) = relayed {
-            let is_away = error.is_away();
-            tries.failed(&error, is_away, &progress, &stop).await;
-        }
-    }
-    Ok(())
-}
-
 /// A connection and the shards it holds.
 pub struct Poller {
     conn: AsyncPgConnection,
@@ -95,19 +64,21 @@ pub struct Poller {
     config: PollerConfig,
 }
 
-impl Poller {
-    /// Connects, and waits until no other mode is running. May be dropped half-way.
-    ///
-    /// # Errors
-    /// Whatever the database says.
-    pub async fn start(config: &Config, progress: &Progress) -> Result<Self, SessionError> {
-        let mut conn =
-            session::begin(&config.database.database_url, Mode::Poller, progress).await?;
-        leftovers::remove(&mut conn, Mode::Poller, config).await?;
+impl Mode for Poller {
+    const MODE: RelayMode = RelayMode::Poller;
+    type Client = Publisher;
+    type Error = SessionError;
+
+    async fn start(
+        mut conn: AsyncPgConnection,
+        config: &Config,
+        _: &mut Publisher,
+        _: Option<&SessionError>,
+    ) -> Result<Self, SessionError> {
         let session = shards::session(&mut conn);
-        let session = answer("asking for the session's number", session).await?;
-        let epoch = answer("asking for the epoch", session::epoch(&mut conn)).await?;
-        info!(session, epoch, "mode {} begins", Mode::Poller);
+        let session = with_timeout("asking for the session's number", session).await?;
+        let epoch = with_timeout("asking for the epoch", session::epoch(&mut conn)).await?;
+        info!(session, epoch, "mode {} begins", Self::MODE);
         Ok(Self {
             conn,
             session,
@@ -119,72 +90,26 @@ impl Poller {
         })
     }
 
-    /// Relays until `stop`.
-    ///
-    /// # Errors
-    /// The connection is not to be used further.
-    async fn run(
-        &mut self,
-        publisher: &mut Publisher,
-        tries: &mut Tries,
-        progress: &Progress,
-        stop: &CancellationToken,
-    ) -> Result<(), SessionError> {
-        let mut idle = IDLE_WAIT_FIRST;
-        let mut failures = 0;
-        while !stop.is_cancelled() {
-            let run = self.run_once(publisher, stop).await?;
-            if run.is_success() {
-                tries.succeeded();
-                progress.made();
-            }
-            let wait = match run.next() {
-                Next::Idle => {
-                    failures = 0;
-                    let wait = idle;
-                    idle = (idle * 2).min(self.config.idle_wait_max());
-                    wait
-                }
-                Next::Retry => {
-                    failures += 1;
-                    RETRY.wait(failures)
-                }
-                Next::GoOn => {
-                    idle = IDLE_WAIT_FIRST;
-                    failures = 0;
-                    continue;
-                }
-            };
-            stop.run_until_cancelled(tokio::time::sleep(wait)).await;
-        }
-        session::release_locks(&mut self.conn).await
-    }
-
     /// Publishes the next events of the held shards, at most `rows_per_shard_max` each, and deletes
     /// them, or parks those that are refused; before that, if it is time, looks at who else is relaying and
     /// at what is parked.
-    ///
-    /// Not to be dropped half-way: events would still be in flight.
-    ///
-    /// # Errors
-    /// The connection is not to be used further; nothing is in flight.
-    pub async fn run_once(
+    async fn run_once(
         &mut self,
         publisher: &mut Publisher,
         stop: &CancellationToken,
-    ) -> Result<Run, SessionError> {
+    ) -> Result<BatchStats, SessionError> {
         self.rebalance().await?;
         let now = Instant::now();
         let events = self.read(now).await?;
         let outcomes = publisher.publish(&self.epoch, &events, stop).await;
-        let sorted = Sorted::new(&events, outcomes);
+        let sorted = ByOutcome::new(&events, outcomes);
         let deleted = rows::delete(&mut self.conn, &sorted.seqs()).await?;
         publisher.forget(&sorted.published);
         let parked = parked::park(&mut self.conn, &sorted.refused);
-        let parked = answer("parking what is refused", parked).await?;
+        let parked = with_timeout("parking what is refused", parked).await?;
         let again = self.waiting.remember(&sorted, &parked);
         self.waiting.forget_due(now);
-        let run = Run {
+        let run = BatchStats {
             read: events.len(),
             published: sorted.published.len(),
             refused: sorted.refused.len(),
@@ -196,15 +121,33 @@ impl Poller {
         Ok(run)
     }
 
+    fn wait(&self, idle_runs: u32) -> Duration {
+        if idle_runs == 0 {
+            return Duration::ZERO;
+        }
+        let (first, max) = (IDLE_WAIT_FIRST, self.config.idle_wait_max());
+        Backoff { first, max }.ceiling(idle_runs)
+    }
+
+    fn is_away(error: &SessionError) -> bool {
+        error.is_away()
+    }
+
+    fn into_connection(self) -> AsyncPgConnection {
+        self.conn
+    }
+}
+
+impl Poller {
     /// Sees to a fair share of shards, and to parked events that are gone, if it is time.
     async fn rebalance(&mut self) -> Result<(), SessionError> {
         let every = self.config.rebalance_every();
         if self.rebalanced.is_some_and(|last| last.elapsed() < every) {
             return Ok(());
         }
-        answer("tidying parked events", parked::tidy(&mut self.conn)).await?;
+        with_timeout("tidying parked events", parked::tidy(&mut self.conn)).await?;
         let rebalanced = shards::rebalance(&mut self.conn, self.session);
-        let shards = answer("sharing the shards", rebalanced).await?;
+        let shards = with_timeout("sharing the shards", rebalanced).await?;
         if shards.len() != self.shards.len() {
             info!(
                 shards = shards.len(),

@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 
 /// How long the oldest event of the outbox may stay the oldest before the relay counts as not ready. Longer than a
 /// slow batch, shorter than anybody wants to be paid late without knowing.
-pub const PROGRESS_WITHIN: Duration = Duration::from_secs(10);
+pub(crate) const PROGRESS_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long to wait before the next try to reach the database, or when Kafka took nothing.
 pub(crate) const RETRY: Backoff = Backoff {
@@ -45,7 +45,7 @@ enum Phase {
     Works,
     StandsBy,
     /// By what.
-    HeldUp(String),
+    Blocked(String),
 }
 
 impl Default for Progress {
@@ -59,22 +59,22 @@ impl Default for Progress {
 
 impl Progress {
     /// Something was published, or nothing is pending.
-    pub fn made(&self) {
+    pub(crate) fn made(&self) {
         self.state().phase = Phase::Works;
     }
 
     /// Another relay works.
-    pub fn stands_by(&self) {
+    pub(crate) fn stands_by(&self) {
         self.state().phase = Phase::StandsBy;
     }
 
     /// No progress can be made, and why.
-    pub fn held_up(&self, reason: String) {
-        self.state().phase = Phase::HeldUp(reason);
+    pub(crate) fn blocked(&self, reason: String) {
+        self.state().phase = Phase::Blocked(reason);
     }
 
     /// What the table says: its oldest event that is neither published nor parked, in words.
-    pub fn oldest_is(&self, event: Option<String>) {
+    pub(crate) fn oldest_is(&self, event: Option<String>) {
         let mut state = self.state();
         if state.oldest.as_ref().map(|(known, _)| known) != event.as_ref() {
             state.oldest = event.map(|event| (event, Instant::now()));
@@ -90,7 +90,7 @@ impl Progress {
         let state = self.state();
         match (&state.phase, &state.oldest) {
             (Phase::StandsBy, _) => Ok(()),
-            (Phase::HeldUp(reason), _) => anyhow::bail!("{reason}"),
+            (Phase::Blocked(reason), _) => anyhow::bail!("{reason}"),
             (_, Some((event, since))) if since.elapsed() > PROGRESS_WITHIN => anyhow::bail!(
                 "event {event} waits and was neither published nor parked for {} s",
                 since.elapsed().as_secs()
@@ -108,7 +108,7 @@ impl Progress {
 /// What one run of a mode did, in events.
 #[must_use]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Run {
+pub struct BatchStats {
     /// Found in the outbox, or received.
     pub read: usize,
     /// Acknowledged by Kafka.
@@ -123,34 +123,50 @@ pub struct Run {
     pub again: usize,
 }
 
+/// What a run says about its mode.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// An event was published and deleted, or none was there.
+    Works,
+    /// Nothing yet.
+    Unknown,
+    /// Something is wrong, and what.
+    Blocked(String),
+}
+
 /// What is to be done after a run.
 #[must_use]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Next {
+pub(crate) enum NextStep {
     /// There was nothing to publish now: wait for events.
     Idle,
     /// There may be more.
-    GoOn,
+    Continue,
     /// Kafka took nothing, or an event that could not be parked comes again: wait before the next try.
     Retry,
 }
 
-impl Run {
+impl BatchStats {
     /// What is to be done after it.
-    pub(crate) const fn next(self) -> Next {
+    pub(crate) const fn next(self) -> NextStep {
         let nothing_done = self.published + self.parked == 0;
         if self.again > 0 && (nothing_done || self.parked < self.refused) {
-            Next::Retry
+            NextStep::Retry
         } else if nothing_done {
-            Next::Idle
+            NextStep::Idle
         } else {
-            Next::GoOn
+            NextStep::Continue
         }
     }
 
-    /// Whether the work succeeds: an event was published and deleted, or none was there.
-    pub(crate) const fn is_success(self) -> bool {
-        self.read == 0 || (self.published > 0 && self.deleted > 0)
+    /// Whether the work succeeds.
+    pub(crate) const fn health(self) -> Health {
+        if self.read == 0 || (self.published > 0 && self.deleted > 0) {
+            Health::Works
+        } else {
+            Health::Unknown
+        }
     }
 
     /// Adds to the counters that `/metrics` shows.
@@ -208,7 +224,7 @@ impl Repeated {
 
 /// Failures in a row: each wait is longer. Work that succeeds ends them, not a connection.
 #[derive(Debug, Default)]
-pub(crate) struct Tries {
+pub(crate) struct RetryState {
     /// To reach the database or Kafka Connect.
     unreached: u32,
     /// Of what was done with a connection.
@@ -216,7 +232,7 @@ pub(crate) struct Tries {
     repeated: Repeated,
 }
 
-impl Tries {
+impl RetryState {
     pub(crate) fn succeeded(&mut self) {
         (self.unreached, self.failures) = (0, 0);
         if let Some((failures, lasted)) = self.repeated.end() {
@@ -243,10 +259,10 @@ impl Tries {
         };
         let reason = chain(error);
         match self.repeated.happened(&reason) {
-            Some(reason) => warn!("relaying is held up: {reason}"),
+            Some(reason) => warn!("relaying is blocked: {reason}"),
             None => debug!(?wait, "{reason}"),
         }
-        progress.held_up(reason);
+        progress.blocked(reason);
         stop.run_until_cancelled(tokio::time::sleep(wait)).await;
     }
 }
@@ -266,7 +282,7 @@ mod tests {
         );
         stop.cancel();
         let error = std::io::Error::other("it is away");
-        let mut tries = Tries::default();
+        let mut tries = RetryState::default();
         for failures in 1..=3 {
             let failed = tries.failed(&error, false, &progress, &stop).now_or_never();
             assert!(failed.is_some(), "a stop waits for nothing");
@@ -294,7 +310,7 @@ mod tests {
         let error = std::io::Error::other("it is read-only");
         let (progress, stop) = (Progress::default(), CancellationToken::new());
         stop.cancel();
-        let mut tries = Tries::default();
+        let mut tries = RetryState::default();
         for is_away in [false, true, true, false] {
             let failed = tries.failed(&error, is_away, &progress, &stop);
             assert!(failed.now_or_never().is_some());
@@ -350,7 +366,7 @@ mod tests {
 
     #[test]
     fn a_relay_pauses_when_kafka_takes_nothing_and_not_when_an_event_is_parked() {
-        let run = |read, published, refused, parked, again| Run {
+        let run = |read, published, refused, parked, again| BatchStats {
             read,
             published,
             refused,
@@ -359,18 +375,18 @@ mod tests {
             again,
         };
         for (run, next, is_success) in [
-            (run(0, 0, 0, 0, 0), Next::Idle, true),
-            (run(3, 3, 0, 0, 0), Next::GoOn, true),
-            (run(3, 1, 0, 0, 2), Next::GoOn, true),
-            (run(3, 0, 0, 0, 3), Next::Retry, false),
-            (run(3, 0, 0, 0, 0), Next::Idle, false),
-            (run(3, 0, 1, 1, 0), Next::GoOn, false),
-            (run(3, 1, 1, 1, 0), Next::GoOn, true),
-            (run(3, 1, 1, 0, 1), Next::Retry, true),
-            (run(3, 0, 2, 1, 1), Next::Retry, false),
+            (run(0, 0, 0, 0, 0), NextStep::Idle, true),
+            (run(3, 3, 0, 0, 0), NextStep::Continue, true),
+            (run(3, 1, 0, 0, 2), NextStep::Continue, true),
+            (run(3, 0, 0, 0, 3), NextStep::Retry, false),
+            (run(3, 0, 0, 0, 0), NextStep::Idle, false),
+            (run(3, 0, 1, 1, 0), NextStep::Continue, false),
+            (run(3, 1, 1, 1, 0), NextStep::Continue, true),
+            (run(3, 1, 1, 0, 1), NextStep::Retry, true),
+            (run(3, 0, 2, 1, 1), NextStep::Retry, false),
         ] {
             assert_eq!(
-                (run.next(), run.is_success()),
+                (run.next(), run.health() == Health::Works),
                 (next, is_success),
                 "{run:?}"
             );

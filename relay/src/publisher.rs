@@ -24,8 +24,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 use uuid::Uuid;
 
-use self::lane::{Call, Lane, Placed};
-pub use self::outcome::{Outcome, Refusal, Sorted};
+use self::lane::{Call, Indexed, Lane};
+pub use self::outcome::Outcome;
+pub(crate) use self::outcome::{ByOutcome, Refusal};
 use crate::SERVICE;
 use crate::config::PublisherConfig;
 use crate::event::Event;
@@ -37,10 +38,10 @@ const OUTAGE_AFTER: Duration = Duration::from_secs(2);
 const PROBE_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// Events published at once at most: what the producer's queue has room for.
-pub const EVENTS_MAX: usize = 100_000;
+pub(crate) const EVENTS_MAX: usize = 100_000;
 
 /// Bytes of them at most, about.
-pub const BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(crate) const BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Topics that are remembered at most. An outbox has one or two; more are rows that somebody made up.
 const LANES_MAX: usize = 32;
@@ -134,7 +135,7 @@ impl Publisher {
     }
 
     /// To be called when `events` are deleted.
-    pub fn forget(&mut self, events: &[&Event]) {
+    pub(crate) fn forget(&mut self, events: &[&Event]) {
         for event in events {
             self.acknowledged.remove(&event.row());
         }
@@ -150,8 +151,8 @@ impl Publisher {
         &mut self,
         events: &'a [Event],
         outcomes: &mut [Outcome],
-    ) -> HashMap<&'a str, Vec<Placed<'a>>> {
-        let mut work: HashMap<&str, Vec<Placed<'_>>> = HashMap::new();
+    ) -> HashMap<&'a str, Vec<Indexed<'a>>> {
+        let mut work: HashMap<&str, Vec<Indexed<'_>>> = HashMap::new();
         // For each key the aggregate type of its events that are sent; none: they wait.
         let mut keys: HashMap<&str, Option<&str>> = HashMap::new();
         for ((place, event), outcome) in events.iter().enumerate().zip(outcomes) {

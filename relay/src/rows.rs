@@ -9,19 +9,16 @@ use futures_util::TryStreamExt as _;
 use outbox::schema::outbox as table;
 
 use crate::event::Event;
-use crate::session::{SessionError, answer};
+use crate::session::{SessionError, with_timeout};
 
 /// Reads the events that `select` answers, up to the first that makes them more than `bytes_max` by
 /// [`Event::bytes`]; answers whether it was cut off there.
-///
-/// # Errors
-/// The connection is not to be used further.
 pub(crate) async fn read<'query>(
     conn: &mut AsyncPgConnection,
     select: impl LoadQuery<'query, AsyncPgConnection, Event> + 'query,
     bytes_max: usize,
 ) -> Result<(Vec<Event>, bool), SessionError> {
-    answer("reading the outbox", async {
+    with_timeout("reading the outbox", async {
         let mut rows = pin!(select.load_stream(conn).await?);
         let mut events = Vec::new();
         let mut bytes = 0;
@@ -38,22 +35,16 @@ pub(crate) async fn read<'query>(
 }
 
 /// The numbers of the first rows, at most `rows_max`.
-///
-/// # Errors
-/// The connection is not to be used further.
 pub(crate) async fn first(
     conn: &mut AsyncPgConnection,
     rows_max: i64,
 ) -> Result<Vec<i64>, SessionError> {
     let first = table::table.order(table::seq).select(table::seq);
     let first = first.limit(rows_max).load(conn);
-    answer("looking at the outbox", first).await
+    with_timeout("looking at the outbox", first).await
 }
 
 /// Deletes the rows with these numbers; answers how many were there.
-///
-/// # Errors
-/// The connection is not to be used further.
 pub(crate) async fn delete(
     conn: &mut AsyncPgConnection,
     seqs: &[i64],
@@ -63,5 +54,5 @@ pub(crate) async fn delete(
     }
     let rows = table::table.filter(table::seq.eq_any(seqs.iter().copied()));
     let deleted = diesel::delete(rows).execute(conn);
-    answer("deleting what was published", deleted).await
+    with_timeout("deleting what was published", deleted).await
 }

@@ -11,7 +11,8 @@ use outbox::statement;
 use tracing::info;
 
 use crate::SERVICE;
-use crate::mode_lock::{self, Claim, Mode};
+use crate::mode::RelayMode;
+use crate::mode_lock::{self, Claim};
 use crate::progress::Progress;
 
 /// The session's settings.
@@ -38,26 +39,19 @@ const MODE_LOCK_EVERY: Duration = Duration::from_secs(1);
 /// How often one that stands by tries to take over.
 const STANDBY_EVERY: Duration = Duration::from_millis(200);
 
-/// Why a relay can't go on with its connection.
+/// Why a relay can't continue with its connection.
+#[expect(missing_docs, reason = "the messages say it")]
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    /// There is none.
     #[error("connecting to the database")]
     Connect(#[from] ConnectionError),
-    /// The database refused.
-    #[error("{doing}")]
+    #[error("{what}")]
     Database {
-        /// What was being done.
-        doing: &'static str,
-        /// Why it failed.
+        what: &'static str,
         source: diesel::result::Error,
     },
-    /// The database says nothing.
-    #[error("{doing}: the database did not answer for {DATABASE_SILENCE_MAX:?}")]
-    Silent {
-        /// What was being done.
-        doing: &'static str,
-    },
+    #[error("{what}: the database did not answer for {DATABASE_SILENCE_MAX:?}")]
+    Silent { what: &'static str },
 }
 
 impl SessionError {
@@ -68,27 +62,24 @@ impl SessionError {
 }
 
 /// Connects, and waits until no mode but `mode` is running. May be dropped half-way.
-///
-/// # Errors
-/// Whatever the database says.
 pub(crate) async fn begin(
     database_url: &str,
-    mode: Mode,
+    mode: RelayMode,
     progress: &Progress,
 ) -> Result<AsyncPgConnection, SessionError> {
-    let connected = answer("connecting to the database", async {
+    let connected = with_timeout("connecting to the database", async {
         Ok(connect(database_url).await)
     });
     let mut conn = connected.await??;
     let mut waiting_for = None;
     loop {
         let claim = mode_lock::claim(&mut conn, mode);
-        match answer("taking the mode's lock", claim).await? {
+        match with_timeout("taking the mode's lock", claim).await? {
             Claim::Held => return Ok(conn),
             Claim::HeldBy(other) => {
                 if waiting_for.as_ref() != Some(&other) {
                     info!("mode {mode} waits: {other}");
-                    progress.held_up(format!("waiting: {other}"));
+                    progress.blocked(format!("waiting: {other}"));
                     waiting_for = Some(other);
                 }
             }
@@ -99,18 +90,15 @@ pub(crate) async fn begin(
 
 /// Waits until this is the relay of its mode that works. One that stands by is ready: it does what it should.
 /// May be dropped half-way.
-///
-/// # Errors
-/// Whatever the database says.
 pub(crate) async fn stand_by(
     conn: &mut AsyncPgConnection,
-    mode: Mode,
+    mode: RelayMode,
     progress: &Progress,
 ) -> Result<(), SessionError> {
     let mut said = false;
     loop {
         let doing = "taking the lock of the relay that works";
-        if answer(doing, mode_lock::try_to_work(conn, mode)).await? {
+        if with_timeout(doing, mode_lock::try_to_work(conn, mode)).await? {
             return Ok(());
         }
         if !said {
@@ -152,26 +140,20 @@ pub async fn epoch(conn: &mut AsyncPgConnection) -> QueryResult<String> {
 
 /// Frees the mode's lock and all others of the connection: the next relay need not wait for the server to notice
 /// that the connection has ended.
-///
-/// # Errors
-/// Whatever the database says.
 pub(crate) async fn release_locks(conn: &mut AsyncPgConnection) -> Result<(), SessionError> {
     let released = statement("select pg_advisory_unlock_all()").execute(conn);
-    answer("releasing the locks", released).await?;
+    with_timeout("releasing the locks", released).await?;
     Ok(())
 }
 
-/// Awaits the database, but not for ever.
-///
-/// # Errors
-/// Whatever the database says, or that it says nothing.
-pub(crate) async fn answer<T>(
-    doing: &'static str,
-    answer: impl Future<Output = QueryResult<T>>,
+/// Awaits a query with a timeout; `what` is being done.
+pub(crate) async fn with_timeout<T>(
+    what: &'static str,
+    query: impl Future<Output = QueryResult<T>>,
 ) -> Result<T, SessionError> {
-    match tokio::time::timeout(DATABASE_SILENCE_MAX, answer).await {
-        Ok(answer) => answer.map_err(|source| SessionError::Database { doing, source }),
-        Err(_) => Err(SessionError::Silent { doing }),
+    match tokio::time::timeout(DATABASE_SILENCE_MAX, query).await {
+        Ok(result) => result.map_err(|source| SessionError::Database { what, source }),
+        Err(_) => Err(SessionError::Silent { what }),
     }
 }
 

@@ -19,13 +19,24 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as
 use outbox::statement;
 use tracing::{info, warn};
 
-use crate::session::{SessionError, answer};
+use crate::mode::RelayMode;
+use crate::session::{SessionError, with_timeout};
 
 /// The publication of mode cdc, and the beginning of its slot's name.
-pub const CDC: &str = "outbox_relay";
+pub(crate) const CDC: &str = "outbox_relay";
 
 /// The same of mode debezium.
-pub const DEBEZIUM: &str = "outbox_debezium";
+pub(crate) const DEBEZIUM: &str = "outbox_debezium";
+
+/// The publication of `mode`, if it has one.
+#[must_use]
+pub const fn publication(mode: RelayMode) -> Option<&'static str> {
+    match mode {
+        RelayMode::Poller => None,
+        RelayMode::Cdc => Some(CDC),
+        RelayMode::Debezium => Some(DEBEZIUM),
+    }
+}
 
 /// How often to try to drop a slot that somebody streams from.
 const DROP_TRIES: u32 = 3;
@@ -60,7 +71,7 @@ pub enum SlotError {
 
 /// A slot, and who streams from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Slot {
+pub(crate) struct Slot {
     /// Its name, unique in the cluster.
     pub name: String,
     /// What it streams.
@@ -75,7 +86,7 @@ pub struct Slot {
 
 /// The name of the slot of a database: readable, and another for another database.
 #[must_use]
-pub fn slot_name(publication: &str, database: &str, oid: i64) -> String {
+pub(crate) fn slot_name(publication: &str, database: &str, oid: i64) -> String {
     let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     let name = format!("{publication}_{database}");
     if database.chars().all(valid) && name.len() <= NAME_BYTES_MAX {
@@ -93,24 +104,21 @@ pub fn slot_name(publication: &str, database: &str, oid: i64) -> String {
 
 /// Sees to it that `publication` is there, and that its slot is of use if it is there; `recreate` if the slot is
 /// known to be of none. Answers whether there is a slot.
-///
-/// # Errors
-/// [`SlotError`].
 pub(crate) async fn ensure(
     conn: &mut AsyncPgConnection,
     publication: &'static str,
     recreate: bool,
 ) -> Result<(Slot, bool), SlotError> {
     let asking = "asking for the server's settings";
-    let server = answer(asking, server(conn)).await?;
+    let server = with_timeout(asking, server(conn)).await?;
     if server.wal_level != "logical" {
         return Err(SlotError::WalLevel(server.wal_level));
     }
     if !server.may_replicate {
         return Err(SlotError::NotAllowed(server.user));
     }
-    let database = answer(asking, database(conn)).await?;
-    let found = answer(asking, publication_version(conn, publication)).await?;
+    let database = with_timeout(asking, database(conn)).await?;
+    let found = with_timeout(asking, publication_version(conn, publication)).await?;
     let has_publication = found.is_some();
     let mut slot = Slot {
         name: slot_name(publication, &database.name, database.oid),
@@ -119,7 +127,7 @@ pub(crate) async fn ensure(
         user: server.user,
         publication_version: found.unwrap_or_default(),
     };
-    let state = answer("looking at the slot", state(conn, &slot.name)).await?;
+    let state = with_timeout("looking at the slot", state(conn, &slot.name)).await?;
     let mut there = state.is_some();
     if let Some(state) = &state {
         if !state.is_ours {
@@ -140,32 +148,26 @@ pub(crate) async fn ensure(
              create publication {publication} for table outbox with (publish = 'insert')"
         );
         let created = conn.batch_execute(&create);
-        answer("creating the publication", created).await?;
-        let created = answer(asking, publication_version(conn, publication)).await?;
+        with_timeout("creating the publication", created).await?;
+        let created = with_timeout(asking, publication_version(conn, publication)).await?;
         slot.publication_version = created.unwrap_or_default();
     }
     Ok((slot, there))
 }
 
 /// Creates the slot.
-///
-/// # Errors
-/// Whatever the database says.
 pub(crate) async fn create(conn: &mut AsyncPgConnection, slot: &Slot) -> Result<(), SessionError> {
     let created = statement("select pg_create_logical_replication_slot($1, 'pgoutput')")
         .bind::<Text, _>(&slot.name)
         .execute(conn);
     let doing = "creating the slot, which waits for every transaction that is writing";
-    answer(doing, created).await?;
+    with_timeout(doing, created).await?;
     info!(slot = slot.name, "slot created");
     Ok(())
 }
 
 /// Drops the slot `name` if it is there; ends who streams from it. Only to be called by the holder of a
 /// mode's lock: nobody else's stream is alive then but that of a relay that is dead or about to notice.
-///
-/// # Errors
-/// Whatever the database says, such as that the slot is still in use: try again.
 pub(crate) async fn drop_slot(
     conn: &mut AsyncPgConnection,
     name: &str,
@@ -177,23 +179,20 @@ pub(crate) async fn drop_slot(
     )
     .bind::<Text, _>(name)
     .execute(conn);
-    answer("dropping the slot", dropped).await?;
+    with_timeout("dropping the slot", dropped).await?;
     Ok(())
 }
 
 /// Drops the slot `name` of this database if it is there, as [`drop_slot`] does; answers whether it was.
-///
-/// # Errors
-/// Whatever the database says, or that somebody takes the slot again and again.
 pub(crate) async fn drop_ours(conn: &mut AsyncPgConnection, name: &str) -> Result<bool, SlotError> {
     let looking = "looking for a slot";
-    let found = answer(looking, state(conn, name)).await?;
+    let found = with_timeout(looking, state(conn, name)).await?;
     if found.is_none_or(|slot| !slot.is_ours) {
         return Ok(false);
     }
     for _ in 0..DROP_TRIES {
         let dropped = drop_slot(conn, name).await;
-        if answer(looking, state(conn, name)).await?.is_none() {
+        if with_timeout(looking, state(conn, name)).await?.is_none() {
             return Ok(true);
         }
         // Somebody was quicker, and streams from it: gone is gone, at the next try.
@@ -205,17 +204,14 @@ pub(crate) async fn drop_ours(conn: &mut AsyncPgConnection, name: &str) -> Resul
 }
 
 /// Drops the publication if it is there; answers whether it was.
-///
-/// # Errors
-/// Whatever the database says.
 pub(crate) async fn drop_publication(
     conn: &mut AsyncPgConnection,
     publication: &str,
 ) -> Result<bool, SessionError> {
-    let found = answer("looking for the publication", has(conn, publication)).await?;
+    let found = with_timeout("looking for the publication", has(conn, publication)).await?;
     if found {
         let drop = format!("drop publication if exists {publication}");
-        answer("dropping the publication", conn.batch_execute(&drop)).await?;
+        with_timeout("dropping the publication", conn.batch_execute(&drop)).await?;
     }
     Ok(found)
 }
@@ -233,9 +229,6 @@ async fn has(conn: &mut AsyncPgConnection, publication: &str) -> diesel::QueryRe
 }
 
 /// Whether the mode of `publication` has left anything in this database.
-///
-/// # Errors
-/// Whatever the database says.
 pub(crate) async fn traces(
     conn: &mut AsyncPgConnection,
     publication: &str,
@@ -246,9 +239,6 @@ pub(crate) async fn traces(
 }
 
 /// Ends who streams from the slot `name`, and waits a while until it has ended.
-///
-/// # Errors
-/// Whatever the database says.
 pub(crate) async fn release(conn: &mut AsyncPgConnection, name: &str) -> Result<(), SessionError> {
     let released = statement(
         "select pg_terminate_backend(active_pid, 5000) from pg_replication_slots \
@@ -256,7 +246,7 @@ pub(crate) async fn release(conn: &mut AsyncPgConnection, name: &str) -> Result<
     )
     .bind::<Text, _>(name)
     .execute(conn);
-    answer("ending an old replication stream", released).await?;
+    with_timeout("ending an old replication stream", released).await?;
     Ok(())
 }
 
@@ -329,9 +319,6 @@ async fn server(conn: &mut AsyncPgConnection) -> diesel::QueryResult<Server> {
 
 /// Which version of `publication` this is, if it is there and publishes each insert into the outbox. An alteration
 /// writes one of its rows in the catalog again, also one that was taken back.
-///
-/// # Errors
-/// Whatever the database says.
 pub(crate) async fn publication_version(
     conn: &mut AsyncPgConnection,
     publication: &str,
@@ -355,9 +342,6 @@ pub(crate) async fn publication_version(
 }
 
 /// The name of this database's slot.
-///
-/// # Errors
-/// Whatever the database says.
 pub(crate) async fn name_here(
     conn: &mut AsyncPgConnection,
     publication: &str,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use chassis::Backoff;
 
 use crate::event::Event;
-use crate::publisher::Sorted;
+use crate::publisher::ByOutcome;
 
 /// How long to leave a key alone. A topic that keeps failing has a back-off of its own, so a try is often no more
 /// than a question to the publisher.
@@ -60,7 +60,7 @@ impl WaitingKeys {
 
     /// Remembers the keys of `sorted` that have to wait; the events with the numbers `parked` are parked by now. Answers
     /// how many of the others come again at once, because there is no room for their keys.
-    pub(crate) fn remember(&mut self, sorted: &Sorted<'_>, parked: &HashSet<i64>) -> usize {
+    pub(crate) fn remember(&mut self, sorted: &ByOutcome<'_>, parked: &HashSet<i64>) -> usize {
         for event in &sorted.published {
             self.forget(event.key());
         }

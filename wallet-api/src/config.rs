@@ -1,12 +1,11 @@
-//! The service's settings.
+//! The settings of the service: everything that can be set is a field of [`Config`].
 
 use std::time::Duration;
 
 use chassis::config::{DatabaseConfig, HttpConfig, IntakeConfig, KafkaConfig, LogConfig};
 use operations::housekeeping::HousekeepingConfig;
 
-use crate::lab::Lab;
-use crate::patterns::Pattern;
+use crate::pattern::Pattern;
 
 /// Everything that can be set; `wallet-api --help` lists it.
 #[derive(Debug, Clone, clap::Args)]
@@ -14,33 +13,24 @@ pub struct Config {
     /// Address to serve HTTP on
     #[arg(long, env, default_value = "127.0.0.1:8080")]
     pub listen: String,
-    /// Where the database is
     #[command(flatten)]
     pub database: DatabaseConfig,
-    /// Where Kafka is
     #[command(flatten)]
     pub kafka: KafkaConfig,
-    /// Which events are skipped
     #[command(flatten)]
     pub intake: IntakeConfig,
-    /// Limits of the HTTP server
     #[command(flatten)]
     pub http: HttpConfig,
-    /// How to log
     #[command(flatten)]
     pub log: LogConfig,
-    /// The group commit
     #[command(flatten)]
     pub writer: WriterConfig,
-    /// Keeping and deleting
     #[command(flatten)]
     pub housekeeping: HousekeepingConfig,
-    /// The pattern
     #[command(flatten)]
     pub pattern: PatternConfig,
 }
 
-/// How debit and event are written.
 #[derive(Debug, Clone, clap::Args)]
 pub struct PatternConfig {
     /// How a payment is written: its debit, and the event that has the bill paid
@@ -62,16 +52,23 @@ pub struct PatternConfig {
     pub drain_commands: bool,
 }
 
+/// Whether requests may ask for experiments, by headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lab {
+    On,
+    Off,
+}
+
 /// Whether this process carries out commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommandIntake {
-    /// It publishes them, or may be asked to, or is to carry out what is left.
+    /// This process publishes commands, or may be asked to, or is to carry out the rest of them.
     Consume,
-    /// It only looks whether any are left.
+    /// This process only looks whether any are left.
     Watch,
 }
 
-/// Refused: dual-write without the lab.
+/// dual-write was asked for without the lab.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "PAY_PATTERN=dual-write loses the events of debited payments whenever a process dies between its \
@@ -81,8 +78,6 @@ pub enum CommandIntake {
 pub struct DualWriteRefused;
 
 impl PatternConfig {
-    /// Whether the lab is on.
-    ///
     /// # Errors
     /// The pattern is dual-write and the lab is off.
     pub const fn lab(&self) -> Result<Lab, DualWriteRefused> {
@@ -93,7 +88,6 @@ impl PatternConfig {
         }
     }
 
-    /// What to do about commands.
     #[must_use]
     pub const fn command_intake(&self) -> CommandIntake {
         match self.pay_pattern {
@@ -105,14 +99,12 @@ impl PatternConfig {
         }
     }
 
-    /// How long a request waits for Kafka.
     #[must_use]
     pub const fn publish_timeout(&self) -> Duration {
         Duration::from_millis(self.publish_timeout_ms)
     }
 }
 
-/// Settings of the group commit.
 #[derive(Debug, Clone, clap::Args)]
 pub struct WriterConfig {
     /// Payments that may wait to be written; one more is answered 503. Too low: short bursts are

@@ -8,99 +8,50 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chassis::database::{Failure, Pool, PoolError, classify};
+use chassis::database::{Failure, Pool};
+use chassis::telemetry::chain;
 use chassis::trace::trace_id;
-use chassis::{Backoff, RepeatedError, telemetry};
-use outbox::AppendError;
+use chassis::{Backoff, RepeatedError};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tracing::{error, info};
 
 use crate::config::WriterConfig;
-use crate::domain::{Decline, PayBill};
-use crate::patterns::{Pattern, count_request};
-pub use crate::payments::{Accepted, Replayed};
-use crate::payments::{BatchError, Publishing, Try, write_batch};
+use crate::domain::{Accepted, Decline, PaymentRequest};
+use crate::pattern::{Pattern, count_request};
+use crate::pay_error::{BatchError, PayError};
+use crate::payments::{Publishing, Try, write_batch};
 
-/// Tries of a batch whose failure may pass. Together with [`RETRY`]: about two seconds.
+/// Tries of a batch after transient failures. With the waits of [`RETRY`] they take about two seconds.
 const TRIES_MAX: u32 = 8;
 
-/// How long to wait between them.
 const RETRY: Backoff = Backoff {
     first: Duration::from_millis(20),
     max: Duration::from_millis(500),
 };
 
-/// Of all writers: each of them fails while the database is away.
+/// One for all writers: each of them fails while the database is away.
 static WRITE_ERRORS: RepeatedError = RepeatedError::of("writing payments");
 
-/// Why a payment has no answer from the wallet.
-#[derive(Debug, thiserror::Error)]
-pub enum PayError {
-    /// The wallet's answer is no; nothing was written.
-    #[error("declined")]
-    Declined(#[source] Decline),
-    /// Too many payments wait; this one was not taken.
-    #[error("the queue of payments is full")]
-    QueueFull,
-    /// The database does not answer. The payment may have been written: repeat it with the same key.
-    #[error("the database does not answer")]
-    Unavailable,
-    /// The database refuses to write this payment, for a reason that is a defect.
-    #[error("the payment can't be written")]
-    Unwritable,
-}
-
-impl PayError {
-    /// As in the metrics.
-    pub(crate) const fn label(&self) -> &'static str {
-        match self {
-            Self::Declined(_) => "declined",
-            Self::QueueFull | Self::Unavailable => "unavailable",
-            Self::Unwritable => "unwritable",
-        }
-    }
-}
-
-impl Accepted {
-    /// As in the metrics.
-    pub(crate) const fn label(&self) -> &'static str {
-        match self.replayed {
-            Replayed::No => "accepted",
-            Replayed::Yes => "replayed",
-        }
-    }
-}
-
-impl From<BatchError> for PayError {
-    fn from(error: BatchError) -> Self {
-        match error.failure() {
-            Failure::Retry | Failure::Unknown => Self::Unavailable,
-            Failure::Reject => Self::Unwritable,
-        }
-    }
-}
-
 struct Queued {
-    request: PayBill,
+    request: PaymentRequest,
     answer: oneshot::Sender<Result<Accepted, PayError>>,
 }
 
-/// Where requests hand in their payments; as many as there are requests.
+/// Where requests hand in their payments.
 #[derive(Clone)]
 pub struct PaymentQueue {
     sender: mpsc::Sender<Queued>,
 }
 
-/// Takes payments from the queue and writes them; as many as are set, one transaction each at a time.
+/// Takes payments from the queue and writes them, one transaction at a time.
 pub struct PaymentWriter {
-    // Locked while waiting for requests and not while writing them: whoever is free gathers next.
+    // Locked while waiting for requests and not while writing them: the next free writer gathers next.
     queue: Arc<Mutex<mpsc::Receiver<Queued>>>,
     pool: Pool,
     batch_max: usize,
 }
 
-/// A queue and its writers.
 #[must_use]
 pub fn group_commit(config: &WriterConfig, pool: &Pool) -> (PaymentQueue, Vec<PaymentWriter>) {
     let (sender, receiver) = mpsc::channel(config.payment_queue_max);
@@ -118,11 +69,8 @@ pub fn group_commit(config: &WriterConfig, pool: &Pool) -> (PaymentQueue, Vec<Pa
 impl PaymentQueue {
     /// Hands a payment in and waits until it is written.
     ///
-    /// Dropping the future does not undo anything: the payment may still be written.
-    ///
-    /// # Errors
-    /// See [`PayError`].
-    pub async fn pay(&self, request: PayBill) -> Result<Accepted, PayError> {
+    /// Dropping the future undoes nothing: the payment may still be written.
+    pub(crate) async fn pay(&self, request: PaymentRequest) -> Result<Accepted, PayError> {
         let (answer, answered) = oneshot::channel();
         self.sender
             .try_send(Queued { request, answer })
@@ -136,17 +84,14 @@ impl PaymentQueue {
 }
 
 impl PaymentWriter {
-    /// Writes until the last [`PaymentQueue`] is dropped and the queue is empty.
-    ///
-    /// # Errors
-    /// None: the signature is that of a service's task.
+    /// Writes until the last [`PaymentQueue`] is dropped and the queue is empty. Never fails.
     pub async fn run(self) -> anyhow::Result<()> {
         while self.run_once().await > 0 {}
         Ok(())
     }
 
-    /// Takes what waits in the queue, writes it, answers, and returns how many requests that were;
-    /// none when the queue is closed. Waits for the first.
+    /// Waits for a request, writes it with those that wait too, answers them and returns their number;
+    /// 0 when the queue is closed.
     pub async fn run_once(&self) -> usize {
         let mut queued = Vec::with_capacity(self.batch_max);
         let taken = self
@@ -159,21 +104,21 @@ impl PaymentWriter {
             return 0;
         }
         metrics::histogram!("payment_batch_requests").record(to_f64(taken));
-        let (requests, answers): (Vec<PayBill>, Vec<_>) = queued
+        let (requests, answers): (Vec<PaymentRequest>, Vec<_>) = queued
             .into_iter()
             .map(|queued| (queued.request, queued.answer))
             .unzip();
         let outcomes = self.write(&requests).await;
         for ((request, answer), outcome) in requests.iter().zip(answers).zip(outcomes) {
             count(request, &outcome);
-            // The client may have hung up: the payment stands all the same.
+            // The client may have hung up. The payment stands all the same.
             drop(answer.send(outcome));
         }
         taken
     }
 
-    /// Writes a batch, again while the failure may pass, and one by one if one of it is refused.
-    async fn write(&self, batch: &[PayBill]) -> Vec<Result<Accepted, PayError>> {
+    /// Writes a batch: again after a transient failure, and one by one if the database refuses one of it.
+    async fn write(&self, batch: &[PaymentRequest]) -> Vec<Result<Accepted, PayError>> {
         let mut attempt = Try::First;
         for tries in 1..=TRIES_MAX {
             match self.try_write(batch, attempt).await {
@@ -184,16 +129,13 @@ impl PaymentWriter {
                         .map(|answer| answer.map_err(PayError::Declined))
                         .collect();
                 }
-                Err(WriteError::Batch(error)) if error.failure() == Failure::Reject => {
-                    error!(
-                        payments = batch.len(),
-                        "the database refuses: {}",
-                        telemetry::chain(&error)
-                    );
+                Err(error) if error.failure() == Failure::Reject => {
+                    let payments = batch.len();
+                    error!(payments, "the database refuses: {}", chain(&error));
                     return self.write_one_by_one(batch).await;
                 }
                 Err(error) => {
-                    WRITE_ERRORS.failed(telemetry::chain(&error));
+                    WRITE_ERRORS.failed(chain(&error));
                     tokio::time::sleep(RETRY.wait(tries)).await;
                 }
             }
@@ -202,8 +144,8 @@ impl PaymentWriter {
         batch.iter().map(|_| Err(PayError::Unavailable)).collect()
     }
 
-    /// Finds the request that the database refuses, so that its neighbours are not hurt.
-    async fn write_one_by_one(&self, batch: &[PayBill]) -> Vec<Result<Accepted, PayError>> {
+    /// Finds the request that the database refuses, so that its neighbours are written.
+    async fn write_one_by_one(&self, batch: &[PaymentRequest]) -> Vec<Result<Accepted, PayError>> {
         if batch.len() == 1 {
             return vec![Err(PayError::Unwritable)];
         }
@@ -216,34 +158,15 @@ impl PaymentWriter {
 
     async fn try_write(
         &self,
-        batch: &[PayBill],
+        batch: &[PaymentRequest],
         attempt: Try,
-    ) -> Result<Vec<Result<Accepted, Decline>>, WriteError> {
+    ) -> Result<Vec<Result<Accepted, Decline>>, BatchError> {
         let mut conn = self.pool.get().await?;
-        Ok(write_batch(&mut conn, batch, attempt, Publishing::ByRelay).await?)
+        write_batch(&mut conn, batch, attempt, Publishing::ByRelay).await
     }
 }
 
-#[derive(Debug, thiserror::Error)]
-enum WriteError {
-    #[error("waiting for a database connection")]
-    Pool(#[from] PoolError),
-    #[error(transparent)]
-    Batch(#[from] BatchError),
-}
-
-impl BatchError {
-    pub(crate) fn failure(&self) -> Failure {
-        match self {
-            Self::Database(error) | Self::Append(AppendError::Database(error)) => classify(error),
-            Self::Append(AppendError::OutsideTransaction) | Self::Currency(_) | Self::Json(_) => {
-                Failure::Reject
-            }
-        }
-    }
-}
-
-fn count(request: &PayBill, outcome: &Result<Accepted, PayError>) {
+fn count(request: &PaymentRequest, outcome: &Result<Accepted, PayError>) {
     let label = match outcome {
         Ok(accepted) => accepted.label(),
         Err(error) => error.label(),

@@ -7,14 +7,14 @@ use outbox::statement;
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
-/// The accounts that every currency has beside its wallets.
+/// The accounts that every currency has besides its wallets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SystemAccount {
     /// Where money comes from.
     Funding,
-    /// Money that has left a wallet and has not reached the provider.
+    /// Holds money that has left a wallet and has not reached the provider.
     Clearing,
-    /// Money the provider has.
+    /// Holds money that the provider has.
     Provider,
 }
 
@@ -29,7 +29,7 @@ impl SystemAccount {
         }
     }
 
-    /// Known without asking the database: a name-based UUID of the kind and the currency.
+    /// Known without a query: a name-based UUID of the kind and the currency.
     pub(crate) fn id(self, currency: Currency) -> Uuid {
         let name = format!("{}:{currency}", self.kind());
         Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes())
@@ -138,10 +138,4 @@ pub(crate) async fn change_balances(
     .execute(conn)
     .await?;
     Ok(())
-}
-
-/// Money out of its columns; `None` if they hold what never was money.
-pub(crate) fn stored_money(amount: Decimal, currency: &str) -> Option<Money> {
-    let amount = amount.normalize().to_string().parse().ok()?;
-    Money::new(amount, currency.parse().ok()?).ok()
 }

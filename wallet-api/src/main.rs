@@ -15,7 +15,7 @@ use operations::operator::Actions;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 use wallet_api::config::{CommandIntake, Config};
-use wallet_api::dead_letters::Letters;
+use wallet_api::dead_letters::DeadLetterHandler;
 use wallet_api::group_commit::group_commit;
 use wallet_api::http::{self, App};
 use wallet_api::patterns::{COMMANDS_BATCH_MAX, Commands, Patience, Patterns, Publisher};
@@ -61,7 +61,7 @@ async fn main() -> anyhow::Result<()> {
         None => serve(&config).await,
         Some(Command::DeadLetters(command)) => {
             let pool = pool()?;
-            let letters = Letters::new(Settlement::new(pool.clone()));
+            let letters = DeadLetterHandler::new(Settlement::new(pool.clone()));
             dead_letters::cli::run(&command, &pool, &letters, out).await
         }
         Some(Command::Payments(command)) => command.run(&pool()?, &config.kafka, out).await,

@@ -8,7 +8,7 @@
 //! | 4 | `insert payments` | their rows | transfers refer to them |
 //! | 5 | `insert transfers` | their rows | the ledger |
 //! | 6 | `update wallets` | held since 1 | the balance, a cache of the ledger |
-//! | 7 | `insert outbox` | their rows | last, behind the locks: see step 1 |
+//! | 7 | `insert outbox` | their rows | last, after all locks: see step 1 |
 //! | 8 | `commit` | releases all | one flush of the log for the whole batch |
 //!
 //! Nothing here waits for anything but the database.
@@ -20,50 +20,18 @@ use diesel::prelude::*;
 use diesel::sql_types::{Binary, Numeric, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 use events::{BillPaymentRequested, Money, WALLET_AGGREGATE};
-use outbox::{AppendError, NewEvent, statement};
+use outbox::{NewEvent, statement};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
 use crate::domain::{
-    self, Decision, Decline, IdempotencyKey, KeySource, KnownPayment, PayBill, Wallet,
+    self, Accepted, Decision, Decline, KeySource, KnownPayment, KnownPayments, PaymentRequest,
+    Replayed, Wallet,
 };
 use crate::ledger::{self, Kind, Transfer};
+use crate::pay_error::BatchError;
+use crate::schema::PaymentRow;
 use crate::{SERVICE, schema};
-
-/// A payment as it was accepted: what the first answer said, and what every repetition says again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Accepted {
-    /// The payment's id.
-    pub payment_id: Uuid,
-    /// What left the wallet.
-    pub money: Money,
-    /// When, by the database's clock.
-    pub created_at: DateTime<Utc>,
-    /// Whether an earlier request did it.
-    pub replayed: Replayed,
-}
-
-/// Whether a request was the first with its key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Replayed {
-    /// It was.
-    No,
-    /// An earlier one was, and this is its answer again.
-    Yes,
-}
-
-/// Why a batch was not written; none of it was.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum BatchError {
-    #[error("writing a batch of payments")]
-    Database(#[from] diesel::result::Error),
-    #[error(transparent)]
-    Append(#[from] AppendError),
-    #[error("wallet {0} has a currency that is none")]
-    Currency(Uuid),
-    #[error("an event could not be written as JSON")]
-    Json(#[from] serde_json::Error),
-}
 
 /// Whether the batch has been tried before, and may have been committed unnoticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,14 +45,14 @@ pub(crate) enum Try {
 pub(crate) enum Publishing {
     /// The relay: step 7 hands them to the outbox.
     ByRelay,
-    /// The caller, by itself: step 7 is left out.
+    /// The caller: step 7 is left out.
     ByCaller,
 }
 
-/// Decides and writes a batch in a transaction; answers for each request, in order.
+/// Decides and writes a batch in a transaction; returns the answer to each request, in order.
 pub(crate) async fn write_batch(
     conn: &mut AsyncPgConnection,
-    batch: &[PayBill],
+    batch: &[PaymentRequest],
     attempt: Try,
     publishing: Publishing,
 ) -> Result<Vec<Result<Accepted, Decline>>, BatchError> {
@@ -95,64 +63,20 @@ pub(crate) async fn write_batch(
 /// Steps 1 to 7, in the caller's transaction.
 pub(crate) async fn pay_batch(
     conn: &mut AsyncPgConnection,
-    batch: &[PayBill],
+    batch: &[PaymentRequest],
     attempt: Try,
     publishing: Publishing,
 ) -> Result<Vec<Result<Accepted, Decline>>, BatchError> {
     let (mut wallets, now) =
         lock_wallets(conn, batch.iter().map(|request| request.wallet_id)).await?;
-    let stored = find_by_key(conn, batch, attempt).await?;
-    let mut known = stored
-        .values()
-        .map(|payment| (payment.key(), payment.known()))
-        .collect();
-    let decisions = domain::decide(batch, &mut wallets, &mut known);
+    let mut known = find_by_key(conn, batch, attempt).await?;
+    let decisions = domain::decide(batch, &mut wallets, &mut known, now);
     write_accepted(conn, batch, &decisions, publishing).await?;
-    let mut accepted = stored
-        .into_values()
-        .map(|payment| Ok((payment.id, payment.accepted()?)))
-        .collect::<Result<HashMap<_, _>, BatchError>>()?;
-    Ok(batch
-        .iter()
-        .zip(decisions)
-        .map(|(request, decision)| answer(request, decision, now, &mut accepted))
-        .collect())
-}
-
-fn answer(
-    request: &PayBill,
-    decision: Decision,
-    now: DateTime<Utc>,
-    accepted: &mut HashMap<Uuid, Accepted>,
-) -> Result<Accepted, Decline> {
-    match decision {
+    let answers = decisions.into_iter().map(|decision| match decision {
+        Decision::Accept(accepted) | Decision::Replay(accepted) => Ok(accepted),
         Decision::Decline(decline) => Err(decline),
-        Decision::Accept(money) => {
-            let payment = Accepted {
-                payment_id: request.payment_id,
-                money,
-                created_at: now,
-                replayed: Replayed::No,
-            };
-            accepted.insert(request.payment_id, payment.clone());
-            Ok(payment)
-        }
-        Decision::Replay(payment_id) => {
-            let payment = accepted
-                .get(&payment_id)
-                .expect("a replayed payment is stored or was accepted earlier in this batch");
-            // Its own id: this very request was committed by a try whose answer was lost.
-            let replayed = if payment_id == request.payment_id {
-                Replayed::No
-            } else {
-                Replayed::Yes
-            };
-            Ok(Accepted {
-                replayed,
-                ..payment.clone()
-            })
-        }
-    }
+    });
+    Ok(answers.collect())
 }
 
 /// Step 1.
@@ -187,87 +111,58 @@ pub(crate) async fn lock_wallets(
     Ok((wallets, now))
 }
 
-#[derive(QueryableByName)]
-pub(crate) struct StoredPayment {
-    #[diesel(sql_type = SqlUuid)]
-    id: Uuid,
-    #[diesel(sql_type = SqlUuid)]
-    wallet_id: Uuid,
-    #[diesel(sql_type = Text)]
-    idempotency_key: String,
-    #[diesel(sql_type = Binary)]
-    fingerprint: Vec<u8>,
-    #[diesel(sql_type = Numeric)]
-    amount: Decimal,
-    #[diesel(sql_type = Text)]
-    currency: String,
-    #[diesel(sql_type = Timestamptz)]
-    created_at: DateTime<Utc>,
-}
-
-impl StoredPayment {
-    pub(crate) fn key(&self) -> (Uuid, IdempotencyKey) {
-        let key = self
-            .idempotency_key
-            .parse()
-            .expect("a stored key was valid when it was stored");
-        (self.wallet_id, key)
-    }
-
-    fn known(&self) -> KnownPayment {
-        KnownPayment {
-            payment_id: self.id,
-            fingerprint: self.fingerprint.clone(),
-        }
-    }
-
-    fn accepted(&self) -> Result<Accepted, BatchError> {
-        Ok(Accepted {
-            payment_id: self.id,
-            money: ledger::stored_money(self.amount, &self.currency)
-                .ok_or(BatchError::Currency(self.wallet_id))?,
-            created_at: self.created_at,
-            replayed: Replayed::Yes,
-        })
-    }
-}
-
-/// Step 2. A key that was made up for this request needs no look, unless the request was tried before.
+/// Step 2. A key that was made for this request needs no look, unless the request was tried before.
 pub(crate) async fn find_by_key(
     conn: &mut AsyncPgConnection,
-    batch: &[PayBill],
+    batch: &[PaymentRequest],
     attempt: Try,
-) -> Result<HashMap<Uuid, StoredPayment>, BatchError> {
-    let asked: Vec<&PayBill> = batch
+) -> Result<KnownPayments, BatchError> {
+    let asked: Vec<&PaymentRequest> = batch
         .iter()
         .filter(|request| attempt == Try::Again || request.key_source == KeySource::Client)
         .collect();
     if asked.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows: Vec<StoredPayment> = statement(
-        "select id, wallet_id, idempotency_key, fingerprint, amount, currency, created_at \
+    let rows: Vec<PaymentRow> = statement(
+        "select id, wallet_id, amount, currency, provider, account_number, status, idempotency_key, \
+         fingerprint, receipt, reason, created_at, updated_at \
          from payments where (wallet_id, idempotency_key) in (select * from unnest($1, $2))",
     )
     .column::<SqlUuid, _, _>(&asked, |request| request.wallet_id)
     .column::<Text, _, _>(&asked, |request| request.key.as_str())
     .load(conn)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+    let known = rows.into_iter().map(|row| {
+        let accepted = Accepted {
+            payment_id: row.id,
+            money: row.money().ok_or(BatchError::Currency(row.wallet_id))?,
+            created_at: row.created_at,
+            replayed: Replayed::Yes,
+        };
+        let key = row.idempotency_key.unwrap_or_default().parse();
+        let key = key.expect("a stored key was valid when it was stored");
+        let payment = KnownPayment {
+            fingerprint: row.fingerprint,
+            accepted,
+        };
+        Ok(((row.wallet_id, key), payment))
+    });
+    known.collect()
 }
 
 /// Steps 4 to 7, for the requests that were accepted.
 async fn write_accepted(
     conn: &mut AsyncPgConnection,
-    batch: &[PayBill],
+    batch: &[PaymentRequest],
     decisions: &[Decision],
     publishing: Publishing,
 ) -> Result<(), BatchError> {
-    let accepted: Vec<(&PayBill, Money)> = batch
+    let accepted: Vec<(&PaymentRequest, Money)> = batch
         .iter()
         .zip(decisions)
         .filter_map(|(request, decision)| match decision {
-            Decision::Accept(money) => Some((request, *money)),
+            Decision::Accept(accepted) => Some((request, accepted.money)),
             Decision::Replay(_) | Decision::Decline(_) => None,
         })
         .collect();
@@ -286,10 +181,32 @@ async fn write_accepted(
     Ok(())
 }
 
+/// Step 4.
+async fn insert_payments(
+    conn: &mut AsyncPgConnection,
+    accepted: &[(&PaymentRequest, Money)],
+) -> QueryResult<()> {
+    statement(
+        "insert into payments (id, wallet_id, amount, currency, provider, account_number, \
+         idempotency_key, fingerprint) select * from unnest($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .column::<SqlUuid, _, _>(accepted, |(request, _)| request.payment_id)
+    .column::<SqlUuid, _, _>(accepted, |(request, _)| request.wallet_id)
+    .column::<Numeric, _, _>(accepted, |(_, money)| money.value())
+    .column::<Text, _, _>(accepted, |(_, money)| money.currency().code())
+    .column::<Text, _, _>(accepted, |(request, _)| request.provider.as_str())
+    .column::<Text, _, _>(accepted, |(request, _)| request.account_number.as_str())
+    .column::<Text, _, _>(accepted, |(request, _)| request.key.as_str())
+    .column::<Binary, _, _>(accepted, |(request, _)| *request.fingerprint().as_bytes())
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 /// Steps 5 and 6.
 pub(crate) async fn debit<'a>(
     conn: &mut AsyncPgConnection,
-    accepted: impl Iterator<Item = (&'a PayBill, Money)>,
+    accepted: impl Iterator<Item = (&'a PaymentRequest, Money)>,
 ) -> QueryResult<()> {
     let mut transfers = Vec::new();
     let mut changes: HashMap<Uuid, Decimal> = HashMap::new();
@@ -307,10 +224,10 @@ pub(crate) async fn debit<'a>(
     ledger::change_balances(conn, changes).await
 }
 
-/// The event that says that `request` was paid for, with the id `id`.
+/// The event that a payment was made, with the id `id`.
 pub(crate) fn requested_event(
     id: Uuid,
-    request: &PayBill,
+    request: &PaymentRequest,
     money: Money,
 ) -> Result<NewEvent, serde_json::Error> {
     let payload = BillPaymentRequested {
@@ -325,7 +242,6 @@ pub(crate) fn requested_event(
     new_event(id, request.traceparent.clone(), &payload)
 }
 
-/// `payload` as an event with the id `id`.
 pub(crate) fn new_event(
     id: Uuid,
     traceparent: String,
@@ -340,26 +256,4 @@ pub(crate) fn new_event(
         traceparent,
         payload: serde_json::to_value(payload)?,
     })
-}
-
-/// Step 4.
-async fn insert_payments(
-    conn: &mut AsyncPgConnection,
-    accepted: &[(&PayBill, Money)],
-) -> QueryResult<()> {
-    statement(
-        "insert into payments (id, wallet_id, amount, currency, provider, account_number, \
-         idempotency_key, fingerprint) select * from unnest($1, $2, $3, $4, $5, $6, $7, $8)",
-    )
-    .column::<SqlUuid, _, _>(accepted, |(request, _)| request.payment_id)
-    .column::<SqlUuid, _, _>(accepted, |(request, _)| request.wallet_id)
-    .column::<Numeric, _, _>(accepted, |(_, money)| money.value())
-    .column::<Text, _, _>(accepted, |(_, money)| money.currency().code())
-    .column::<Text, _, _>(accepted, |(request, _)| request.provider.as_str())
-    .column::<Text, _, _>(accepted, |(request, _)| request.account_number.as_str())
-    .column::<Text, _, _>(accepted, |(request, _)| request.key.as_str())
-    .column::<Binary, _, _>(accepted, |(request, _)| *request.fingerprint().as_bytes())
-    .execute(conn)
-    .await?;
-    Ok(())
 }

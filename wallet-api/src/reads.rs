@@ -13,7 +13,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::domain::Decline;
-use crate::schema;
+use crate::schema::{self, PaymentRow};
 
 /// A wallet, as the API shows it.
 #[derive(Debug, Serialize)]
@@ -92,22 +92,6 @@ impl TryFrom<WalletRow> for WalletView {
             created_at: row.created_at,
         })
     }
-}
-
-#[derive(Queryable, QueryableByName, Selectable)]
-#[diesel(table_name = schema::payments, check_for_backend(diesel::pg::Pg))]
-struct PaymentRow {
-    id: Uuid,
-    wallet_id: Uuid,
-    amount: Decimal,
-    currency: String,
-    provider: String,
-    account_number: String,
-    status: String,
-    receipt: Option<String>,
-    reason: Option<String>,
-    created_at: DateTime<Utc>,
-    updated_at: DateTime<Utc>,
 }
 
 impl TryFrom<PaymentRow> for PaymentView {
@@ -207,8 +191,8 @@ fn no_payment(id: Uuid) -> Problem {
 ///
 /// By time and not by id alone: in `listen-to-yourself` the id follows from the request.
 pub const PAYMENTS_OF_WALLET: &str = "\
-    select id, wallet_id, amount, currency, provider, account_number, status, receipt, reason, created_at, updated_at \
-    from payments where wallet_id = $1 and (created_at, id) < (coalesce($2, 'infinity'), $3) \
+    select id, wallet_id, amount, currency, provider, account_number, status, idempotency_key, fingerprint, \
+    receipt, reason, created_at, updated_at from payments where wallet_id = $1 and (created_at, id) < (coalesce($2, 'infinity'), $3) \
     order by created_at desc, id desc limit $4";
 
 /// Payments of a wallet, made before the payment `before`.

@@ -1,4 +1,10 @@
-//! The tables of `migrations/wallet`, as Diesel sees them.
+//! The tables of `migrations/wallet`, as Diesel sees them, and the row of a payment.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::*;
+use events::Money;
+use rust_decimal::Decimal;
+use uuid::Uuid;
 
 diesel::table! {
     accounts (id) {
@@ -68,3 +74,29 @@ diesel::table! {
 }
 
 diesel::allow_tables_to_appear_in_same_query!(top_ups, transfers);
+
+#[derive(Queryable, QueryableByName, Selectable)]
+#[diesel(table_name = payments, check_for_backend(diesel::pg::Pg))]
+pub(crate) struct PaymentRow {
+    pub(crate) id: Uuid,
+    pub(crate) wallet_id: Uuid,
+    pub(crate) amount: Decimal,
+    pub(crate) currency: String,
+    pub(crate) provider: String,
+    pub(crate) account_number: String,
+    pub(crate) status: String,
+    pub(crate) idempotency_key: Option<String>,
+    pub(crate) fingerprint: Vec<u8>,
+    pub(crate) receipt: Option<String>,
+    pub(crate) reason: Option<String>,
+    pub(crate) created_at: DateTime<Utc>,
+    pub(crate) updated_at: DateTime<Utc>,
+}
+
+impl PaymentRow {
+    /// What the payment debited; none if its columns hold no money. An amount that was declined may be none.
+    pub(crate) fn money(&self) -> Option<Money> {
+        let amount = self.amount.normalize().to_string().parse().ok()?;
+        Money::new(amount, self.currency.parse().ok()?).ok()
+    }
+}

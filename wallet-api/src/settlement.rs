@@ -17,9 +17,9 @@ use chassis::database::Pool;
 use chassis::telemetry::chain;
 use chassis::trace::trace_id;
 use diesel::prelude::*;
-use diesel::sql_types::{Array, Nullable, Numeric, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Nullable, Numeric, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
-use events::{BILL_SOURCE, BillEvent, BillPaid, BillPaymentFailed, Envelope, header};
+use events::{BILL_SOURCE, BillEvent, BillPaid, BillPaymentFailed, Envelope, Message as _};
 use operations::dead_letter::NewDeadLetter;
 use operations::dead_letters::{self, Redeliver, RedeliverError, dead_letter};
 use outbox::inbox::{self, EventIdentity, Seen};
@@ -30,6 +30,7 @@ use tracing::{debug, info};
 use uuid::Uuid;
 
 use crate::ledger::{self, Kind, Transfer};
+use crate::schema::PaymentRow;
 use crate::{SERVICE, schema};
 
 /// Takes `bill.events`.
@@ -39,58 +40,27 @@ pub struct Settlement {
 }
 
 impl Settlement {
-    /// A handler that works on the wallet database.
     #[must_use]
     pub const fn new(pool: Pool) -> Self {
         Self { pool }
     }
 }
 
-/// A result as it was read.
-struct Received<'a> {
-    record: &'a Record,
-    event_id: Uuid,
-    event: BillEvent,
-}
-
-impl Received<'_> {
-    /// The hash is over what was understood: a payload that is spelled otherwise says the same.
-    fn identity(&self) -> EventIdentity<'static> {
-        let payload = match &self.event {
-            BillEvent::Paid(paid) => serde_json::to_vec(paid),
-            BillEvent::Failed(failed) => serde_json::to_vec(failed),
-        };
-        let payload = payload.expect("a result that was decoded is JSON by its type");
-        let event_type = match &self.event {
-            BillEvent::Paid(_) => BillPaid::TYPE,
-            BillEvent::Failed(_) => BillPaymentFailed::TYPE,
-        };
-        let mut hash = Sha256::new();
-        hash.update(event_type);
-        hash.update(payload);
-        EventIdentity {
-            source: BILL_SOURCE,
-            id: self.event_id,
-            fingerprint: hash.finalize().into(),
-        }
-    }
-}
-
 impl Handler for Settlement {
     async fn handle(&mut self, batch: &[Record]) -> Result<(), HandleError> {
-        let mut received = Vec::with_capacity(batch.len());
+        let mut results = Vec::with_capacity(batch.len());
         let mut letters = Vec::new();
         for record in batch {
             match read(record) {
-                Ok(result) => received.push(result),
+                Ok(result) => results.push(result),
                 Err(reason) => letters.push(dead_letter(SERVICE, record, reason)),
             }
         }
         let mut conn = self.pool.get().await?;
-        let settled = conn
-            .transaction(async |conn| settle(conn, &received, letters).await)
+        let report = conn
+            .transaction(async |conn| settle(conn, &results, letters).await)
             .await?;
-        settled.report();
+        report.log_and_count();
         Ok(())
     }
 
@@ -101,8 +71,8 @@ impl Handler for Settlement {
     }
 }
 
-/// One message of a dead letter. The inbox may know its event: it was heard, and moved nothing. So here the
-/// payment alone decides, which moves once, whoever says so.
+/// Takes the message of a dead letter. The inbox may know its event, which moved nothing then. So here the payment
+/// alone decides: it moves once, whoever says so.
 impl Redeliver for Settlement {
     async fn redeliver(
         &self,
@@ -110,156 +80,181 @@ impl Redeliver for Settlement {
         _: &str,
         record: &Record,
     ) -> Result<(), RedeliverError> {
-        let received = read(record).map_err(RedeliverError::Refused)?;
-        let _: Vec<Seen> = inbox::take(conn, SERVICE, &[received.identity()]).await?;
-        let settled = apply(conn, vec![&received], Vec::new(), Settled::default()).await?;
-        if settled.dead_letters > 0 {
-            return Err(RedeliverError::Refused(unmatched_reason(&received.event)));
+        let result = read(record).map_err(RedeliverError::Refused)?;
+        let _: Vec<Seen> = inbox::take(conn, SERVICE, &[result.identity()]).await?;
+        let report = apply(conn, vec![&result], Vec::new(), Report::default()).await?;
+        if report.dead_letters > 0 {
+            return Err(RedeliverError::Refused(unmatched_reason(&result.event)));
         }
         Ok(())
     }
 }
 
-fn read(record: &Record) -> Result<Received<'_>, String> {
+/// A result of a bill payment, and the record that it was read from.
+struct BillResult<'a> {
+    record: &'a Record,
+    event_id: Uuid,
+    traceparent: &'a str,
+    event: BillEvent,
+}
+
+fn read(record: &Record) -> Result<BillResult<'_>, String> {
     let (key, payload) = (record.key.as_deref(), record.payload.as_deref());
-    let envelope = Envelope::read(key, record.header_values(), payload, BILL_SOURCE)
-        .map_err(|error| chain(&error))?;
-    let event = BillEvent::read(&envelope).map_err(|error| chain(&error))?;
-    Ok(Received {
+    let (envelope, event) =
+        Envelope::read(key, record.header_values(), payload).map_err(|error| chain(&error))?;
+    Ok(BillResult {
         record,
         event_id: envelope.id,
+        traceparent: envelope.traceparent.unwrap_or_default(),
         event,
     })
 }
 
-/// What a batch did, to be counted once it is committed.
-#[derive(Debug, Default)]
-struct Settled {
-    paid: Vec<(Uuid, String)>,
-    refunded: Vec<(Uuid, String)>,
-    again: u64,
-    conflicts: u64,
-    dead_letters: u64,
+impl BillResult<'_> {
+    /// The hash is over the decoded event: a payload in another spelling says the same.
+    fn identity(&self) -> EventIdentity<'static> {
+        let (event_type, payload) = match &self.event {
+            BillEvent::Paid(paid) => (BillPaid::TYPE, serde_json::to_vec(paid)),
+            BillEvent::Failed(failed) => (BillPaymentFailed::TYPE, serde_json::to_vec(failed)),
+        };
+        let mut hash = Sha256::new();
+        hash.update(event_type);
+        hash.update(payload.expect("a result that was decoded is JSON by its type"));
+        EventIdentity {
+            source: BILL_SOURCE,
+            id: self.event_id,
+            fingerprint: hash.finalize().into(),
+        }
+    }
 }
 
-impl Settled {
-    fn report(&self) {
-        for (payment_id, traceparent) in &self.paid {
-            info!(%payment_id, trace_id = trace_id(traceparent), "payment settled");
-        }
-        for (payment_id, traceparent) in &self.refunded {
-            info!(%payment_id, trace_id = trace_id(traceparent), "payment refunded");
-        }
-        count(
-            "settled",
-            u64::try_from(self.paid.len()).unwrap_or(u64::MAX),
-        );
-        count(
-            "refunded",
-            u64::try_from(self.refunded.len()).unwrap_or(u64::MAX),
-        );
+/// What a batch did, to be logged and counted once it is committed.
+#[derive(Default)]
+struct Report<'a> {
+    settled: Vec<&'a BillResult<'a>>,
+    refunded: Vec<&'a BillResult<'a>>,
+    again: usize,
+    conflicts: usize,
+    dead_letters: usize,
+}
+
+impl Report<'_> {
+    fn log_and_count(&self) {
+        let log = |result: &BillResult<'_>, outcome: &str| {
+            let payment_id = result.event.payment_id();
+            let trace_id = trace_id(result.traceparent);
+            info!(%payment_id, trace_id, "payment {outcome}");
+        };
+        self.settled
+            .iter()
+            .for_each(|result| log(result, "settled"));
+        self.refunded
+            .iter()
+            .for_each(|result| log(result, "refunded"));
+        count("settled", self.settled.len());
+        count("refunded", self.refunded.len());
         count("again", self.again);
         count("conflict", self.conflicts);
         count("dead_letter", self.dead_letters);
-        debug!(
-            again = self.again,
-            dead_letters = self.dead_letters,
-            "results taken"
-        );
+        let (again, dead_letters) = (self.again, self.dead_letters);
+        debug!(again, dead_letters, "results taken");
     }
 }
 
-fn count(outcome: &'static str, results: u64) {
+fn count(outcome: &'static str, results: usize) {
+    let results = u64::try_from(results).unwrap_or(u64::MAX);
     metrics::counter!("bill_results_total", "outcome" => outcome).increment(results);
 }
 
-async fn settle(
+/// Steps 1 to 6.
+async fn settle<'a>(
     conn: &mut AsyncPgConnection,
-    received: &[Received<'_>],
+    results: &'a [BillResult<'a>],
     mut letters: Vec<NewDeadLetter>,
-) -> QueryResult<Settled> {
-    let identities: Vec<EventIdentity<'_>> = received.iter().map(Received::identity).collect();
+) -> QueryResult<Report<'a>> {
+    let identities: Vec<EventIdentity<'_>> = results.iter().map(BillResult::identity).collect();
     let seen = inbox::take(conn, SERVICE, &identities).await?;
-    let mut first: Vec<&Received<'_>> = Vec::new();
-    let mut settled = Settled::default();
-    for (result, seen) in received.iter().zip(seen) {
+    let mut first = Vec::new();
+    let mut report = Report::default();
+    for (result, seen) in results.iter().zip(seen) {
         match seen {
             Seen::First => first.push(result),
-            Seen::Again => settled.again += 1,
+            Seen::Again => report.again += 1,
             Seen::Conflict => {
-                let reason = format!(
-                    "the event {} is known with another content",
-                    result.event_id
-                );
+                let event_id = result.event_id;
+                let reason = format!("the event {event_id} is known with another content");
                 letters.push(dead_letter(SERVICE, result.record, reason));
-                settled.conflicts += 1;
+                report.conflicts += 1;
             }
         }
     }
-    apply(conn, first, letters, settled).await
+    apply(conn, first, letters, report).await
 }
 
-/// Steps 2 to 6, of results that are not known to have moved anything.
-async fn apply(
+/// Steps 2 to 6, for results that are not known to have moved anything.
+async fn apply<'a>(
     conn: &mut AsyncPgConnection,
-    first: Vec<&Received<'_>>,
+    first: Vec<&'a BillResult<'a>>,
     mut letters: Vec<NewDeadLetter>,
-    mut settled: Settled,
-) -> QueryResult<Settled> {
-    // One result a payment and statement; a second one meets a payment that has moved already.
-    let mut results: HashMap<Uuid, &Received<'_>> = HashMap::new();
+    mut report: Report<'a>,
+) -> QueryResult<Report<'a>> {
+    // Steps 2 and 3, with one result for each payment: a second one meets a payment that has moved.
+    let mut results: HashMap<Uuid, &BillResult<'_>> = HashMap::new();
     for result in &first {
         results.entry(result.event.payment_id()).or_insert(result);
     }
-    lock_refunded_wallets(conn, results.values().map(|result| &result.event)).await?;
     let events: Vec<&BillEvent> = results.values().map(|result| &result.event).collect();
+    lock_refunded_wallets(conn, &events).await?;
     let moved = move_payments(conn, &events).await?;
     let (moving, others): (Vec<_>, Vec<_>) = first.into_iter().partition(|result| {
         let id = result.event.payment_id();
         let speaks = results.get(&id).map(|first| first.event_id);
         moved.contains(&id) && speaks == Some(result.event_id)
     });
-    // What moved nothing is dropped only if the payment says the same already.
-    let ended = find_ended(conn, others.iter().map(|other| other.event.payment_id())).await?;
+    // A result that moved nothing is dropped only if its payment has ended with the same.
+    let ended = find_ended(conn, &others).await?;
     for other in others {
         let known = ended.get(&other.event.payment_id());
-        if known.is_some_and(|known| known.says(&other.event)) {
-            settled.again += 1;
+        if known.is_some_and(|known| repeats(&other.event, known)) {
+            report.again += 1;
         } else {
             let reason = unmatched_reason(&other.event);
             letters.push(dead_letter(SERVICE, other.record, reason));
         }
     }
+    // Steps 4 and 5: the money of the payments that moved.
     let mut transfers = Vec::new();
     let mut refunds: HashMap<Uuid, Decimal> = HashMap::new();
     for result in moving {
-        let id = result.event.payment_id();
-        let wallet_id = result.event.wallet_id();
-        let trace = result
-            .record
-            .header(header::TRACEPARENT)
-            .unwrap_or_default();
-        let money = result.event.money();
-        match &result.event {
+        let event = &result.event;
+        let (wallet_id, money) = (event.wallet_id(), event.money());
+        let kind = match event {
             BillEvent::Paid(_) => {
-                transfers.push(Transfer::of_payment(Kind::Settlement, wallet_id, money, id));
-                settled.paid.push((id, trace.to_owned()));
+                report.settled.push(result);
+                Kind::Settlement
             }
             BillEvent::Failed(_) => {
-                transfers.push(Transfer::of_payment(Kind::Refund, wallet_id, money, id));
+                report.refunded.push(result);
                 *refunds.entry(wallet_id).or_default() += money.value();
-                settled.refunded.push((id, trace.to_owned()));
+                Kind::Refund
             }
-        }
+        };
+        transfers.push(Transfer::of_payment(
+            kind,
+            wallet_id,
+            money,
+            event.payment_id(),
+        ));
     }
     ledger::post(conn, &transfers).await?;
     ledger::change_balances(conn, refunds).await?;
-    settled.dead_letters = u64::try_from(letters.len()).unwrap_or(u64::MAX);
+    // Step 6.
+    report.dead_letters = letters.len();
     operations::dead_letter::record(conn, &letters).await?;
-    Ok(settled)
+    Ok(report)
 }
 
-/// A result that moved nothing is never dropped silently: it says something about money.
+/// Why a result becomes a dead letter. It says something about money, so it is never dropped silently.
 fn unmatched_reason(event: &BillEvent) -> String {
     let payee = event.payee().map_or_else(String::new, |payee| {
         format!(" to {} {:?}", payee.provider, payee.account_number)
@@ -294,60 +289,36 @@ fn outcome(event: &BillEvent) -> Outcome<'_> {
     }
 }
 
-/// A payment as it ended.
-#[derive(QueryableByName)]
-struct EndedPayment {
-    #[diesel(sql_type = SqlUuid)]
-    id: Uuid,
-    #[diesel(sql_type = SqlUuid)]
-    wallet_id: Uuid,
-    #[diesel(sql_type = Numeric)]
-    amount: Decimal,
-    #[diesel(sql_type = Text)]
-    currency: String,
-    #[diesel(sql_type = Text)]
-    provider: String,
-    #[diesel(sql_type = Text)]
-    account_number: String,
-    #[diesel(sql_type = Text)]
-    status: String,
-    #[diesel(sql_type = Nullable<Text>)]
-    receipt: Option<String>,
-}
-
-impl EndedPayment {
-    /// Whether `event` says the same: the result came again under another event id. The reason of a refund may differ:
-    /// it moves no money.
-    fn says(&self, event: &BillEvent) -> bool {
-        let outcome = outcome(event);
-        let money = event.money();
-        let same_payee = event.payee().is_none_or(|payee| {
-            payee.provider == self.provider && payee.account_number == self.account_number
-        });
-        self.status == outcome.status
-            && self.receipt.as_deref() == outcome.receipt
-            && self.wallet_id == event.wallet_id()
-            && self.amount == money.value()
-            && self.currency == money.currency().code()
-            && same_payee
-    }
+/// Whether `event` says what `payment` ended with: the result came again under another event id. The reason of a refund
+/// may differ: it moves no money.
+fn repeats(event: &BillEvent, payment: &PaymentRow) -> bool {
+    let outcome = outcome(event);
+    let same_payee = event.payee().is_none_or(|payee| {
+        payee.provider == payment.provider && payee.account_number == payment.account_number
+    });
+    payment.status == outcome.status
+        && payment.receipt.as_deref() == outcome.receipt
+        && payment.wallet_id == event.wallet_id()
+        && payment.amount == event.money().value()
+        && payment.currency == event.money().currency().code()
+        && same_payee
 }
 
 async fn find_ended(
     conn: &mut AsyncPgConnection,
-    payment_ids: impl Iterator<Item = Uuid>,
-) -> QueryResult<HashMap<Uuid, EndedPayment>> {
-    let payment_ids: Vec<Uuid> = payment_ids.collect();
-    if payment_ids.is_empty() {
+    results: &[&BillResult<'_>],
+) -> QueryResult<HashMap<Uuid, PaymentRow>> {
+    use schema::payments::dsl;
+    if results.is_empty() {
         return Ok(HashMap::new());
     }
-    let payments: Vec<EndedPayment> = statement(
-        "select id, wallet_id, amount, currency, provider, account_number, status, receipt \
-         from payments where id = any($1) and status in ('paid', 'refunded')",
-    )
-    .bind::<Array<SqlUuid>, _>(payment_ids)
-    .load(conn)
-    .await?;
+    let ids = results.iter().map(|result| result.event.payment_id());
+    let payments: Vec<PaymentRow> = dsl::payments
+        .filter(dsl::id.eq_any(ids))
+        .filter(dsl::status.eq_any(["paid", "refunded"]))
+        .select(PaymentRow::as_select())
+        .load(conn)
+        .await?;
     let payments = payments.into_iter();
     Ok(payments.map(|payment| (payment.id, payment)).collect())
 }
@@ -355,12 +326,13 @@ async fn find_ended(
 /// Step 2.
 async fn lock_refunded_wallets(
     conn: &mut AsyncPgConnection,
-    results: impl Iterator<Item = &BillEvent>,
+    events: &[&BillEvent],
 ) -> QueryResult<()> {
     use schema::wallets::dsl;
-    let wallets: Vec<Uuid> = results
+    let wallets: Vec<Uuid> = events
+        .iter()
         .filter(|event| matches!(event, BillEvent::Failed(_)))
-        .map(BillEvent::wallet_id)
+        .map(|event| event.wallet_id())
         .collect();
     if wallets.is_empty() {
         return Ok(());
@@ -375,17 +347,16 @@ async fn lock_refunded_wallets(
     Ok(())
 }
 
-#[derive(QueryableByName)]
-struct Moved {
-    #[diesel(sql_type = SqlUuid)]
-    id: Uuid,
-}
-
 /// Step 3. Returns the payments that moved.
 async fn move_payments(
     conn: &mut AsyncPgConnection,
     results: &[&BillEvent],
 ) -> QueryResult<HashSet<Uuid>> {
+    #[derive(QueryableByName)]
+    struct Moved {
+        #[diesel(sql_type = SqlUuid)]
+        id: Uuid,
+    }
     if results.is_empty() {
         return Ok(HashSet::new());
     }

@@ -1,33 +1,31 @@
-//! Making wallets and topping them up, once for each key: rare, so each is a plain transaction of its own.
+//! Making and topping up wallets, once for each key. Both are rare, so each is a plain transaction of its own.
 
 use std::time::{Duration, Instant};
 
-use chassis::Backoff;
 use chassis::database::{Failure, Pool, PoolError, classify};
+use chassis::{Backoff, Problem};
 use diesel::prelude::*;
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 use events::{Amount, Currency, Money, MoneyError};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
-use crate::domain::{Decline, Fingerprint, IdempotencyKey};
-use crate::group_commit::Replayed;
+use crate::domain::{Decline, Fingerprint, IdempotencyKey, Replayed};
 use crate::ledger::{self, Kind, SystemAccount, Transfer};
 use crate::schema::{accounts, top_ups, wallet_keys, wallets};
 
-/// Tries of a transaction whose failure may pass, such as a serialization failure. A payment has as many.
+/// Tries of a transaction after transient failures, such as a serialization failure. A payment has as many.
 const TRIES_MAX: u32 = 8;
 
-/// How long to wait between them.
 const RETRY: Backoff = Backoff {
     first: Duration::from_millis(20),
     max: Duration::from_millis(500),
 };
 
-/// No further try begins after that long, as the client waits: one that ends at a `lock_timeout` is the last.
+/// No further try begins after that time, because the client waits: one that ends at a `lock_timeout` is the last.
 const TRIED_FOR_MAX: Duration = Duration::from_secs(2);
 
-/// Why a wallet was not made or topped up.
+/// A wallet was not made or topped up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WalletError {
     #[error("waiting for a database connection")]
@@ -44,14 +42,24 @@ impl From<MoneyError> for WalletError {
     }
 }
 
-/// A wallet that was made, as the first answer said and every repetition says again.
+impl From<WalletError> for Problem {
+    fn from(error: WalletError) -> Self {
+        match error {
+            WalletError::Pool(error) => error.into(),
+            WalletError::Database(error) => error.into(),
+            WalletError::Declined(decline) => decline.into(),
+        }
+    }
+}
+
+/// A wallet that was made: the first answer says this, and so does every repetition.
 pub(crate) struct NewWallet {
     pub(crate) id: Uuid,
     pub(crate) balance: Decimal,
     pub(crate) replayed: Replayed,
 }
 
-/// A top-up, as its first answer said and every repetition says again.
+/// A top-up: the first answer says this, and so does every repetition.
 pub(crate) struct TopUp {
     pub(crate) id: Uuid,
     pub(crate) money: Money,
@@ -108,7 +116,7 @@ pub(crate) async fn create(
         let created = conn
             .transaction(async |conn| create_once(conn, id, currency, opening, key).await)
             .await;
-        // Others may have it meanwhile.
+        // Other requests may use it during the wait.
         drop(conn);
         match created {
             Err(error) if tries.go_on_after(&error).await => {}
@@ -150,12 +158,7 @@ async fn create_once(
         if known != fingerprint.as_bytes() {
             return Err(Decline::KeyReused.into());
         }
-        let replayed = if made == id {
-            Replayed::No
-        } else {
-            Replayed::Yes
-        };
-        return Ok(wallet(made, replayed));
+        return Ok(wallet(made, Replayed::of(made, id)));
     }
     let system = SystemAccount::ALL.map(|account| {
         (
@@ -202,7 +205,7 @@ pub(crate) async fn top_up(
         let topped_up = conn
             .transaction(async |conn| top_up_once(conn, id, wallet_id, amount, key).await)
             .await;
-        // Others may have it meanwhile.
+        // Other requests may use it during the wait.
         drop(conn);
         match topped_up {
             Err(error) if tries.go_on_after(&error).await => {}
@@ -246,11 +249,7 @@ async fn top_up_once(
             id: made,
             money,
             balance,
-            replayed: if made == id {
-                Replayed::No
-            } else {
-                Replayed::Yes
-            },
+            replayed: Replayed::of(made, id),
         });
     }
     post_top_up(conn, id, wallet_id, money).await?;
@@ -273,7 +272,7 @@ async fn top_up_once(
     })
 }
 
-/// Posts the transfer `id`. The balance is changed, too.
+/// Posts the transfer `id` and changes the balance.
 async fn post_top_up(
     conn: &mut AsyncPgConnection,
     id: Uuid,

@@ -7,9 +7,13 @@ use diesel_async::{
 };
 use outbox::inbox::{self, EventIdentity, Seen};
 use outbox::schema::outbox as table;
-use outbox::{AppendError, NewEvent, append, statement};
+use outbox::{AppendError, NewEvent, append, drain, statement};
 use testkit::TestDatabase;
 use uuid::Uuid;
+
+#[path = "../../examples/orders.rs"]
+#[expect(dead_code, reason = "the example's own entry")]
+mod orders;
 
 async fn database() -> TestDatabase {
     TestDatabase::create("outbox", vec![outbox::MIGRATIONS]).await
@@ -104,6 +108,71 @@ async fn a_key_that_does_not_fit_an_index_is_refused() {
         panic!("{refused:?}");
     };
     assert!(error.contains("key_fits_an_index"), "{error}");
+}
+
+#[tokio::test]
+async fn the_example_publishes_two_orders_and_ships_each_once() {
+    let database = TestDatabase::create("empty", vec![]).await;
+    let mut out = Vec::new();
+    orders::run(database.url(), &mut out).await.unwrap();
+    let out = String::from_utf8(out).unwrap();
+    let lines: Vec<&str> = out.lines().collect();
+    let [tea, coffee, shipped @ ..] = lines.as_slice() else {
+        panic!("{out}");
+    };
+    assert_eq!(
+        *tea,
+        r#"order.events <- OrderPlaced {"item": "tea", "quantity": 2}"#
+    );
+    assert_eq!(
+        *coffee,
+        r#"order.events <- OrderPlaced {"item": "coffee", "quantity": 1}"#
+    );
+    let [first, second, again] = shipped else {
+        panic!("{out}");
+    };
+    assert!(first.starts_with("shipped: order "), "{out}");
+    assert!(second.starts_with("shipped: order "), "{out}");
+    assert_eq!(
+        again.strip_prefix("shipped before"),
+        first.strip_prefix("shipped")
+    );
+    assert_eq!(database.count("select count(*) from shipments").await, 2);
+    assert_eq!(database.count("select count(*) from outbox").await, 0);
+}
+
+#[tokio::test]
+async fn a_parked_event_blocks_its_own_key_and_no_other() {
+    let database = database().await;
+    let mut conn = database.connect().await;
+    let events = vec![event("a", 1), event("b", 2), event("a", 3)];
+    conn.transaction(async |conn| append(conn, events).await)
+        .await
+        .unwrap();
+    let keys = |page: drain::Page| -> Vec<String> {
+        page.events
+            .iter()
+            .map(|event| event.key().to_owned())
+            .collect()
+    };
+    let all = drain::next(&mut conn, &[], 10, 1_000_000).await.unwrap();
+    let refused = all.events[0].seq;
+    assert_eq!(keys(all), ["a", "b", "a"]);
+
+    let parked = drain::park(&mut conn, &[(refused, "too large")], 1).await;
+    assert_eq!(parked.unwrap(), [refused].into());
+    let shards: Vec<i32> = (0..64).collect();
+    let free = drain::next_of_shards(&mut conn, &shards, &[], 10, 1_000_000)
+        .await
+        .unwrap();
+    let other = free.events[0].seq;
+    assert_eq!(keys(free), ["b"]);
+    // There is room for one key.
+    let parked = drain::park(&mut conn, &[(other, "too large")], 1).await;
+    assert!(parked.unwrap().is_empty());
+    assert_eq!(drain::delete(&mut conn, &[other]).await.unwrap(), 1);
+    let left = drain::next(&mut conn, &[], 10, 1_000_000).await.unwrap();
+    assert!(keys(left).is_empty());
 }
 
 #[tokio::test]

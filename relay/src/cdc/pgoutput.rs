@@ -1,4 +1,4 @@
-//! Decodes the two messages of `pgoutput` that carry rows: Relation, which says in which order the columns
+//! Decodes the two messages of `pgoutput` that publish_and_delete rows: Relation, which says in which order the columns
 //! come, and Insert.
 //!
 //! Pure, and total: any bytes give an event, nothing, or an error. Source: PostgreSQL's manual, "Logical

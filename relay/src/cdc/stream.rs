@@ -13,8 +13,7 @@ use pgwire_replication::{
 use tokio_postgres::config::SslMode;
 
 use super::pgoutput::{DecodeError, Decoder};
-use super::position::{Confirmed, Received};
-use super::swept::Transaction;
+use super::snapshot::Transaction;
 use crate::SERVICE;
 use crate::event::Event;
 use crate::slot::Slot;
@@ -85,7 +84,7 @@ pub(super) struct Batch {
     /// For each, the transaction that committed it.
     pub(super) transactions: Vec<Transaction>,
     /// The end of the last transaction that has no further events behind this batch.
-    pub(super) end: Option<Received>,
+    pub(super) end: Option<Lsn>,
     /// From the commit of the last one until PostgreSQL sent it; zero when it had nothing more to send.
     pub(super) lag: Duration,
     /// Something was altered before an event of this batch: the table may have older ones that never come.
@@ -129,7 +128,7 @@ pub(super) struct Stream {
     decoder: Decoder,
     transaction: Option<Transaction>,
     /// How far it has come.
-    received: Received,
+    received: Lsn,
     /// When it last brought anything.
     heard: Instant,
     /// When the transaction that it brings committed, in microseconds of PostgreSQL's clock.
@@ -150,7 +149,7 @@ impl Stream {
             slot: slot.name.clone(),
             decoder: Decoder::default(),
             transaction: None,
-            received: Received(Lsn::ZERO),
+            received: Lsn::ZERO,
             heard: Instant::now(),
             committed_micros: 0,
         };
@@ -191,8 +190,8 @@ impl Stream {
     }
 
     /// Tells PostgreSQL, soon, what it may forget.
-    pub(super) fn confirm(&self, confirmed: Confirmed) {
-        self.client.update_applied_lsn(confirmed.lsn());
+    pub(super) fn confirm(&self, confirmed: Lsn) {
+        self.client.update_applied_lsn(confirmed);
     }
 
     pub(super) const fn heard(&self) -> Instant {
@@ -253,7 +252,7 @@ impl Stream {
     }
 
     fn reaches(&mut self, position: Lsn, batch: &mut Batch) {
-        self.received = self.received.max(Received(position));
+        self.received = self.received.max(position);
         batch.end = Some(self.received);
     }
 }

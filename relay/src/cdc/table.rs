@@ -9,17 +9,17 @@ use diesel::result::Error::DeserializationError;
 use diesel::sql_types::{Array, BigInt, Bool, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
 use outbox::statement;
+use pgwire_replication::Lsn;
 use tokio_util::sync::CancellationToken;
 
-use super::position::Lsn;
+use super::snapshot::{Snapshot, SweepSnapshot, Transaction};
 use super::stream::{BYTES_MAX, ROWS_MAX};
-use super::swept::{Snapshot, Swept, Transaction};
 use crate::event::Event;
 use crate::parked;
-use crate::progress::Run;
-use crate::publisher::{Publisher, Sorted};
+use crate::progress::BatchStats;
+use crate::publisher::{ByOutcome, Publisher};
 use crate::rows;
-use crate::session::{self, SessionError, answer};
+use crate::session::{self, SessionError, with_timeout};
 use crate::waiting::WaitingKeys;
 
 /// The first wait for a transaction that the stream has brought and SQL does not see yet; doubles up to
@@ -53,8 +53,8 @@ pub(super) struct Table {
 impl Table {
     /// To be called when the slot is there.
     pub(super) async fn new(mut conn: AsyncPgConnection) -> Result<Self, SessionError> {
-        let begun = answer("beginning a transaction", next_xid(&mut conn)).await?;
-        let epoch = answer("asking for the epoch", session::epoch(&mut conn)).await?;
+        let begun = with_timeout("beginning a transaction", next_xid(&mut conn)).await?;
+        let epoch = with_timeout("asking for the epoch", session::epoch(&mut conn)).await?;
         Ok(Self {
             conn,
             parked: HashSet::new(),
@@ -69,8 +69,12 @@ impl Table {
         &mut self.conn
     }
 
+    pub(super) fn into_connection(self) -> AsyncPgConnection {
+        self.conn
+    }
+
     /// Whether events of `key` have to wait in the table.
-    pub(super) fn is_held_up(&self, key: &str) -> bool {
+    pub(super) fn is_blocked(&self, key: &str) -> bool {
         self.parked.contains(key) || self.waiting.contains(key)
     }
 
@@ -85,14 +89,14 @@ impl Table {
         if self.looked.is_some_and(|last| last.elapsed() < LOOK_EVERY) {
             return Ok(false);
         }
-        answer("tidying parked events", parked::tidy(&mut self.conn)).await?;
+        with_timeout("tidying parked events", parked::tidy(&mut self.conn)).await?;
         self.looked = Some(Instant::now());
         Ok(self.parked_keys().await? != self.parked)
     }
 
     async fn parked_keys(&mut self) -> Result<HashSet<String>, SessionError> {
         let keys = parked::keys(&mut self.conn);
-        answer("looking for parked keys", keys).await
+        with_timeout("looking for parked keys", keys).await
     }
 
     /// Whether the table's first row, but for those of keys that are held up, is five seconds old: the stream brings a
@@ -112,7 +116,7 @@ impl Table {
         )
         .bind::<Array<Text>, _>(self.waiting.all())
         .get_result(&mut self.conn);
-        let found: Found = answer("looking for old rows", found).await?;
+        let found: Found = with_timeout("looking for old rows", found).await?;
         Ok(found.found)
     }
 
@@ -125,18 +129,20 @@ impl Table {
         &mut self,
         publisher: &mut Publisher,
         stop: &CancellationToken,
-    ) -> Result<(Run, Option<Swept>), SessionError> {
+    ) -> Result<(BatchStats, Option<SweepSnapshot>), SessionError> {
         let begun = Instant::now();
         // All three see the same: an event that the read found and the snapshot did not see would come by the stream
         // once more.
         self.execute("begin isolation level repeatable read, read only")
             .await?;
-        let swept = answer("taking a snapshot", covered(&mut self.conn)).await?;
+        let swept = with_timeout("taking a snapshot", covered(&mut self.conn)).await?;
         self.parked = self.parked_keys().await?;
         let (events, there_is_more) = self.read(begun).await?;
         self.execute("commit").await?;
-        let run = self.carry(&events, &[], publisher, stop).await?;
-        let held_up = events.iter().filter(|event| self.is_held_up(event.key()));
+        let run = self
+            .publish_and_delete(&events, &[], publisher, stop)
+            .await?;
+        let held_up = events.iter().filter(|event| self.is_blocked(event.key()));
         if there_is_more || run.published + held_up.count() < run.read {
             return Ok((run, None));
         }
@@ -150,35 +156,35 @@ impl Table {
 
     async fn execute(&mut self, transaction: &str) -> Result<(), SessionError> {
         let executed = self.conn.batch_execute(transaction);
-        answer("reading the outbox", executed).await
+        with_timeout("reading the outbox", executed).await
     }
 
     /// Publishes `events`, deletes what was acknowledged and parks what was refused; `transactions` are
     /// those of the events, if they come by the stream.
-    pub(super) async fn carry(
+    pub(super) async fn publish_and_delete(
         &mut self,
         events: &[Event],
         transactions: &[Transaction],
         publisher: &mut Publisher,
         stop: &CancellationToken,
-    ) -> Result<Run, SessionError> {
+    ) -> Result<BatchStats, SessionError> {
         if events.is_empty() {
-            return Ok(Run::default());
+            return Ok(BatchStats::default());
         }
         let outcomes = publisher.publish(&self.epoch, events, stop).await;
-        let sorted = Sorted::new(events, outcomes);
+        let sorted = ByOutcome::new(events, outcomes);
         let seqs = sorted.seqs();
         let deleted = self.delete(&seqs, events.len(), transactions, stop).await?;
         publisher.forget(&sorted.published);
         // Now that SQL sees the events.
         let parked = parked::park(&mut self.conn, &sorted.refused);
-        let parked = answer("parking what is refused", parked).await?;
+        let parked = with_timeout("parking what is refused", parked).await?;
         for refusal in &sorted.refused {
             if parked.contains(&refusal.event.seq) {
                 self.parked.insert(refusal.event.key().to_owned());
             }
         }
-        let run = Run {
+        let run = BatchStats {
             read: events.len(),
             published: sorted.published.len(),
             refused: sorted.refused.len(),
@@ -219,7 +225,7 @@ impl Table {
         let mut deleted = rows::delete(&mut self.conn, published).await?;
         let mut wait = VISIBLE_WAIT_FIRST;
         while deleted < received && !transactions.is_empty() && !stop.is_cancelled() {
-            let seen = answer("taking a snapshot", covered(&mut self.conn)).await?;
+            let seen = with_timeout("taking a snapshot", covered(&mut self.conn)).await?;
             deleted += rows::delete(&mut self.conn, published).await?;
             let mut transactions = transactions.iter();
             if transactions.all(|transaction| seen.snapshot.sees(transaction.xid)) {
@@ -241,7 +247,7 @@ async fn next_xid(conn: &mut AsyncPgConnection) -> QueryResult<u64> {
 }
 
 /// What a query would see now.
-async fn covered(conn: &mut AsyncPgConnection) -> QueryResult<Swept> {
+async fn covered(conn: &mut AsyncPgConnection) -> QueryResult<SweepSnapshot> {
     #[derive(QueryableByName)]
     struct Now {
         #[diesel(sql_type = Text)]
@@ -257,5 +263,5 @@ async fn covered(conn: &mut AsyncPgConnection) -> QueryResult<Swept> {
     let parsed = Snapshot::parse(&now.snapshot).zip(Lsn::parse(&now.log_end).ok());
     let (snapshot, until) = parsed
         .ok_or_else(|| DeserializationError("a snapshot or position of another form".into()))?;
-    Ok(Swept { snapshot, until })
+    Ok(SweepSnapshot { snapshot, until })
 }

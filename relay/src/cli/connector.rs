@@ -10,7 +10,8 @@ use crate::config::Config;
 use crate::debezium::connect::Connect;
 use crate::debezium::connector::Connector;
 use crate::debezium::{self, Removed};
-use crate::mode_lock::{self, Mode};
+use crate::mode::RelayMode;
+use crate::mode_lock;
 use crate::slot;
 
 /// What to do with this database's connector.
@@ -23,9 +24,6 @@ pub enum Command {
 }
 
 /// Does what `command` says and writes the answer to `out`.
-///
-/// # Errors
-/// The database or Kafka Connect can't be reached or refuses, there is no connector, or a relay needs it.
 pub(super) async fn run(
     command: Command,
     config: &Config,
@@ -69,7 +67,7 @@ async fn show(config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
 async fn delete(config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
     let mut conn = database::connect(&config.database.database_url, SERVICE).await?;
     anyhow::ensure!(
-        mode_lock::try_to_work(&mut conn, Mode::Debezium).await?,
+        mode_lock::try_to_work(&mut conn, RelayMode::Debezium).await?,
         "a relay is running in mode debezium and would register the connector again: stop it, or start it in another \
          mode, which deletes the connector by itself"
     );

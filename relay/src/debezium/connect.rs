@@ -7,9 +7,9 @@ use std::time::Duration;
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio_postgres::types::PgLsn;
 
 use super::connector::Connector;
-use crate::cdc::position::Lsn;
 
 /// How long an answer may take. Connect answers late while its workers agree on who does what.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
@@ -19,7 +19,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why Kafka Connect did not do it.
 #[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
+pub(crate) enum ConnectError {
     /// The setting is wrong.
     #[error("CONNECT_URL is not a URL that begins with http:// and names a host")]
     Url,
@@ -47,7 +47,7 @@ pub enum ConnectError {
 
 /// A client of one cluster of workers.
 #[derive(Debug, Clone)]
-pub struct Connect {
+pub(crate) struct Connect {
     client: Client,
     url: Url,
     /// As it may be shown: without a password.
@@ -59,7 +59,7 @@ impl Connect {
     ///
     /// # Errors
     /// Not a URL.
-    pub fn new(url: &str) -> Result<Self, ConnectError> {
+    pub(crate) fn new(url: &str) -> Result<Self, ConnectError> {
         let wrong = || ConnectError::Url;
         let parsed = Url::parse(url).map_err(|_| wrong())?;
         if parsed.scheme() != "http" {
@@ -81,10 +81,7 @@ impl Connect {
     }
 
     /// The connector's configuration, if it is registered.
-    ///
-    /// # Errors
-    /// [`ConnectError`].
-    pub async fn config(
+    pub(crate) async fn config(
         &self,
         name: &str,
     ) -> Result<Option<BTreeMap<String, String>>, ConnectError> {
@@ -95,7 +92,7 @@ impl Connect {
     ///
     /// # Errors
     /// [`ConnectError`], with what is wrong with the configuration.
-    pub async fn put(&self, connector: &Connector) -> Result<(), ConnectError> {
+    pub(crate) async fn put(&self, connector: &Connector) -> Result<(), ConnectError> {
         let put = self.client.put(self.url_of(&[&connector.name, "config"]));
         self.send("registering a connector", put.json(&connector.config))
             .await?;
@@ -103,19 +100,13 @@ impl Connect {
     }
 
     /// How the connector does, if it is registered.
-    ///
-    /// # Errors
-    /// [`ConnectError`].
-    pub async fn status(&self, name: &str) -> Result<Option<Status>, ConnectError> {
+    pub(crate) async fn status(&self, name: &str) -> Result<Option<Status>, ConnectError> {
         self.get("asking for a connector's status", &[name, "status"])
             .await
     }
 
     /// Starts what has failed of the connector again.
-    ///
-    /// # Errors
-    /// [`ConnectError`].
-    pub async fn restart_failed(&self, name: &str) -> Result<(), ConnectError> {
+    pub(crate) async fn restart_failed(&self, name: &str) -> Result<(), ConnectError> {
         let mut url = self.url_of(&[name, "restart"]);
         url.set_query(Some("includeTasks=true&onlyFailed=true"));
         self.send("restarting a connector", self.client.post(url))
@@ -124,10 +115,7 @@ impl Connect {
     }
 
     /// Removes the connector; answers whether it was there.
-    ///
-    /// # Errors
-    /// [`ConnectError`].
-    pub async fn delete(&self, name: &str) -> Result<bool, ConnectError> {
+    pub(crate) async fn delete(&self, name: &str) -> Result<bool, ConnectError> {
         let delete = self.client.delete(self.url_of(&[name]));
         match self.send("deleting a connector", delete).await {
             Ok(_) => Ok(true),
@@ -140,10 +128,7 @@ impl Connect {
 
     /// How far the log is published: Kafka has acknowledged everything that was committed before. None while the
     /// connector takes a snapshot.
-    ///
-    /// # Errors
-    /// [`ConnectError`].
-    pub(super) async fn published(&self, name: &str) -> Result<Option<Lsn>, ConnectError> {
+    pub(super) async fn published(&self, name: &str) -> Result<Option<PgLsn>, ConnectError> {
         let offsets: Option<Offsets> = self
             .get("reading a connector's offset", &[name, "offsets"])
             .await?;
@@ -213,7 +198,7 @@ impl Connect {
 
 /// How a connector does.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Status {
+pub(crate) struct Status {
     connector: Part,
     tasks: Vec<Part>,
 }
@@ -228,7 +213,7 @@ struct Part {
 
 /// What follows from a status.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// It works, as far as Connect knows.
     Runs,
     /// Connect has not begun with it.
@@ -263,7 +248,7 @@ impl fmt::Display for Part {
 impl Status {
     /// What follows.
     #[must_use]
-    pub fn verdict(&self) -> Verdict {
+    pub(crate) fn verdict(&self) -> Verdict {
         let parts = || std::iter::once(&self.connector).chain(&self.tasks);
         if let Some(failed) = parts().find(|part| part.state == "FAILED") {
             return Verdict::Failed(reason(&failed.trace));
@@ -313,12 +298,12 @@ struct Position {
 }
 
 impl Offsets {
-    fn published(self) -> Option<Lsn> {
+    fn published(self) -> Option<PgLsn> {
         let position = self.offsets.into_iter().next()?.offset?;
         if position.snapshot.is_some() {
             return None;
         }
-        position.lsn_commit.map(Lsn)
+        position.lsn_commit.map(PgLsn::from)
     }
 }
 
@@ -394,7 +379,7 @@ mod tests {
             (r#"{"offsets":[{"offset":{"lsn":7,"txId":1}}]}"#, None),
             (
                 r#"{"offsets":[{"offset":{"lsn_proc":9,"lsn_commit":8,"lsn":9}}]}"#,
-                Some(Lsn(8)),
+                Some(PgLsn::from(8)),
             ),
         ] {
             let offsets: Offsets = serde_json::from_str(answer).unwrap();

@@ -26,22 +26,22 @@ pub(super) const PUBLICATION_VERSION: &str = "outbox.publication.version";
 
 /// A connector, as Kafka Connect knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Connector {
+pub(crate) struct Connector {
     /// Unique in the cluster of workers.
-    pub name: String,
+    pub(crate) name: String,
     /// All of its configuration.
-    pub config: BTreeMap<String, String>,
+    pub(crate) config: BTreeMap<String, String>,
 }
 
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 #[error("DATABASE_URL does not say where Debezium is to connect: {0}")]
-pub struct UrlError(String);
+pub(crate) struct UrlError(String);
 
 impl Connector {
     /// The connector's name: that of the slot, behind the topics' prefix.
     #[must_use]
-    pub fn name(topic_prefix: &str, slot: &str) -> String {
+    pub(crate) fn name(topic_prefix: &str, slot: &str) -> String {
         format!("{topic_prefix}{slot}")
     }
 
@@ -49,7 +49,12 @@ impl Connector {
     ///
     /// # Errors
     /// The database's URL is none, or not one that another machine could use.
-    pub fn new(config: &Config, slot: &Slot, schema: &str, epoch: &str) -> Result<Self, UrlError> {
+    pub(crate) fn new(
+        config: &Config,
+        slot: &Slot,
+        schema: &str,
+        epoch: &str,
+    ) -> Result<Self, UrlError> {
         let name = Self::name(&config.kafka.topic_prefix, &slot.name);
         let mut map = BTreeMap::from([("name".to_owned(), name.clone())]);
         let own = [
@@ -75,7 +80,7 @@ impl Connector {
 
     /// Where heartbeats go.
     #[must_use]
-    pub fn heartbeat_topic(&self) -> String {
+    pub(crate) fn heartbeat_topic(&self) -> String {
         format!("__debezium-heartbeat.{}", self.name)
     }
 }
@@ -213,24 +218,19 @@ fn producer(config: &Config) -> Settings {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
+    use chassis::config::{DatabaseConfig, KafkaConfig};
 
     use super::*;
 
-    #[derive(clap::Parser)]
-    struct Cli {
-        #[command(flatten)]
-        config: Config,
-    }
-
     fn connector(database_url: &str) -> Result<Connector, UrlError> {
-        let arguments = [
-            "relay",
-            "--database-url",
-            database_url,
-            "--topic-prefix",
-            "staging.",
-        ];
+        let database = DatabaseConfig {
+            database_url: database_url.to_owned(),
+            database_pool_size: 8,
+        };
+        let kafka = KafkaConfig {
+            kafka_brokers: String::new(),
+            topic_prefix: "staging.".to_owned(),
+        };
         let slot = Slot {
             name: "outbox_debezium_wallet".to_owned(),
             publication: crate::slot::DEBEZIUM,
@@ -238,7 +238,7 @@ mod tests {
             user: "relay".to_owned(),
             publication_version: "16500-745-16501-745".to_owned(),
         };
-        let config = Cli::parse_from(arguments).config;
+        let config = Config::new(database, kafka);
         Connector::new(&config, &slot, "public", "e0123456789abcdef")
     }
 

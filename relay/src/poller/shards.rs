@@ -11,7 +11,8 @@ use diesel::sql_types::{Array, Integer};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use outbox::statement;
 
-use crate::mode_lock::{self, Mode};
+use crate::mode::RelayMode;
+use crate::mode_lock;
 
 /// Virtual shards: `outbox.shard` is 0 to 63.
 pub const SHARDS: i32 = 64;
@@ -93,10 +94,7 @@ pub fn moves(locks: &[Lock], me: i32) -> Moves {
 }
 
 /// The number of the session of `conn` in `pg_locks`.
-///
-/// # Errors
-/// Whatever the database says.
-pub async fn session(conn: &mut AsyncPgConnection) -> diesel::QueryResult<i32> {
+pub(crate) async fn session(conn: &mut AsyncPgConnection) -> diesel::QueryResult<i32> {
     #[derive(QueryableByName)]
     struct Session {
         #[diesel(sql_type = Integer)]
@@ -113,7 +111,10 @@ pub async fn session(conn: &mut AsyncPgConnection) -> diesel::QueryResult<i32> {
 ///
 /// # Errors
 /// Whatever the database says; the connection is not to be used further then.
-pub async fn rebalance(conn: &mut AsyncPgConnection, me: i32) -> diesel::QueryResult<Vec<i32>> {
+pub(crate) async fn rebalance(
+    conn: &mut AsyncPgConnection,
+    me: i32,
+) -> diesel::QueryResult<Vec<i32>> {
     let locks: Vec<Lock> = statement(
         "select classid::int as class, objid::int as number, pid from pg_locks \
          where locktype = 'advisory' and granted and objsubid = 2 \
@@ -122,7 +123,7 @@ pub async fn rebalance(conn: &mut AsyncPgConnection, me: i32) -> diesel::QueryRe
     )
     .bind::<Integer, _>(LOCK_CLASS)
     .bind::<Integer, _>(mode_lock::LOCK_CLASS)
-    .bind::<Integer, _>(Mode::Poller.number())
+    .bind::<Integer, _>(RelayMode::Poller.number())
     .load(conn)
     .await?;
     let moves = moves(&locks, me);

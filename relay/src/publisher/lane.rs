@@ -49,7 +49,7 @@ const RETRY: Backoff = Backoff {
 const REMEMBERED: Duration = Duration::from_secs(60);
 
 /// An event and its place among those that are published together.
-pub(super) type Placed<'a> = (usize, &'a Event);
+pub(super) type Indexed<'a> = (usize, &'a Event);
 
 /// What all lanes share while events are published.
 pub(super) struct Call<'a> {
@@ -67,7 +67,7 @@ pub(super) struct Lane {
     /// How long the topic may fail.
     failing_max: Duration,
     /// None before the first event and after a failure.
-    producer: Option<FutureProducer<Quiet>>,
+    producer: Option<FutureProducer<DebugLogContext>>,
     /// In flight, and waited for by nobody. The lane takes nothing more until all reports are in.
     late: Vec<((i64, Uuid), Sent)>,
     /// Reports of events that were late, until somebody asks.
@@ -133,12 +133,12 @@ impl Lane {
     /// Publishes `events`; answers for each. Those whose reports are late are pending.
     pub(super) async fn publish(
         &mut self,
-        events: Vec<Placed<'_>>,
+        events: Vec<Indexed<'_>>,
         call: &Call<'_>,
     ) -> Vec<(usize, Outcome)> {
         let count = events.len();
         let mut seen = HashSet::new();
-        let (first, behind): (Vec<Placed<'_>>, Vec<Placed<'_>>) = events
+        let (first, behind): (Vec<Indexed<'_>>, Vec<Indexed<'_>>) = events
             .iter()
             .copied()
             .partition(|(_, event)| seen.insert(event.key()));
@@ -176,7 +176,7 @@ impl Lane {
     }
 
     /// Sends `events` one after the other and waits for the report of each, or until they are late.
-    async fn send(&mut self, events: &[Placed<'_>], call: &Call<'_>) -> Vec<Report> {
+    async fn send(&mut self, events: &[Indexed<'_>], call: &Call<'_>) -> Vec<Report> {
         if events.is_empty() {
             return Vec::new();
         }
@@ -426,10 +426,10 @@ impl Report {
 /// Those of `behind` whose key's first event is acknowledged. None of them if the producer failed and was
 /// dropped: the broker does not know the next one. None of them if the reports are late.
 fn follow<'a>(
-    first: &[Placed<'_>],
+    first: &[Indexed<'_>],
     reports: &[Report],
-    mut behind: Vec<Placed<'a>>,
-) -> Vec<Placed<'a>> {
+    mut behind: Vec<Indexed<'a>>,
+) -> Vec<Indexed<'a>> {
     let mut held_up = HashSet::new();
     for ((_, event), report) in first.iter().zip(reports) {
         match report {
@@ -444,15 +444,15 @@ fn follow<'a>(
     behind
 }
 
-fn open(settings: &ClientConfig) -> Result<FutureProducer<Quiet>, KafkaError> {
-    settings.create_with_context(Quiet)
+fn open(settings: &ClientConfig) -> Result<FutureProducer<DebugLogContext>, KafkaError> {
+    settings.create_with_context(DebugLogContext)
 }
 
 /// librdkafka's own lines, one for each try to connect, are for debugging: the lane says when an
 /// outage begins and when it ends.
-struct Quiet;
+struct DebugLogContext;
 
-impl ClientContext for Quiet {
+impl ClientContext for DebugLogContext {
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
         debug!(target: "librdkafka", "{facility} {message}");
     }

@@ -16,28 +16,28 @@ pub enum Outcome {
 
 /// An event that Kafka does not take, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal<'a> {
+pub(crate) struct Refusal<'a> {
     /// The first of its key that was not taken.
-    pub event: &'a Event,
+    pub(crate) event: &'a Event,
     /// What Kafka says.
-    pub reason: String,
+    pub(crate) reason: String,
 }
 
 /// Events by what became of them, each part in the order given.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Sorted<'a> {
+pub(crate) struct ByOutcome<'a> {
     /// To be deleted.
-    pub published: Vec<&'a Event>,
+    pub(crate) published: Vec<&'a Event>,
     /// To be parked; no two of one key.
-    pub refused: Vec<Refusal<'a>>,
+    pub(crate) refused: Vec<Refusal<'a>>,
     /// To be published again: during an outage, all.
-    pub pending: Vec<&'a Event>,
+    pub(crate) pending: Vec<&'a Event>,
 }
 
-impl<'a> Sorted<'a> {
+impl<'a> ByOutcome<'a> {
     /// Sorts `events` by their `outcomes`.
-    pub fn new(events: &'a [Event], outcomes: Vec<Outcome>) -> Self {
+    pub(crate) fn new(events: &'a [Event], outcomes: Vec<Outcome>) -> Self {
         let mut sorted = Self::default();
         for (event, outcome) in events.iter().zip(outcomes) {
             match outcome {
@@ -71,7 +71,7 @@ mod tests {
             Outcome::Published,
             Outcome::Pending,
         ];
-        let sorted = Sorted::new(&events, outcomes);
+        let sorted = ByOutcome::new(&events, outcomes);
         assert_eq!(sorted.published, [&events[0], &events[3]]);
         assert_eq!(sorted.pending, [&events[2], &events[4]]);
         let refusal = Refusal {
@@ -80,7 +80,7 @@ mod tests {
         };
         assert_eq!(sorted.refused, [refusal]);
 
-        let outage = Sorted::new(&events, vec![Outcome::Pending; 5]);
+        let outage = ByOutcome::new(&events, vec![Outcome::Pending; 5]);
         assert!(outage.published.is_empty() && outage.refused.is_empty());
         assert_eq!(outage.pending.len(), 5);
     }

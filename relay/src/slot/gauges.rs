@@ -20,9 +20,6 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 const WAL_STATUSES: [&str; 4] = ["reserved", "extended", "unreserved", "lost"];
 
 /// Keeps the gauges up to date until `stop`.
-///
-/// # Errors
-/// None: the signature is that of a service's task.
 pub async fn run(
     pool: Pool,
     publication: &'static str,

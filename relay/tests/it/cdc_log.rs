@@ -45,7 +45,7 @@ async fn a_stream_that_is_lost_is_one_line_in_the_log() {
     let trouble = trouble(relay).await;
     assert_eq!(trouble.len(), 1, "{trouble:?}");
     assert!(
-        trouble[0].contains("relaying is held up: the replication stream of slot"),
+        trouble[0].contains("relaying is blocked: the replication stream of slot"),
         "{trouble:?}"
     );
 }
@@ -72,7 +72,7 @@ async fn a_database_that_is_away_is_one_line_in_the_log_however_often_it_is_trie
     let trouble = trouble(relay).await;
     assert_eq!(trouble.len(), 1, "{trouble:?}");
     assert!(
-        trouble[0].contains("relaying is held up: connecting to the database"),
+        trouble[0].contains("relaying is blocked: connecting to the database"),
         "{trouble:?}"
     );
 }

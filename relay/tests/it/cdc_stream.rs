@@ -4,7 +4,9 @@ use diesel::sql_types::Bool;
 use diesel_async::{AsyncConnection as _, RunQueryDsl as _, SimpleAsyncConnection as _};
 use relay::cdc::{Cdc, CdcError, ROWS_MAX};
 use relay::config::Config;
-use relay::progress::{Progress, Run};
+use relay::driver;
+use relay::mode::Mode as _;
+use relay::progress::{BatchStats, Progress};
 use relay::publisher::Publisher;
 use tokio_util::sync::CancellationToken;
 
@@ -24,11 +26,12 @@ struct Stepped {
 impl Stepped {
     /// Sweeps an empty outbox until the stream is open.
     async fn streaming(stage: &Stage, config: &Config) -> Self {
+        let mut publisher = Publisher::new(&config.kafka, &config.publisher).unwrap();
+        let progress = Progress::default();
+        let started = driver::start(config, &mut publisher, &progress, None);
         let mut relay = Self {
-            cdc: Cdc::start(config, &Progress::default(), false)
-                .await
-                .unwrap(),
-            publisher: Publisher::new(&config.kafka, &config.publisher).unwrap(),
+            cdc: started.await.unwrap(),
+            publisher,
             stop: CancellationToken::new(),
         };
         while !is_streaming(stage).await {
@@ -37,7 +40,7 @@ impl Stepped {
         relay
     }
 
-    async fn run_once(&mut self) -> Result<Run, CdcError> {
+    async fn run_once(&mut self) -> Result<BatchStats, CdcError> {
         self.cdc.run_once(&mut self.publisher, &self.stop).await
     }
 }
@@ -76,7 +79,7 @@ async fn a_large_transaction_goes_in_bounded_batches_and_is_confirmed_at_its_end
     let confirmed = is_confirmed_to_the_end_of_the_log(&mut conn);
     tokio::select! {
         () = confirmed => {}
-        () = async { while let Ok(Run { .. }) = relay.run_once().await {} } => panic!("it ended"),
+        () = async { while let Ok(BatchStats { .. }) = relay.run_once().await {} } => panic!("it ended"),
     }
 }
 

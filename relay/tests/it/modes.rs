@@ -4,7 +4,8 @@ use std::process::Stdio;
 
 use diesel::sql_types::Integer;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection as _};
-use relay::mode_lock::{Claim, LOCK_CLASS, Mode, claim};
+use relay::mode::RelayMode;
+use relay::mode_lock::{Claim, LOCK_CLASS, claim};
 use testkit::{DEADLINE, eventually};
 use tokio::process::Command;
 
@@ -66,13 +67,13 @@ async fn modes_exclude_each_other_and_relays_of_one_mode_do_not() {
     let mut poller = stage.database.connect().await;
     let mut second = stage.database.connect().await;
     let mut cdc = stage.database.connect().await;
-    assert_eq!(claim(&mut poller, Mode::Poller).await, Ok(Claim::Held));
-    let claimed = tokio::time::timeout(DEADLINE, claim(&mut second, Mode::Poller)).await;
+    assert_eq!(claim(&mut poller, RelayMode::Poller).await, Ok(Claim::Held));
+    let claimed = tokio::time::timeout(DEADLINE, claim(&mut second, RelayMode::Poller)).await;
     assert_eq!(
         claimed.expect("nobody waits for its own mode"),
         Ok(Claim::Held)
     );
-    for other in [Mode::Cdc, Mode::Debezium] {
+    for other in [RelayMode::Cdc, RelayMode::Debezium] {
         let claimed = claim(&mut cdc, other).await.unwrap();
         assert!(
             matches!(&claimed, Claim::HeldBy(holder) if holder.starts_with("mode poller is running")),
@@ -81,7 +82,7 @@ async fn modes_exclude_each_other_and_relays_of_one_mode_do_not() {
     }
     drop((poller, second));
     eventually("the lock is free", async || {
-        match claim(&mut cdc, Mode::Cdc).await.unwrap() {
+        match claim(&mut cdc, RelayMode::Cdc).await.unwrap() {
             Claim::Held => Ok(()),
             Claim::HeldBy(holder) => Err(holder),
         }
@@ -94,6 +95,6 @@ async fn other_databases_have_modes_of_their_own() {
     let (one, other) = (Stage::set().await, Stage::set().await);
     let mut poller = one.database.connect().await;
     let mut cdc = other.database.connect().await;
-    assert_eq!(claim(&mut poller, Mode::Poller).await, Ok(Claim::Held));
-    assert_eq!(claim(&mut cdc, Mode::Cdc).await, Ok(Claim::Held));
+    assert_eq!(claim(&mut poller, RelayMode::Poller).await, Ok(Claim::Held));
+    assert_eq!(claim(&mut cdc, RelayMode::Cdc).await, Ok(Claim::Held));
 }

@@ -10,6 +10,8 @@ use diesel_async::RunQueryDsl;
 use events::header;
 use outbox::NewEvent;
 use outbox::schema::outbox::dsl;
+use relay::driver;
+use relay::mode::Mode as _;
 use relay::poller::Poller;
 use relay::progress::Progress;
 use relay::publisher::Publisher;
@@ -228,7 +230,9 @@ async fn a_batch_of_large_events_is_cut_off() {
     config.publisher.message_bytes_max = 2_000;
     let stop = CancellationToken::new();
     let mut publisher = Publisher::new(&config.kafka, &config.publisher).unwrap();
-    let mut poller = Poller::start(&config, &Progress::default()).await.unwrap();
+    let progress = Progress::default();
+    let started = driver::start::<Poller>(&config, &mut publisher, &progress, None);
+    let mut poller = started.await.unwrap();
     let mut reads = Vec::new();
     while reads.last() != Some(&0) {
         reads.push(poller.run_once(&mut publisher, &stop).await.unwrap().read);

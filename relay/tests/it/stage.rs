@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use chassis::config::{DatabaseConfig, KafkaConfig};
 use chassis::consumer::Record;
 use diesel::prelude::*;
 use diesel_async::{
@@ -64,22 +65,15 @@ impl Stage {
 
     /// The settings of a relay in the test's own process.
     pub(crate) fn config(&self) -> Config {
-        #[derive(clap::Parser)]
-        struct Cli {
-            #[command(flatten)]
-            config: Config,
-        }
-        let brokers = kafka_brokers();
-        let arguments = [
-            "relay",
-            "--database-url",
-            self.database.url(),
-            "--kafka-brokers",
-            &brokers,
-            "--topic-prefix",
-            &self.prefix,
-        ];
-        <Cli as clap::Parser>::parse_from(arguments).config
+        let database = DatabaseConfig {
+            database_url: self.database.url().to_owned(),
+            database_pool_size: 8,
+        };
+        let kafka = KafkaConfig {
+            kafka_brokers: kafka_brokers(),
+            topic_prefix: self.prefix.clone(),
+        };
+        Config::new(database, kafka)
     }
 
     /// Commits one event of each of `keys`, in their order; answers their ids.

@@ -14,27 +14,29 @@ use chassis::trace::trace_id;
 use tracing::error;
 use uuid::Uuid;
 
-use super::NotPaid;
 use super::publisher::{Message, Publisher};
-use crate::domain::PayBill;
-use crate::group_commit::{Accepted, PayError, Replayed};
-use crate::lab::Crash;
+use crate::domain::{Accepted, PaymentRequest, Replayed};
+use crate::pattern::Crash;
+use crate::pay_error::{BatchError, PayError};
 use crate::payments::{Publishing, Try, requested_event, write_batch};
 
 /// Debits the wallet, then publishes the event.
 pub(super) async fn pay(
     pool: &Pool,
     publisher: &Publisher,
-    request: PayBill,
+    request: &PaymentRequest,
     crash: Crash,
-) -> Result<Accepted, NotPaid> {
-    let accepted = debit(pool, &request).await?;
+) -> Result<Accepted, PayError> {
+    let accepted = debit(pool, request).await?;
     if accepted.replayed == Replayed::Yes {
         return Ok(accepted);
     }
     // The first write is done. From here to the end, anything that goes wrong loses the event.
-    crash.may_happen()?;
-    let event = requested_event(Uuid::now_v7(), &request, accepted.money)
+    if crash == Crash::Between {
+        // The process dies here. The client never sees this answer.
+        return Ok(accepted);
+    }
+    let event = requested_event(Uuid::now_v7(), request, accepted.money)
         .map_err(|_| PayError::Unwritable)?;
     publisher
         .publish(&Message::event(event))
@@ -42,14 +44,14 @@ pub(super) async fn pay(
         .map_err(|error| {
             let (payment_id, trace_id) = (accepted.payment_id, trace_id(&request.traceparent));
             error!(%payment_id, trace_id, "debited, and the event is lost: {error}");
-            NotPaid::EventLost(error)
+            PayError::EventLost(error)
         })?;
     Ok(accepted)
 }
 
 /// A transaction of its own, not shared, and with no row for the outbox.
-async fn debit(pool: &Pool, request: &PayBill) -> Result<Accepted, PayError> {
-    let mut conn = pool.get().await.map_err(|_| PayError::Unavailable)?;
+async fn debit(pool: &Pool, request: &PaymentRequest) -> Result<Accepted, PayError> {
+    let mut conn = pool.get().await.map_err(BatchError::from)?;
     let batch = std::slice::from_ref(request);
     let answers = write_batch(&mut conn, batch, Try::First, Publishing::ByCaller).await;
     let answer = answers.map_err(PayError::from)?.pop();

@@ -3,25 +3,25 @@
 //! The request makes one write: a command on `wallet.commands`, acknowledged before the answer. A consumer
 //! of this service takes the command, debits the wallet, publishes the event, and then commits its offset:
 //!
-//! | step | what | killed behind it |
+//! | step | what | after a crash here |
 //! | --- | --- | --- |
-//! | 1 | the command is published and acknowledged | the caller repeats: the same payment id again |
+//! | 1 | the command is published and acknowledged | the caller repeats, and gets the same payment id |
 //! | 2 | 202, `accepted` | the command is in Kafka |
-//! | 3 | a batch of commands is debited in one transaction ([`debit`]) | taken again, found debited |
-//! | 4 | their events are published and acknowledged | taken again, published again with the same event ids |
+//! | 3 | a batch of commands is debited in one transaction ([`debit`]) | the commands come again, and are debited already |
+//! | 4 | their events are published and acknowledged | the commands come again, and their events have the same ids |
 //! | 5 | the offsets are committed | |
 //!
-//! No outbox and no relay; a database that is away stops no caller. The price: the caller hears `accepted`
-//! and not `debited`. What the wallet says comes later, and its no is a payment that is `declined`. A
-//! command for a wallet that there is not can't even be that: it is a dead letter.
+//! No outbox and no relay, and the database may be away while callers are answered. The price: the answer is `accepted`
+//! and not `debited`. The wallet decides later, and its no is a payment that is `declined`. A command for an unknown
+//! wallet has no payment to decline, so it becomes a dead letter.
 //!
 //! The payment id follows from the request ([`payment_id`]), so a repeated request gets the same answer
-//! without being looked up. For that, a decline stands: the same key and body get the declined payment
+//! without a query. For that, a decline stands: the same key and body get the declined payment
 //! again, whatever the wallet holds by now. A key with another body is another payment, which is declined
 //! if the first one was not. A wallet's order is that of its commands in their partition.
 //!
 //! The consumer of commands debits a wallet by a message alone. So it runs only where commands are published, or where
-//! what is left of them is to be carried out ([`CommandIntake`](crate::config::CommandIntake)).
+//! the rest of them is to be carried out ([`CommandIntake`](crate::config::CommandIntake)).
 
 mod debit;
 mod payment_id;
@@ -29,46 +29,40 @@ mod payment_id;
 use std::pin::pin;
 use std::time::Duration;
 
+use chassis::Traceparent;
 use chassis::consumer::{HandleError, Handler, Record};
 use chassis::database::Pool;
+use chassis::telemetry::chain;
 use chassis::trace::trace_id;
-use chassis::{Traceparent, telemetry};
 use diesel_async::AsyncPgConnection;
-use events::{COMMAND_TOPIC, Envelope, Money, MoneyError, WALLET_SOURCE};
+use events::{COMMAND_TOPIC, Envelope, Money, MoneyError};
 use operations::dead_letters::{self, RedeliverError, dead_letter};
-use outbox::{AppendError, NewEvent};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use self::debit::{Command, Taken};
-use super::NotPaid;
+use self::debit::{BatchResult, Command};
 use super::publisher::{Message, Publisher};
 use crate::SERVICE;
-use crate::domain::{KeySource, PayBill};
-use crate::group_commit::PayError;
-use crate::lab::Crash;
-use crate::payments::{BatchError, requested_event};
+use crate::domain::{KeySource, PaymentRequest};
+use crate::pay_error::{BatchError, PayError};
+use crate::payments::requested_event;
 
-/// Commands of one transaction at the most.
+/// Commands in one transaction, at most.
 pub const COMMANDS_BATCH_MAX: usize = 500;
 
-/// How long acknowledgements may take before the log says that they do not come.
+/// How long acknowledgements may take before the log says that they are missing.
 const OUTAGE_AFTER: Duration = Duration::from_secs(2);
 
-/// Digits after the point of the most precise currency: what the database has room for.
+/// Digits after the point of the most precise currency: the database has room for these.
 const DECIMALS_MAX: u32 = 4;
 
-/// Publishes the command to pay; returns the id that the payment will have.
-pub(super) async fn pay(
-    publisher: &Publisher,
-    mut request: PayBill,
-    crash: Crash,
-) -> Result<Uuid, NotPaid> {
-    check_amount(&request)?;
-    request.payment_id = payment_id::of(&request);
+/// Publishes the command to pay, and returns the id that the payment will have.
+pub(super) async fn pay(publisher: &Publisher, request: &PaymentRequest) -> Result<Uuid, PayError> {
+    check_amount(request)?;
+    let payment_id = payment_id::of(request);
     let command = events::PayBill {
-        payment_id: request.payment_id,
+        payment_id,
         wallet_id: request.wallet_id,
         idempotency_key: request.key.as_str().to_owned(),
         amount: request.amount,
@@ -85,19 +79,18 @@ pub(super) async fn pay(
         payload: serde_json::to_string(&command).map_err(|_| PayError::Unwritable)?,
     };
     let published = publisher.publish(&message).await;
-    published.map_err(NotPaid::CommandNotPublished)?;
-    crash.may_happen()?;
-    Ok(request.payment_id)
+    published.map_err(PayError::CommandNotPublished)?;
+    Ok(payment_id)
 }
 
-/// What can be refused without the wallet is refused at once.
-fn check_amount(request: &PayBill) -> Result<(), NotPaid> {
+/// Refuses at once what needs no wallet to be refused.
+fn check_amount(request: &PaymentRequest) -> Result<(), PayError> {
     if let Some(currency) = request.currency {
         let checked = Money::new(request.amount, currency);
         checked.map_err(|error: MoneyError| PayError::Declined(error.into()))?;
     }
     if request.amount.value().scale() > DECIMALS_MAX {
-        return Err(NotPaid::TooPrecise);
+        return Err(PayError::TooPrecise);
     }
     Ok(())
 }
@@ -110,8 +103,7 @@ pub struct Commands {
 }
 
 impl Commands {
-    /// A handler that debits in the wallet database and publishes by `publisher`, whose patience is to be
-    /// endless. `stop` ends a wait for Kafka.
+    /// The patience of `publisher` has to be endless; `stop` ends a wait for Kafka.
     #[must_use]
     pub const fn new(pool: Pool, publisher: Publisher, stop: CancellationToken) -> Self {
         Self {
@@ -153,40 +145,41 @@ impl Handler for Commands {
             }
         }
         let mut conn = self.pool.get().await?;
-        let taken = debit::take(&mut conn, &commands, letters).await?;
-        // Nothing is locked, and no connection is held, while Kafka is waited for.
+        let result = debit::take(&mut conn, &commands, letters).await?;
+        // The wait for Kafka holds no lock and no connection.
         drop(conn);
-        let events: Vec<Message> = taken
+        let events = result
             .standing
             .iter()
-            .map(|(request, money)| requested(request, *money))
-            .collect::<Result<_, _>>()
-            .map_err(|error| HandleError::Reject(error.into()))?;
+            .map(|(request, money)| requested_event(event_id(request), request, *money))
+            .map(|event| event.map(Message::event))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(BatchError::from)?;
         self.publish(&events).await?;
-        taken.report();
+        result.log_and_count();
         Ok(())
     }
 
     async fn reject(&mut self, record: &Record, reason: &str) -> Result<(), HandleError> {
         dead_letters::store(&self.pool, SERVICE, record, reason).await?;
-        report("dead_letter", 1);
+        count("dead_letter", 1);
         Ok(())
     }
 }
 
-/// Takes the command of a dead letter, in the transaction of `conn`, where there is no waiting for Kafka: the event,
-/// under the id it would have had, goes by the outbox.
+/// Takes the command of a dead letter, in the transaction of `conn`, which can't wait for Kafka: the event goes by the
+/// outbox, under the id that it would have had.
 pub(crate) async fn redeliver(
     conn: &mut AsyncPgConnection,
     record: &Record,
 ) -> Result<(), RedeliverError> {
     let request = read(record).map_err(RedeliverError::Refused)?;
     let commands = [Command { record, request }];
-    let taken = debit::take_in_transaction(conn, &commands, Vec::new()).await?;
-    if let Some(letter) = taken.dead_letters.first() {
+    let result = debit::take_in_transaction(conn, &commands, Vec::new()).await?;
+    if let Some(letter) = result.dead_letters.first() {
         return Err(RedeliverError::Refused(letter.reason.clone()));
     }
-    for (request, money) in &taken.standing {
+    for (request, money) in &result.standing {
         let event =
             requested_event(event_id(request), request, *money).map_err(BatchError::from)?;
         let appended = outbox::append(conn, vec![event]).await;
@@ -195,37 +188,17 @@ pub(crate) async fn redeliver(
     Ok(())
 }
 
-impl From<BatchError> for RedeliverError {
-    fn from(error: BatchError) -> Self {
-        match error {
-            BatchError::Database(error) | BatchError::Append(AppendError::Database(error)) => {
-                Self::Database(error)
-            }
-            BatchError::Append(AppendError::OutsideTransaction)
-            | BatchError::Currency(_)
-            | BatchError::Json(_) => Self::Refused(telemetry::chain(&error)),
-        }
-    }
-}
-
-/// The event of a payment that stands. Its id follows from the payment's: each redelivery of the command
-/// publishes the same event again.
-fn requested(request: &PayBill, money: Money) -> Result<Message, serde_json::Error> {
-    let event: NewEvent = requested_event(event_id(request), request, money)?;
-    Ok(Message::event(event))
-}
-
-fn event_id(request: &PayBill) -> Uuid {
+/// Each redelivery of a command publishes the same event: its id follows from the payment's.
+fn event_id(request: &PaymentRequest) -> Uuid {
     let name = events::BillPaymentRequested::TYPE.as_bytes();
     Uuid::new_v5(&request.payment_id, name)
 }
 
-/// The request in a record, or why it is none.
-fn read(record: &Record) -> Result<PayBill, String> {
+/// The request in a record, or why there is none.
+fn read(record: &Record) -> Result<PaymentRequest, String> {
     let (key, payload) = (record.key.as_deref(), record.payload.as_deref());
-    let envelope = Envelope::read(key, record.header_values(), payload, WALLET_SOURCE)
-        .map_err(|error| telemetry::chain(&error))?;
-    let command = events::PayBill::read(&envelope).map_err(|error| telemetry::chain(&error))?;
+    let (envelope, command): (_, events::PayBill) =
+        Envelope::read(key, record.header_values(), payload).map_err(|error| chain(&error))?;
     if command.amount.value().scale() > DECIMALS_MAX {
         return Err("no currency has so many digits after the decimal point".to_owned());
     }
@@ -234,7 +207,7 @@ fn read(record: &Record) -> Result<PayBill, String> {
     let key = command.idempotency_key.parse();
     let provider = command.provider.parse();
     let account_number = command.account_number.parse();
-    let request = PayBill {
+    let request = PaymentRequest {
         payment_id: command.payment_id,
         wallet_id: command.wallet_id,
         key: key.map_err(|error| format!("idempotency_key {error}"))?,
@@ -245,7 +218,7 @@ fn read(record: &Record) -> Result<PayBill, String> {
         account_number: account_number.map_err(|error| format!("account_number {error}"))?,
         traceparent: traceparent.unwrap_or_else(Traceparent::start).to_string(),
     };
-    // The service derives the id from the request. A command with another id is not one of its own.
+    // The service derives the id from the request. A command with another id is not its own.
     let expected = payment_id::of(&request);
     if request.payment_id != expected {
         return Err(format!(
@@ -256,9 +229,9 @@ fn read(record: &Record) -> Result<PayBill, String> {
     Ok(request)
 }
 
-impl Taken<'_> {
-    /// Once the events are published.
-    fn report(&self) {
+impl BatchResult<'_> {
+    /// To be called once the events are published.
+    fn log_and_count(&self) {
         for (request, reason) in &self.declined {
             let (payment_id, trace_id) = (request.payment_id, trace_id(&request.traceparent));
             info!(%payment_id, trace_id, "payment declined: {reason}");
@@ -267,20 +240,14 @@ impl Taken<'_> {
             let (payment_id, trace_id) = (request.payment_id, trace_id(&request.traceparent));
             info!(%payment_id, trace_id, "payment debited and published");
         }
-        report("debited", self.debited);
-        report("declined", self.declined.len());
-        report("again", self.again);
-        report("dead_letter", self.dead_letters.len());
+        count("debited", self.debited);
+        count("declined", self.declined.len());
+        count("again", self.again);
+        count("dead_letter", self.dead_letters.len());
     }
 }
 
-fn report(outcome: &'static str, commands: usize) {
+fn count(outcome: &'static str, commands: usize) {
     let commands = u64::try_from(commands).unwrap_or(u64::MAX);
     metrics::counter!("payment_commands_total", "outcome" => outcome).increment(commands);
-}
-
-impl From<BatchError> for HandleError {
-    fn from(error: BatchError) -> Self {
-        Self::of(error.failure(), error)
-    }
 }

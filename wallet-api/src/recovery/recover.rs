@@ -25,20 +25,17 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{Binary, Numeric, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
-use events::{
-    Amount, BillPaymentRequested, Currency, DecodeError, Envelope, Money, WALLET_SOURCE,
-    WalletEvent,
-};
+use events::{Amount, BillPaymentRequested, Currency, DecodeError, Envelope, Money, WalletEvent};
 use operations::operator_action::{self, Action, Operator};
 use outbox::statement;
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
 use super::subject;
-use crate::domain::{Decline, IdempotencyKey, KeySource, PayBill, Wallet};
-use crate::ledger;
-use crate::payments::{self, BatchError, Try, find_by_key, lock_wallets};
-use crate::schema;
+use crate::domain::{Decline, IdempotencyKey, KeySource, PaymentRequest, Wallet};
+use crate::pay_error::BatchError;
+use crate::payments::{self, Try, find_by_key, lock_wallets};
+use crate::schema::{self, PaymentRow};
 
 /// Events of one transaction at the most.
 const EVENTS_BATCH_MAX: usize = 500;
@@ -77,7 +74,7 @@ pub(super) struct Misfit {
 #[derive(Debug, Clone)]
 struct Requested {
     /// As of a client that named no currency: the event does not say whether it did.
-    request: PayBill,
+    request: PaymentRequest,
     money: Money,
     published_at: DateTime<Utc>,
 }
@@ -171,10 +168,8 @@ fn read(message: &ReadRecord) -> Result<Option<Requested>, String> {
     }
     let record = &message.record;
     let (key, payload) = (record.key.as_deref(), record.payload.as_deref());
-    let envelope = Envelope::read(key, record.header_values(), payload, WALLET_SOURCE)
-        .map_err(|error| chain(&error))?;
-    let event = match WalletEvent::read(&envelope) {
-        Ok(WalletEvent::BillPaymentRequested(event)) => event,
+    let event = match Envelope::read(key, record.header_values(), payload) {
+        Ok((_, WalletEvent::BillPaymentRequested(event))) => event,
         Err(DecodeError::UnknownType(_)) => return Ok(None),
         Err(error) => return Err(chain(&error)),
     };
@@ -193,7 +188,7 @@ fn requested(
     let amount = event.money.value().to_string().parse::<Amount>();
     let provider = event.provider.parse();
     let account_number = event.account_number.parse();
-    let request = PayBill {
+    let request = PaymentRequest {
         payment_id: event.payment_id,
         wallet_id: event.wallet_id,
         key: key.map_err(|error| format!("idempotency_key {error}"))?,
@@ -256,6 +251,18 @@ struct Content {
 }
 
 impl Content {
+    fn stored(payment: PaymentRow) -> Option<Self> {
+        if payment.status == "declined" {
+            return None;
+        }
+        Some(Self {
+            wallet_id: payment.wallet_id,
+            money: payment.money()?,
+            provider: payment.provider,
+            account_number: payment.account_number,
+        })
+    }
+
     fn of(requested: &Requested) -> Self {
         let Requested { request, money, .. } = requested;
         Self {
@@ -267,37 +274,11 @@ impl Content {
     }
 }
 
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = schema::payments, check_for_backend(diesel::pg::Pg))]
-struct PaymentRow {
-    id: Uuid,
-    wallet_id: Uuid,
-    amount: Decimal,
-    currency: String,
-    provider: String,
-    account_number: String,
-    status: String,
-}
-
-impl PaymentRow {
-    fn content(self) -> Option<Content> {
-        if self.status == "declined" {
-            return None;
-        }
-        Some(Content {
-            wallet_id: self.wallet_id,
-            money: ledger::stored_money(self.amount, &self.currency)?,
-            provider: self.provider,
-            account_number: self.account_number,
-        })
-    }
-}
-
 impl Books {
     /// Steps 1 and 2.
     async fn load(conn: &mut AsyncPgConnection, batch: &[Requested]) -> Result<Self, BatchError> {
         use schema::payments::dsl;
-        let requests: Vec<PayBill> = batch.iter().map(|it| it.request.clone()).collect();
+        let requests: Vec<PaymentRequest> = batch.iter().map(|it| it.request.clone()).collect();
         let (wallets, _) = lock_wallets(conn, requests.iter().map(|it| it.wallet_id)).await?;
         let payments: Vec<PaymentRow> = dsl::payments
             .filter(dsl::id.eq_any(requests.iter().map(|it| it.payment_id)))
@@ -309,11 +290,11 @@ impl Books {
             wallets,
             payments: payments
                 .into_iter()
-                .map(|row| (row.id, row.content()))
+                .map(|row| (row.id, Content::stored(row)))
                 .collect(),
             keys: keys
-                .iter()
-                .map(|(id, payment)| (payment.key(), *id))
+                .into_iter()
+                .map(|(key, payment)| (key, payment.accepted.payment_id))
                 .collect(),
         })
     }

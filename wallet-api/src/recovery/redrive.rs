@@ -22,14 +22,14 @@ use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 use events::BillPaymentRequested;
 use operations::operator_action::{self, Action, Operator};
 use outbox::statement;
-use rust_decimal::Decimal;
 use serde::Serialize;
 use tracing::info;
 use uuid::Uuid;
 
 use super::subject;
-use crate::payments::{BatchError, lock_wallets, new_event};
-use crate::{ledger, schema};
+use crate::pay_error::BatchError;
+use crate::payments::{lock_wallets, new_event};
+use crate::schema::{self, PaymentRow};
 
 /// Payments that one transaction redrives at the most.
 const REDRIVEN_AT_ONCE_MAX: usize = 500;
@@ -48,19 +48,6 @@ pub(crate) enum RedriveError {
     Database(#[from] diesel::result::Error),
     #[error("redriving a payment")]
     Append(#[from] BatchError),
-}
-
-#[derive(Queryable, Selectable)]
-#[diesel(table_name = schema::payments, check_for_backend(diesel::pg::Pg))]
-struct PaymentRow {
-    id: Uuid,
-    wallet_id: Uuid,
-    amount: Decimal,
-    currency: String,
-    provider: String,
-    account_number: String,
-    status: String,
-    idempotency_key: Option<String>,
 }
 
 /// Redrives one payment.
@@ -197,7 +184,7 @@ async fn publish_again(
 ) -> Result<(), RedriveError> {
     let subjects: Vec<String> = payments.iter().map(|payment| subject(payment.id)).collect();
     let events = payments.into_iter().map(|payment| {
-        let money = ledger::stored_money(payment.amount, &payment.currency);
+        let money = payment.money();
         let payload = BillPaymentRequested {
             payment_id: payment.id,
             wallet_id: payment.wallet_id,

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use testkit::TopicReader;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
-use wallet_api::lab::Lab;
-use wallet_api::patterns::{Commands, Patience, Pattern, Publisher};
+use wallet_api::config::Lab;
+use wallet_api::pattern::Pattern;
+use wallet_api::patterns::{Commands, Patience, Publisher};
 use wallet_api::settlement::Settlement;
 
 use crate::settlement::failed;

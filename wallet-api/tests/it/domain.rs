@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
 use events::Currency;
 use proptest::prelude::*;
 use rust_decimal::Decimal;
 use uuid::Uuid;
 use wallet_api::domain::{
-    Decision, Decline, IdempotencyKey, KeySource, PayBill, Provider, Wallet, decide,
+    Decision, Decline, IdempotencyKey, KeySource, PaymentRequest, Provider, Wallet, decide,
 };
+
+const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
 
 fn inr() -> Currency {
     "INR".parse().unwrap()
@@ -18,8 +21,8 @@ fn wallet_id(number: u8) -> Uuid {
     Uuid::from_u128(u128::from(number))
 }
 
-fn request(wallet: u8, key: &str, amount: &str) -> PayBill {
-    PayBill {
+fn request(wallet: u8, key: &str, amount: &str) -> PaymentRequest {
+    PaymentRequest {
         payment_id: Uuid::now_v7(),
         wallet_id: wallet_id(wallet),
         key: key.parse().unwrap(),
@@ -54,7 +57,7 @@ fn a_decline_leaves_the_balance_to_its_neighbours() {
         request(9, "d", "1"),
     ];
     let mut wallets = wallets(&[100]);
-    let decisions = decide(&batch, &mut wallets, &mut HashMap::new());
+    let decisions = decide(&batch, &mut wallets, &mut HashMap::new(), NOW);
     assert!(matches!(decisions[0], Decision::Accept(_)));
     assert!(matches!(
         decisions[1],
@@ -73,7 +76,7 @@ fn another_currency_and_too_many_decimals_are_declined() {
     let mut wrong_currency = request(1, "a", "1");
     wrong_currency.currency = Some("USD".parse().unwrap());
     let batch = [wrong_currency, request(1, "b", "0.001")];
-    let decisions = decide(&batch, &mut wallets(&[100]), &mut HashMap::new());
+    let decisions = decide(&batch, &mut wallets(&[100]), &mut HashMap::new(), NOW);
     assert!(matches!(
         decisions[0],
         Decision::Decline(Decline::CurrencyMismatch { .. })
@@ -95,7 +98,7 @@ fn keys_are_visible_ascii_of_bounded_length() {
 }
 
 /// Few wallets, few keys and few amounts, so that batches are full of clashes.
-fn any_request() -> impl Strategy<Value = PayBill> {
+fn any_request() -> impl Strategy<Value = PaymentRequest> {
     (1_u8..=4, 0_u8..12, 1_u32..80)
         .prop_map(|(wallet, key, amount)| request(wallet, &format!("k{key}"), &amount.to_string()))
 }
@@ -107,22 +110,22 @@ proptest! {
         balances in proptest::collection::vec(0_u32..200, 3),
     ) {
         let mut after = wallets(&balances);
-        let decisions = decide(&batch, &mut after, &mut HashMap::new());
+        let decisions = decide(&batch, &mut after, &mut HashMap::new(), NOW);
         prop_assert_eq!(decisions.len(), batch.len());
         let mut spent: HashMap<Uuid, Decimal> = HashMap::new();
         let mut accepted: HashMap<(Uuid, IdempotencyKey), (Uuid, String)> = HashMap::new();
         for (request, decision) in batch.iter().zip(&decisions) {
             let key = (request.wallet_id, request.key.clone());
             match decision {
-                Decision::Accept(money) => {
-                    *spent.entry(request.wallet_id).or_default() += money.value();
+                Decision::Accept(payment) => {
+                    *spent.entry(request.wallet_id).or_default() += payment.money.value();
                     let first = accepted.insert(key, (request.payment_id, request.amount.to_string()));
                     prop_assert!(first.is_none(), "a key was accepted twice");
                 }
-                Decision::Replay(payment_id) => {
+                Decision::Replay(payment) => {
                     prop_assert_eq!(
                         accepted.get(&key),
-                        Some(&(*payment_id, request.amount.to_string()))
+                        Some(&(payment.payment_id, request.amount.to_string()))
                     );
                 }
                 Decision::Decline(Decline::KeyReused) => {
@@ -143,12 +146,12 @@ proptest! {
     fn a_batch_decides_as_if_each_request_came_alone(
         batch in proptest::collection::vec(any_request(), 0..40),
     ) {
-        let together = decide(&batch, &mut wallets(&[100, 50, 0]), &mut HashMap::new());
+        let together = decide(&batch, &mut wallets(&[100, 50, 0]), &mut HashMap::new(), NOW);
         let mut wallets = wallets(&[100, 50, 0]);
         let mut known = HashMap::new();
         let alone: Vec<Decision> = batch
             .iter()
-            .flat_map(|request| decide(std::slice::from_ref(request), &mut wallets, &mut known))
+            .flat_map(|request| decide(std::slice::from_ref(request), &mut wallets, &mut known, NOW))
             .collect();
         prop_assert_eq!(together, alone);
     }

@@ -1,8 +1,8 @@
 //! What only the lab may ask for is refused elsewhere, and nothing is written.
 
 use axum::http::StatusCode;
-use wallet_api::lab::Lab;
-use wallet_api::patterns::Pattern;
+use wallet_api::config::Lab;
+use wallet_api::pattern::Pattern;
 
 use crate::support::WalletApi;
 

@@ -15,11 +15,11 @@ use diesel_async::RunQueryDsl;
 use serde_json::{Value, json};
 use testkit::{TestDatabase, kafka_brokers, unique_prefix};
 use tower::ServiceExt as _;
-use wallet_api::config::WriterConfig;
+use wallet_api::config::{Lab, WriterConfig};
 use wallet_api::group_commit::{PaymentWriter, group_commit};
 use wallet_api::http::{App, routes};
-use wallet_api::lab::Lab;
-use wallet_api::patterns::{Patience, Pattern, Patterns, Publisher};
+use wallet_api::pattern::Pattern;
+use wallet_api::patterns::{Patience, Patterns, Publisher};
 
 pub(crate) struct WalletApi {
     pub(crate) database: TestDatabase,

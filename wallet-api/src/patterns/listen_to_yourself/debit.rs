@@ -4,8 +4,8 @@
 //! | --- | --- | --- |
 //! | 1 | `select payments` by id | those that were debited or declined before |
 //! | 2 | [`crate::payments`], steps 1 to 6, for the others | the wallets' locks; everything but the outbox |
-//! | 3 | `insert payments`, declined | the wallets' no, to be kept: the callers have gone |
-//! | 4 | `insert dead_letters` | commands that are no payment |
+//! | 3 | `insert payments`, declined | the wallets' no is kept: the callers have gone |
+//! | 4 | `insert dead_letters` | commands that can't become a payment |
 //! | 5 | `commit` | then the events are published, then the offsets committed |
 //!
 //! Two consumers can have the same command in hand while its partition goes from one to the other. Step 1
@@ -22,41 +22,41 @@ use events::{Currency, Money};
 use operations::dead_letter::NewDeadLetter;
 use operations::dead_letters::dead_letter;
 use outbox::statement;
-use rust_decimal::Decimal;
 use uuid::Uuid;
 
-use crate::domain::PayBill;
-use crate::payments::{BatchError, Publishing, Try, pay_batch};
-use crate::{SERVICE, ledger, schema};
+use crate::domain::PaymentRequest;
+use crate::pay_error::BatchError;
+use crate::payments::{Publishing, Try, pay_batch};
+use crate::schema::PaymentRow;
+use crate::{SERVICE, schema};
 
-/// A command as it was read.
+/// A command, and the record that it was read from.
 pub(super) struct Command<'a> {
     pub(super) record: &'a Record,
-    pub(super) request: PayBill,
+    pub(super) request: PaymentRequest,
 }
 
-/// What became of a batch.
+/// What became of a batch of commands.
 #[derive(Default)]
-pub(super) struct Taken<'a> {
-    /// Payments that were debited, by this batch or before it, and have not ended: their events are to be published. For each
-    /// wallet in the order of commits.
-    pub(super) standing: Vec<(&'a PayBill, Money)>,
-    /// Payments that this batch declined, and why.
-    pub(super) declined: Vec<(&'a PayBill, String)>,
+pub(super) struct BatchResult<'a> {
+    /// Payments that were debited, by this batch or before it, and have not ended: their events are to be published. The
+    /// payments of one wallet are in the order of commits.
+    pub(super) standing: Vec<(&'a PaymentRequest, Money)>,
+    /// Payments that this batch declined, with the reasons.
+    pub(super) declined: Vec<(&'a PaymentRequest, String)>,
     /// How many of `standing` this batch debited.
     pub(super) debited: usize,
     /// Commands whose payment was there before.
     pub(super) again: usize,
-    /// Messages that were put aside.
     pub(super) dead_letters: Vec<NewDeadLetter>,
 }
 
-/// Debits or declines each payment that is new, and stores `letters` with those that come up here.
+/// Debits or declines each new payment, and stores `letters` together with the dead letters of this batch.
 pub(super) async fn take<'a>(
     conn: &mut AsyncPgConnection,
     commands: &'a [Command<'a>],
     letters: Vec<NewDeadLetter>,
-) -> Result<Taken<'a>, BatchError> {
+) -> Result<BatchResult<'a>, BatchError> {
     conn.transaction(async |conn| take_in_transaction(conn, commands, letters).await)
         .await
 }
@@ -66,14 +66,14 @@ pub(super) async fn take_in_transaction<'a>(
     conn: &mut AsyncPgConnection,
     commands: &'a [Command<'a>],
     mut letters: Vec<NewDeadLetter>,
-) -> Result<Taken<'a>, BatchError> {
-    let mut taken = Taken::default();
+) -> Result<BatchResult<'a>, BatchError> {
+    let mut result = BatchResult::default();
     let mut known = find_by_id(conn, commands).await?;
     let mut new: Vec<&Command<'_>> = Vec::new();
     for command in commands {
         let request = &command.request;
         let Some(payment) = known.get_mut(&request.payment_id) else {
-            known.insert(request.payment_id, Known::new(request));
+            known.insert(request.payment_id, StoredPayment::new(request));
             new.push(command);
             continue;
         };
@@ -82,43 +82,43 @@ pub(super) async fn take_in_transaction<'a>(
             letters.push(dead_letter(SERVICE, command.record, reason));
             continue;
         }
-        taken.again += 1;
+        result.again += 1;
         let money = payment.debited.take();
-        taken.standing.extend(money.map(|money| (request, money)));
+        result.standing.extend(money.map(|money| (request, money)));
     }
-    let refused = debit(conn, &new, &mut taken).await?;
+    let refused = debit(conn, &new, &mut result).await?;
     let recorded = insert_declined(conn, &refused).await?;
     for (command, reason) in refused {
         if recorded.contains(&command.request.payment_id) {
-            taken.declined.push((&command.request, reason));
+            result.declined.push((&command.request, reason));
         } else {
             letters.push(dead_letter(SERVICE, command.record, reason));
         }
     }
     operations::dead_letter::record(conn, &letters).await?;
-    taken.dead_letters = letters;
-    Ok(taken)
+    result.dead_letters = letters;
+    Ok(result)
 }
 
-/// Step 2. Returns the commands that were refused, and why.
+/// Step 2. Returns the commands that were refused, with the reasons.
 async fn debit<'a>(
     conn: &mut AsyncPgConnection,
     new: &[&'a Command<'a>],
-    taken: &mut Taken<'a>,
+    result: &mut BatchResult<'a>,
 ) -> Result<Vec<(&'a Command<'a>, String)>, BatchError> {
     let mut refused = Vec::new();
     if new.is_empty() {
         return Ok(refused);
     }
-    let batch: Vec<PayBill> = new.iter().map(|command| command.request.clone()).collect();
+    let batch: Vec<PaymentRequest> = new.iter().map(|command| command.request.clone()).collect();
     let answers = pay_batch(conn, &batch, Try::Again, Publishing::ByCaller).await?;
     for (command, answer) in new.iter().zip(answers) {
         match answer {
             Ok(accepted) if accepted.payment_id == command.request.payment_id => {
-                taken.debited += 1;
-                taken.standing.push((&command.request, accepted.money));
+                result.debited += 1;
+                result.standing.push((&command.request, accepted.money));
             }
-            // Made by another pattern, whose ids are others. Its event is that pattern's to publish.
+            // Another pattern has made this payment, under another id, and publishes its event.
             Ok(other) => {
                 let reason = format!(
                     "the Idempotency-Key stands for payment {}",
@@ -132,16 +132,16 @@ async fn debit<'a>(
     Ok(refused)
 }
 
-/// A payment that was there before a command.
-struct Known {
+/// A payment that an earlier command has made.
+struct StoredPayment {
     wallet_id: Uuid,
     fingerprint: Vec<u8>,
-    /// What left the wallet, if anything did and its event is not yet among those to be published.
+    /// What left the wallet, unless its event is among those to be published already.
     debited: Option<Money>,
 }
 
-impl Known {
-    fn new(request: &PayBill) -> Self {
+impl StoredPayment {
+    fn new(request: &PaymentRequest) -> Self {
         Self {
             wallet_id: request.wallet_id,
             fingerprint: request.fingerprint().as_bytes().to_vec(),
@@ -149,7 +149,7 @@ impl Known {
         }
     }
 
-    fn is_of(&self, request: &PayBill) -> bool {
+    fn is_of(&self, request: &PaymentRequest) -> bool {
         self.wallet_id == request.wallet_id && self.fingerprint == request.fingerprint().as_bytes()
     }
 }
@@ -158,41 +158,32 @@ impl Known {
 async fn find_by_id(
     conn: &mut AsyncPgConnection,
     commands: &[Command<'_>],
-) -> Result<HashMap<Uuid, Known>, BatchError> {
+) -> Result<HashMap<Uuid, StoredPayment>, BatchError> {
     use schema::payments::dsl;
     let ids = commands.iter().map(|command| command.request.payment_id);
-    let rows: Vec<(Uuid, Uuid, Vec<u8>, String, Decimal, String)> = dsl::payments
+    let rows: Vec<PaymentRow> = dsl::payments
         .filter(dsl::id.eq_any(ids.collect::<Vec<_>>()))
-        .select((
-            dsl::id,
-            dsl::wallet_id,
-            dsl::fingerprint,
-            dsl::status,
-            dsl::amount,
-            dsl::currency,
-        ))
+        .select(PaymentRow::as_select())
         .load(conn)
         .await?;
-    let known =
-        |(id, wallet_id, fingerprint, status, amount, currency): (_, _, _, String, _, String)| {
-            // One that has ended needs its event no more: the result is the proof that it has arrived.
-            let debited = if status == "pending" {
-                let money = ledger::stored_money(amount, &currency);
-                Some(money.ok_or(BatchError::Currency(wallet_id))?)
-            } else {
-                None
-            };
-            let known = Known {
-                wallet_id,
-                fingerprint,
-                debited,
-            };
-            Ok((id, known))
+    let known = rows.into_iter().map(|row| {
+        // A payment that has ended needs its event no more: the result proves that it has arrived.
+        let debited = if row.status == "pending" {
+            Some(row.money().ok_or(BatchError::Currency(row.wallet_id))?)
+        } else {
+            None
         };
-    rows.into_iter().map(known).collect()
+        let payment = StoredPayment {
+            wallet_id: row.wallet_id,
+            fingerprint: row.fingerprint,
+            debited,
+        };
+        Ok((row.id, payment))
+    });
+    known.collect()
 }
 
-/// Step 3. Returns the ids of those whose wallet there is.
+/// Step 3. Returns the ids of the payments whose wallets exist.
 async fn insert_declined(
     conn: &mut AsyncPgConnection,
     refused: &[(&Command<'_>, String)],

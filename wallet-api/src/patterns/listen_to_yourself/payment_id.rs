@@ -12,10 +12,10 @@
 
 use uuid::{Builder, Uuid, Variant, Version};
 
-use crate::domain::{Fingerprint, PayBill};
+use crate::domain::{Fingerprint, PaymentRequest};
 
 /// The id of the payment that comes of `request`.
-pub(super) fn of(request: &PayBill) -> Uuid {
+pub(super) fn of(request: &PaymentRequest) -> Uuid {
     let key = request.key.as_str();
     let made_at = Uuid::try_parse(key)
         .ok()
@@ -52,8 +52,8 @@ mod tests {
 
     const WALLET: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0002);
 
-    fn request(key: &str) -> PayBill {
-        PayBill {
+    fn request(key: &str) -> PaymentRequest {
+        PaymentRequest {
             payment_id: Uuid::nil(),
             wallet_id: WALLET,
             key: key.parse().unwrap(),
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn another_wallet_key_or_body_has_another_id() {
-        let mut requests: Vec<PayBill> = (0..6).map(|_| request("a")).collect();
+        let mut requests: Vec<PaymentRequest> = (0..6).map(|_| request("a")).collect();
         requests[1].wallet_id = Uuid::now_v7();
         requests[2].amount = "1.51".parse().unwrap();
         requests[3].currency = Some("INR".parse().unwrap());

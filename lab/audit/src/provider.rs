@@ -1,0 +1,226 @@
+//! The provider's list, newest first, page by page.
+
+use std::collections::HashSet;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use reqwest::Client;
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::progress::{Progress, Stage};
+use super::scope::Scope;
+use super::session::{Rows, Session};
+use super::sources::Sources;
+
+/// Payments that are asked for one by one; when more are missing from what was read of the list, the rest of it is
+/// read.
+const LOOKED_UP_MAX: i64 = 1_000;
+
+/// The one client, with limits.
+pub(crate) fn client() -> &'static Client {
+    static CLIENT: LazyLock<Client> = LazyLock::new(|| {
+        Client::builder()
+            .timeout(Duration::from_secs(5))
+            .connect_timeout(Duration::from_secs(1))
+            // The environment may name a proxy for the world outside.
+            .no_proxy()
+            .build()
+            .expect("a client without TLS needs nothing that could be missing")
+    });
+    &CLIENT
+}
+
+#[derive(Debug, Deserialize)]
+struct Page {
+    payments: Vec<Listed>,
+    next_before: Option<u64>,
+}
+
+/// What is read of a payment.
+#[derive(Debug, Deserialize)]
+struct Listed {
+    reference: String,
+    status: String,
+    amount: Option<String>,
+    currency: Option<String>,
+    provider: Option<String>,
+    account_number: Option<String>,
+    receipt: Option<String>,
+}
+
+/// Copies the provider's payments to `at_provider`; answers how many.
+///
+/// The list is in the order of decisions and has no times. All payments of a scope were decided since it began, so a
+/// page without any of them is taken for the end of them; what must be at the provider and was not seen by then is
+/// asked for by its id.
+pub(super) async fn gather(
+    session: &Session,
+    sources: &Sources,
+    scope: &Scope,
+    progress: &Progress,
+) -> anyhow::Result<u64> {
+    let mut list = List {
+        url: format!("{}/payments", sources.provider_url.trim_end_matches('/')),
+        scope: *scope,
+        before: None,
+        at_end: false,
+        count: 0,
+    };
+    list.copy(session, scope.since.is_some(), progress).await?;
+    if !list.at_end {
+        let missing = missing(session).await?;
+        if i64::try_from(missing.len()).unwrap_or(i64::MAX) > LOOKED_UP_MAX {
+            list.copy(session, false, progress).await?;
+        } else {
+            list.look_up(session, &missing).await?;
+        }
+    }
+    Ok(list.count)
+}
+
+/// Payments that the provider must know, if they ended as they say, and that have not been seen there.
+async fn missing(session: &Session) -> anyhow::Result<HashSet<Uuid>> {
+    let missing = session
+        .pairs::<String, bool>(&format!(
+            "select id::text, true from audited \
+             where status in ('paid', 'refunded') \
+                 and not exists (select from at_provider where payment_id = audited.id) limit {}",
+            LOOKED_UP_MAX + 1
+        ))
+        .await?;
+    let ids = missing.iter().map(|(id, _)| id.parse());
+    ids.collect::<Result<_, _>>()
+        .context("reading PostgreSQL's answer")
+}
+
+/// Where the reading of the list is.
+struct List {
+    url: String,
+    scope: Scope,
+    before: Option<u64>,
+    at_end: bool,
+    count: u64,
+}
+
+impl List {
+    /// Copies pages to the end, or up to the first without a payment of the scope.
+    async fn copy(
+        &mut self,
+        session: &Session,
+        stop_early: bool,
+        progress: &Progress,
+    ) -> anyhow::Result<()> {
+        let (sender, mut receiver) = mpsc::channel(2);
+        let read = async {
+            // The sender goes with this block, which ends the copying.
+            let sender = sender;
+            while !self.at_end {
+                let page = self.page().await?;
+                let (mut rows, mut is_behind) = (Rows::default(), true);
+                for payment in &page.payments {
+                    is_behind &= !payment.add(&self.scope, &mut rows);
+                }
+                self.count += rows.read;
+                self.before = page.next_before;
+                self.at_end = page.next_before.is_none();
+                sender.send(rows).await.context("the copying has ended")?;
+                if stop_early && is_behind {
+                    break;
+                }
+            }
+            anyhow::Ok(())
+        };
+        let tell = |done| progress(Stage::Provider, done, None);
+        let copied = session.copy_rows("at_provider", &mut receiver, &tell);
+        let (read, copied) = tokio::join!(read, copied);
+        copied.and(read)
+    }
+
+    async fn page(&self) -> anyhow::Result<Page> {
+        let mut url = format!("{}?limit=500", self.url);
+        if let Some(before) = self.before {
+            url.push_str(&format!("&before={before}"));
+        }
+        let answer = client().get(&url).send().await;
+        let answer = answer.with_context(|| {
+            format!("the provider does not answer at {url}; is it running? ./dev up starts it")
+        })?;
+        let answer = answer
+            .error_for_status()
+            .context("listing the provider's payments")?;
+        answer.json().await.context("reading the provider's list")
+    }
+
+    async fn look_up(&mut self, session: &Session, ids: &HashSet<Uuid>) -> anyhow::Result<()> {
+        let mut rows = Rows::default();
+        for id in ids {
+            let answer = client().get(format!("{}/{id}", self.url)).send();
+            let answer = answer.await.context("asking the provider for a payment")?;
+            if answer.status() == reqwest::StatusCode::NOT_FOUND {
+                continue;
+            }
+            let payment: Listed = answer
+                .error_for_status()?
+                .json()
+                .await
+                .context("reading the provider's answer")?;
+            payment.add(&self.scope, &mut rows);
+        }
+        self.count += rows.read;
+        session.copy("at_provider", rows).await
+    }
+}
+
+impl Listed {
+    /// Adds a row, if the payment is of the scope; answers whether it is.
+    fn add(&self, scope: &Scope, rows: &mut Rows) -> bool {
+        let payment = payment_of(&self.reference);
+        // What is no payment's id belongs to the scope of everything.
+        let is_ours = payment.map_or(scope.since.is_none(), |id| scope.has(id));
+        if is_ours {
+            rows.read += 1;
+            let payment = payment.map(|id| id.to_string());
+            rows.add([
+                Some(self.reference.as_str()),
+                payment.as_deref(),
+                Some(&self.status),
+                self.amount.as_deref(),
+                self.currency.as_deref(),
+                self.provider.as_deref(),
+                self.account_number.as_deref(),
+                self.receipt.as_deref(),
+            ]);
+        }
+        is_ours
+    }
+}
+
+/// The payment that a reference stands for: the id in any spelling, whatever follows it. A payment that was asked for
+/// under two keys, such as `<id>` and `<id>-2`, is one payment.
+fn payment_of(reference: &str) -> Option<Uuid> {
+    let begins_with_id = || Uuid::parse_str(reference.get(..36)?).ok();
+    Uuid::parse_str(reference).ok().or_else(begins_with_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_payment_of_a_reference_is_found_in_any_spelling() {
+        let id = Uuid::now_v7();
+        for reference in [
+            id.to_string(),
+            id.to_string().to_uppercase(),
+            id.simple().to_string(),
+            format!("{id}-2"),
+        ] {
+            assert_eq!(payment_of(&reference), Some(id), "{reference}");
+        }
+        assert_eq!(payment_of("INVOICE-7"), None);
+        assert_eq!(payment_of(&format!("x{id}")), None);
+    }
+}

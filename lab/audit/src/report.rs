@@ -1,0 +1,293 @@
+//! What an audit has found: pure.
+
+use std::fmt;
+
+use chassis::cli::plain;
+use serde::{Deserialize, Serialize};
+
+use super::scope::Scope;
+
+/// What became of the payments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Which payments this is about.
+    pub scope: Scope,
+    /// Payments that were answered 202; each is one of `in_flight`, `paid`, `refunded`, `declined` or lost.
+    pub accepted: u64,
+    /// On their way.
+    pub in_flight: u64,
+    /// Where those are, and how many, in the order of the way.
+    pub in_flight_where: Vec<Whereabouts>,
+    /// Ended: the provider has the money.
+    pub paid: u64,
+    /// Ended: the wallet has it back.
+    pub refunded: u64,
+    /// Ended: the wallet was never debited.
+    pub declined: u64,
+    /// How long those that are paid took.
+    pub paid_after: Option<Latency>,
+    /// Of every kind there is.
+    pub findings: Vec<Finding>,
+    /// What was read for it.
+    pub read: Read,
+    /// Milliseconds that the audit took.
+    pub took_ms: u64,
+}
+
+/// A place, and how many payments are there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Whereabouts {
+    /// Such as `outbox`.
+    #[serde(rename = "where")]
+    pub place: String,
+    /// Payments.
+    pub count: u64,
+}
+
+/// From the request to `paid`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Latency {
+    /// Milliseconds; half took at most this.
+    pub p50_ms: u64,
+    /// Milliseconds; 99 in a hundred took at most this.
+    pub p99_ms: u64,
+}
+
+/// Damage of a kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What is wrong.
+    pub kind: Kind,
+    /// How often.
+    pub count: u64,
+    /// The first few: ids of payments, unless the kind says otherwise.
+    pub examples: Vec<String>,
+    /// Of the examples, what differs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<Difference>,
+    /// What to do: a command to type, or a page that has the steps.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repair: Option<String>,
+}
+
+/// A field of a payment that has different values in different places.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// The payment.
+    pub id: String,
+    /// The field, by the name that events have for it.
+    pub field: String,
+    /// The values.
+    pub values: Vec<PlacedValue>,
+}
+
+/// A value, and who says so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacedValue {
+    /// Its beginning, if it is long. Empty: the place has the field, and nothing in it.
+    pub value: String,
+    /// Such as `wallet database`, `wallet.events 0:17` or `provider REFERENCE`.
+    #[serde(rename = "where")]
+    pub places: Vec<String>,
+}
+
+/// How much was read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Read {
+    /// Messages of the topic of commands.
+    pub wallet_commands: u64,
+    /// Messages of the topic of requests.
+    pub wallet_events: u64,
+    /// Bills.
+    pub bills: u64,
+    /// Messages of the topic of results.
+    pub bill_events: u64,
+    /// Payments in the provider's list.
+    pub provider_payments: u64,
+}
+
+/// What can be wrong. The head of [`crate`] says when, and why it is no false alarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Accepted, and on its way nowhere.
+    Lost,
+    /// The money was taken, or settled, more than once.
+    PaidTwice,
+    /// The wallet has its money back, and the provider has it too.
+    RefundedThoughPaid,
+    /// The wallet says paid, the provider does not.
+    PaidNotAtProvider,
+    /// The provider took money for what is no payment here. The example is the provider's reference.
+    AtProviderNotHere,
+    /// The wallet database does not have what is in Kafka or at bill-payer.
+    NotInWallet,
+    /// Two parts, or two messages, tell different things of it.
+    Differs,
+    /// On its way for longer than the setting.
+    Stuck,
+    /// Its event was first seen behind a later one of its wallet.
+    OutOfOrder,
+    /// Transfers that do not fit their payment, their accounts or one another. The example is a payment, or the
+    /// name of an account.
+    Unbalanced,
+    /// A wallet's balance is not the sum of its transfers. The example is the wallet.
+    BalanceDiffers,
+}
+
+impl Kind {
+    /// All of them, in the order in which they are printed.
+    pub const ALL: [Self; 11] = [
+        Self::Lost,
+        Self::PaidTwice,
+        Self::RefundedThoughPaid,
+        Self::PaidNotAtProvider,
+        Self::AtProviderNotHere,
+        Self::NotInWallet,
+        Self::Differs,
+        Self::Stuck,
+        Self::OutOfOrder,
+        Self::Unbalanced,
+        Self::BalanceDiffers,
+    ];
+
+    /// As the table has it.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Lost => "LOST",
+            Self::PaidTwice => "PAID TWICE",
+            Self::RefundedThoughPaid => "REFUNDED THOUGH PAID",
+            Self::PaidNotAtProvider => "PAID, NOT AT PROVIDER",
+            Self::AtProviderNotHere => "AT PROVIDER, NOT HERE",
+            Self::NotInWallet => "NOT IN THE WALLET",
+            Self::Differs => "DIFFERS",
+            Self::Stuck => "STUCK",
+            Self::OutOfOrder => "OUT OF ORDER",
+            Self::Unbalanced => "UNBALANCED",
+            Self::BalanceDiffers => "BALANCE DIFFERS",
+        }
+    }
+}
+
+impl Report {
+    /// Whether nothing is wrong.
+    pub fn is_clean(&self) -> bool {
+        self.findings.iter().all(|finding| finding.count == 0)
+    }
+
+    /// For the terminal.
+    pub fn table(&self) -> String {
+        let places = self.in_flight_where.iter();
+        let places: Vec<String> = places
+            .map(|it| format!("{} {}", it.count, it.place))
+            .collect();
+        let speed = self.paid_after.map_or_else(String::new, |latency| {
+            format!(
+                "half within {} ms, 99 in a hundred within {} ms",
+                latency.p50_ms, latency.p99_ms
+            )
+        });
+        let mut lines = vec![
+            ("accepted", self.accepted, String::new()),
+            ("in flight", self.in_flight, places.join(", ")),
+            ("paid", self.paid, speed),
+            ("refunded", self.refunded, String::new()),
+            ("declined", self.declined, String::new()),
+        ];
+        lines.extend(
+            self.findings
+                .iter()
+                .map(|finding| (finding.kind.title(), finding.count, finding.note())),
+        );
+        let name_width = lines.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
+        let widths = lines.iter().map(|(_, count, _)| count.to_string().len());
+        let count_width = widths.max().unwrap_or(0);
+        let mut text = String::new();
+        for (name, count, note) in lines {
+            let line = format!("  {name:<name_width$}  {count:>count_width$}");
+            let indent = " ".repeat(line.len() + 2);
+            let note = note.replace('\n', &format!("\n{indent}"));
+            text.push_str(format!("{line}  {note}").trim_end());
+            text.push('\n');
+        }
+        text.push_str(&self.verdict());
+        text
+    }
+
+    fn verdict(&self) -> String {
+        if self.is_clean() {
+            return "Nothing is wrong.\n".to_owned();
+        }
+        let wrong = self.findings.iter().filter(|finding| finding.count > 0);
+        let kinds: Vec<&str> = wrong.clone().map(|finding| finding.kind.title()).collect();
+        let mut text = format!(
+            "WRONG: {}. `./dev trace PAYMENT_ID` tells the life of a payment.\n",
+            kinds.join("; ")
+        );
+        for finding in wrong {
+            if let Some(repair) = &finding.repair {
+                let title = finding.kind.title();
+                text.push_str(&format!("To repair {title}: {repair}\n"));
+                if finding.count > u64::try_from(finding.examples.len()).unwrap_or(u64::MAX) {
+                    text.push_str("    Those are the first; audit again for the others.\n");
+                }
+            }
+        }
+        text
+    }
+}
+
+impl Finding {
+    /// The examples, a line each, with what differs.
+    fn note(&self) -> String {
+        let mut lines = self.examples.clone();
+        for line in &mut lines {
+            let differences = self.differences.iter().filter(|it| it.id == *line);
+            let differences: String = differences.map(|it| format!("\n  {it}")).collect();
+            // A provider's reference is anybody's text, too.
+            *line = plain(line) + &differences;
+        }
+        lines.join("\n")
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let values = self.values.iter();
+        // A value is anybody's text: quoted, it can't write on a terminal what it likes.
+        let values = values.map(|it| format!("{:?} in {}", it.value, plain(&it.places.join(", "))));
+        let values: Vec<String> = values.collect();
+        write!(f, "{}: {}", self.field, values.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_names_the_field_the_values_and_the_places_and_writes_no_control_characters() {
+        let value = |value: &str, places: &[&str]| PlacedValue {
+            value: value.to_owned(),
+            places: places.iter().map(|place| (*place).to_owned()).collect(),
+        };
+        let finding = Finding {
+            kind: Kind::Differs,
+            count: 1,
+            examples: vec!["some-id".to_owned()],
+            differences: vec![Difference {
+                id: "some-id".to_owned(),
+                field: "account_number".to_owned(),
+                values: vec![
+                    value("WIFI-\u{1b}[1m1", &["provider some-id\u{7}"]),
+                    value("WIFI-1", &["wallet database", "wallet.events 0:17"]),
+                ],
+            }],
+            repair: None,
+        };
+        insta::assert_snapshot!(finding.note(), @r#"
+        some-id
+          account_number: "WIFI-\u{1b}[1m1" in provider some-id�; "WIFI-1" in wallet database, wallet.events 0:17
+        "#);
+    }
+}

@@ -1,0 +1,22 @@
+//! Where the audit and the trace read.
+
+/// Where everything is.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[command(next_help_heading = "Where to read")]
+pub struct Sources {
+    /// PostgreSQL URL of the wallet database; its user needs to read the tables and to make temporary ones
+    #[arg(long, env, hide_env_values = true)]
+    pub wallet_database_url: String,
+    /// PostgreSQL URL of bill-payer's database; its user needs to read the tables
+    #[arg(long, env, hide_env_values = true)]
+    pub bill_payer_database_url: String,
+    /// Kafka bootstrap servers, host:port separated by commas
+    #[arg(long, env)]
+    pub kafka_brokers: String,
+    /// What stands before the name of every topic and consumer group
+    #[arg(long, env, default_value = "")]
+    pub topic_prefix: String,
+    /// Base URL of the provider
+    #[arg(long, env)]
+    pub provider_url: String,
+}

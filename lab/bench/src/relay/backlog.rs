@@ -1,0 +1,125 @@
+//! A backlog in the outbox, and how fast PostgreSQL alone can read and delete it: the limits of a relay.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
+use futures_util::future::try_join_all;
+use lab_stack::postgres;
+use lab_stack::program::{LogFile, command, run_to_end};
+
+use crate::database::{self, Copy, Session};
+
+/// How long it may take until a relay works, and until a backlog is gone.
+pub(super) const WITHIN: Duration = Duration::from_secs(600);
+
+/// How many keys the events have.
+pub(super) const KEYS: u32 = 10_000;
+
+/// Connections that fill; each has keys of its own.
+const WRITERS: u32 = 2;
+
+/// Rows of one delete.
+const DELETE_ROWS: u32 = 1_000;
+
+/// The slot and the publication of `pg_recvlogical`.
+const LIMIT: &str = "bench_limit";
+
+/// A row like wallet-api's.
+const FILL: &str = "
+create procedure fill(first int, step int, last int, keys int) language plpgsql as $$
+declare
+    wallet text;
+begin
+    for number in first..last by step loop
+        wallet := '00000000-0000-7000-8000-' || lpad((number % keys)::text, 12, '0');
+        insert into outbox (id, aggregatetype, aggregateid, type, source, traceparent, payload) values (
+            gen_random_uuid(), 'wallet', wallet, 'BillPaymentRequested', 'wallet-api',
+            '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
+            jsonb_build_object('payment_id', gen_random_uuid(), 'wallet_id', wallet, 'amount', '499.00',
+                'currency', 'INR', 'provider', 'wifi', 'account_number', 'WIFI-42'));
+        commit;
+    end loop;
+end $$";
+
+/// Appends `rows` events, one a transaction, whose commits don't wait for the disk. When this returns, all
+/// of it is on disk.
+pub(super) async fn fill(url: &str, rows: u32) -> anyhow::Result<()> {
+    let mut conn = database::connect(url).await?;
+    conn.batch_execute(FILL).await?;
+    let writers = (1..=WRITERS).map(async |first| {
+        let mut conn = database::connect(url).await?;
+        conn.batch_execute("set synchronous_commit = off").await?;
+        // Alone, since it commits.
+        let call = format!("call fill({first}, {WRITERS}, {rows}, {KEYS})");
+        conn.batch_execute(&call).await?;
+        anyhow::Ok(())
+    });
+    try_join_all(writers).await.context("filling the outbox")?;
+    // A commit that waits for the disk, behind all others.
+    conn.batch_execute("drop procedure fill").await?;
+    Ok(())
+}
+
+/// Makes the slot that [`receive`] reads.
+pub(super) async fn make_slot(copy: &Copy) -> anyhow::Result<()> {
+    let mut conn = database::connect(&copy.url).await?;
+    let publication =
+        format!("create publication {LIMIT} for table outbox with (publish = 'insert')");
+    conn.batch_execute(&publication).await?;
+    let name = slot(copy);
+    let slot = format!("select pg_create_logical_replication_slot('{name}', 'pgoutput')");
+    conn.batch_execute(&slot).await?;
+    Ok(())
+}
+
+fn slot(copy: &Copy) -> String {
+    format!("{LIMIT}_{}", copy.name)
+}
+
+/// Has `pg_recvlogical` read what was written since [`make_slot`], to nowhere; how long that took.
+pub(super) async fn receive(folder: &Path, copy: &Copy) -> anyhow::Result<Duration> {
+    let mut conn = database::connect(&copy.url).await?;
+    let end = "select pg_current_wal_insert_lsn()::text as text";
+    let end = database::text(&mut conn, end).await?;
+    let mut receive = command(postgres::clients()?.join("pg_recvlogical"), None);
+    receive
+        .arg(format!("--dbname={}", copy.url))
+        .arg(format!("--slot={}", slot(copy)))
+        .arg(format!("--endpos={end}"))
+        .arg(format!("--option=publication_names={LIMIT}"))
+        .args(["--start", "--no-loop", "--file=/dev/null"])
+        .arg("--option=proto_version=1");
+    let log = LogFile::new(folder.join("pg_recvlogical.log"));
+    let begun = Instant::now();
+    run_to_end("pg_recvlogical", receive, &log).await?;
+    Ok(begun.elapsed())
+}
+
+/// Deletes all rows in one loop on one connection, as a relay that publishes nothing would; how long that
+/// took, and how many rows.
+pub(super) async fn delete(url: &str) -> anyhow::Result<(u64, Duration)> {
+    let mut conn = database::connect(url).await?;
+    conn.batch_execute(&format!(
+        "prepare take as delete from outbox \
+         where seq in (select seq from outbox order by seq limit {DELETE_ROWS}) \
+         returning seq, id, aggregatetype, aggregateid, type, source, specversion, contenttype, traceparent, payload"
+    ))
+    .await?;
+    let begun = Instant::now();
+    let mut deleted = 0;
+    loop {
+        let rows = diesel::sql_query("execute take").execute(&mut conn).await?;
+        if rows == 0 {
+            return Ok((deleted, begun.elapsed()));
+        }
+        deleted += u64::try_from(rows)?;
+    }
+}
+
+/// Whether the outbox has no row.
+pub(super) async fn is_empty(conn: &mut Session) -> anyhow::Result<bool> {
+    let rows = "select count(*) as number from outbox";
+    Ok(database::number(conn, rows).await? == 0)
+}

@@ -1,0 +1,37 @@
+//! A relay that is measured, as data.
+
+use lab_stack::process_spec::Part;
+use lab_stack::relay_mode::RelayMode;
+
+/// Where the relay is when the backlog comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Start {
+    /// Stopped in full work (SIGSTOP), and then let go on: cdc has its stream open and gets it all from there.
+    HeldUp,
+    /// Not running: cdc finds the backlog in the table first, as every relay that is started does.
+    Down,
+}
+
+/// How a backlog may meet a relay of the mode.
+pub(super) const fn starts(mode: RelayMode) -> &'static [Start] {
+    match mode {
+        RelayMode::Poller | RelayMode::Cdc => &[Start::HeldUp, Start::Down],
+        // While the relay is down, Kafka Connect goes on.
+        RelayMode::Debezium => &[Start::HeldUp],
+    }
+}
+
+/// A relay that is to run on a copy, with all that it needs.
+pub(super) struct RelayUnderTest {
+    /// Started before the relay; their memory and CPU time count as the relay's.
+    pub(super) dependencies: Vec<Part>,
+    pub(super) relay: Part,
+}
+
+impl RelayUnderTest {
+    /// The relay first: the order to stop in.
+    pub(super) fn names(&self) -> Vec<String> {
+        let parts = std::iter::once(&self.relay).chain(&self.dependencies);
+        parts.map(|part| part.name.clone()).collect()
+    }
+}

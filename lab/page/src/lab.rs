@@ -1,0 +1,228 @@
+//! What the page's routes and tasks share.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use audit::{self, Report, Scope, Sources};
+use chassis::Problem;
+use chassis::database::Pool;
+use chrono::{DateTime, Utc};
+use diesel::sql_types::Timestamptz;
+use diesel_async::RunQueryDsl as _;
+use lab_stack::commands::{Order, Ordered};
+use lab_stack::home::Home;
+use lab_stack::process_table::Board;
+use lab_stack::stack::Stack;
+use tokio::sync::{OnceCell, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::problems::{away, conflict};
+use super::snapshot::{Behaviour, Comparison, Flow, Lag, Money, Run, Statistics};
+
+/// Connections to each database: for the figures, and for whoever looks inside.
+const CONNECTIONS: u32 = 4;
+
+/// How long an audit may take: one that waits for a paused server would never end.
+const AUDIT_WITHIN: Duration = Duration::from_secs(30);
+
+/// The lab as the page sees it.
+pub(super) struct Lab {
+    pub(super) home: Home,
+    pub(super) board: Board,
+    pub(super) tasks: TaskTracker,
+    orders: mpsc::Sender<Ordered>,
+    databases: OnceCell<Databases>,
+    shown: Mutex<Shown>,
+    /// The last snapshot, as JSON; whoever listens gets each.
+    pub(super) live: watch::Sender<Arc<str>>,
+}
+
+/// Both databases.
+pub(super) struct Databases {
+    pub(super) wallet: Pool,
+    pub(super) bills: Pool,
+}
+
+/// What was found out last, each by its own task.
+#[derive(Default)]
+pub(super) struct Shown {
+    pub(super) flow: Flow,
+    pub(super) lag: Lag,
+    pub(super) statistics: Statistics,
+    pub(super) behaviour: Option<Behaviour>,
+    pub(super) run: Option<Run>,
+    pub(super) money: Option<Money>,
+    /// What [`Self::money`] is about.
+    pub(super) since: Option<DateTime<Utc>>,
+    pub(super) comparison: Option<Comparison>,
+    work: Option<CancellationToken>,
+}
+
+impl Shown {
+    /// Whether no traffic goes on.
+    pub(super) fn is_idle(&self) -> Result<(), Problem> {
+        if self.work.is_some() {
+            return Err(conflict(
+                "traffic is being sent or audited: stop it, or wait until it has ended",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Traffic that goes on; ended by being dropped.
+pub(super) struct Work {
+    lab: Arc<Lab>,
+    token: CancellationToken,
+}
+
+impl Work {
+    /// Cancelled when it is to stop.
+    pub(super) const fn token(&self) -> &CancellationToken {
+        &self.token
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.lab.shown().work = None;
+    }
+}
+
+impl Lab {
+    /// Nothing is known yet.
+    pub(super) fn new(home: Home, board: Board, orders: mpsc::Sender<Ordered>) -> Self {
+        Self {
+            home,
+            board,
+            tasks: TaskTracker::new(),
+            orders,
+            databases: OnceCell::new(),
+            shown: Mutex::default(),
+            live: watch::Sender::new(Arc::from("{}")),
+        }
+    }
+
+    /// Begins a run of traffic or a comparison: one at a time.
+    pub(super) fn begin_work(self: &Arc<Self>) -> Result<Work, Problem> {
+        let mut shown = self.shown();
+        shown.is_idle()?;
+        let token = shown.work.insert(CancellationToken::new()).clone();
+        drop(shown);
+        Ok(Work {
+            lab: Arc::clone(self),
+            token,
+        })
+    }
+
+    /// Stops it, if there is any; it ends a little later.
+    pub(super) fn stop_work(&self) {
+        if let Some(work) = &self.shown().work {
+            work.cancel();
+        }
+    }
+
+    /// Whether there is any.
+    pub(super) fn is_at_work(&self) -> bool {
+        self.shown().work.is_some()
+    }
+
+    /// What is shown. Never held across an await.
+    pub(super) fn shown(&self) -> MutexGuard<'_, Shown> {
+        // Each change of it is one assignment: a panic elsewhere leaves nothing half done.
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The running system.
+    pub(super) async fn stack(&self) -> Result<Stack, Problem> {
+        self.board.stack().await.ok_or_else(|| {
+            Problem::unavailable(
+                "the system is starting; its addresses are known when all is ready",
+            )
+        })
+    }
+
+    /// Both databases.
+    pub(super) async fn databases(&self) -> Result<&Databases, Problem> {
+        let stack = self.stack().await?;
+        let open = async || {
+            let pool = |url: &str| {
+                let config = chassis::config::DatabaseConfig {
+                    database_url: url.to_owned(),
+                    database_pool_size: CONNECTIONS,
+                };
+                chassis::database::pool(&config, "lab")
+            };
+            anyhow::Ok(Databases {
+                wallet: pool(&stack.wallet_database_url)?,
+                bills: pool(&stack.bill_payer_database_url)?,
+            })
+        };
+        let databases = self.databases.get_or_try_init(open).await;
+        databases.map_err(|error| away(&error))
+    }
+
+    /// Has an order carried out.
+    pub(super) async fn order(&self, order: Order) -> Result<(), Problem> {
+        self.stack().await?;
+        if let Some(busy) = self.board.busy().await {
+            return Err(conflict(format!(
+                "the lab is {busy}: try again in a moment"
+            )));
+        }
+        let (sender, outcome) = oneshot::channel();
+        self.orders.try_send((order, sender)).map_err(|_| {
+            conflict("the lab is starting, or carries out another order: try again in a moment")
+        })?;
+        let why = match outcome.await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => format!("{error:#}"),
+            Err(_) => "the lab is stopping".to_owned(),
+        };
+        Err(Problem::new(
+            chassis::problem::StatusCode::INTERNAL_SERVER_ERROR,
+            "not-done",
+            "It could not be done",
+            why,
+        ))
+    }
+
+    /// Audits what was accepted since then; inside, why the audit could not be made.
+    pub(super) async fn audit(
+        &self,
+        since: DateTime<Utc>,
+    ) -> Result<anyhow::Result<Report>, Problem> {
+        let scope = Scope {
+            since: Some(since),
+            ..Scope::default()
+        };
+        let sources = self.sources().await?;
+        let audited = audit::audit(&sources, scope, &|_, _, _| {});
+        Ok(match tokio::time::timeout(AUDIT_WITHIN, audited).await {
+            Ok(audited) => audited,
+            Err(_) => Err(anyhow::anyhow!(
+                "a server does not answer within {AUDIT_WITHIN:?}"
+            )),
+        })
+    }
+
+    /// Where the audit and the trace read.
+    pub(super) async fn sources(&self) -> Result<Sources, Problem> {
+        let stack = self.stack().await?;
+        Ok(Sources {
+            wallet_database_url: stack.wallet_database_url,
+            bill_payer_database_url: stack.bill_payer_database_url,
+            kafka_brokers: stack.kafka_brokers,
+            topic_prefix: stack.topic_prefix,
+            provider_url: stack.mock_provider,
+        })
+    }
+
+    /// The clock of the wallet's database.
+    pub(super) async fn now(&self) -> Result<DateTime<Utc>, Problem> {
+        let mut conn = self.databases().await?.wallet.get().await?;
+        let now = diesel::select(diesel::dsl::sql::<Timestamptz>("clock_timestamp()"));
+        Ok(now.get_result(&mut conn).await?)
+    }
+}

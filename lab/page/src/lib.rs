@@ -1,0 +1,102 @@
+//! What the lab itself answers: the page, its live figures, the orders that people give on it, and for programs
+//! `GET /status` (the parts, as text) and `GET /stack` (`stack.json`).
+//!
+//! Promises: only this machine reaches it, under a name of this machine or of `HTTP_HOSTS`; whatever changes something needs the token that
+//! is in the page and in `processes.json`, so another page in the same browser can give no orders.
+
+mod compare;
+mod flow;
+mod guard;
+mod lab;
+mod lag;
+mod live;
+mod logs;
+mod messages;
+mod money;
+mod page;
+mod parts;
+mod problems;
+mod scrape;
+mod snapshot;
+mod tables;
+mod traffic;
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router, middleware};
+use chassis::config::HttpConfig;
+use chassis::health::Readiness;
+use chassis::{Problem, Service};
+use lab_stack::commands::Ordered;
+use lab_stack::config::Settings;
+use lab_stack::home::Home;
+use lab_stack::process_table::Board;
+use tokio::sync::mpsc;
+
+use self::lab::Lab;
+
+/// Serves on the lab's port, and takes orders; `/readyz` succeeds while every part works.
+pub async fn serve(
+    service: &Service,
+    settings: &Settings,
+    (home, board): (&Home, &Board),
+    orders: mpsc::Sender<Ordered>,
+) -> anyhow::Result<()> {
+    let checked = board.clone();
+    let readiness = Readiness::new().require("parts", move || {
+        let board = checked.clone();
+        async move { board.check().await }
+    });
+    let lab = Arc::new(Lab::new(home.clone(), board.clone(), orders));
+    for (name, task) in [
+        ("flow", live::Task::Flow),
+        ("lag", live::Task::Lag),
+        ("money", live::Task::Money),
+        ("live", live::Task::Live),
+    ] {
+        service.spawn(name, live::keep(Arc::clone(&lab), task));
+    }
+    let guard = guard::Guard::new(board.token().await);
+    let routes = routes(lab).layer(middleware::from_fn_with_state(
+        Arc::new(guard),
+        guard::check,
+    ));
+    let listen = format!("127.0.0.1:{}", settings.ports.lab_port);
+    let config = HttpConfig {
+        hosts: settings.hosts.clone(),
+        ..HttpConfig::default()
+    };
+    service.serve(&listen, &config, readiness, routes).await
+}
+
+fn routes(lab: Arc<Lab>) -> Router {
+    Router::new()
+        .route("/", get(page::show))
+        .route("/status", get(status))
+        .route("/stack", get(stack))
+        .route("/api/live", get(live::stream))
+        .route("/api/traffic", post(traffic::begin).delete(traffic::stop))
+        .route("/api/reset", post(money::reset))
+        .route("/api/relay-mode", put(parts::switch_relays))
+        .route("/api/behaviour", put(parts::behave))
+        .route("/api/parts/{name}", post(parts::act))
+        .route("/api/slot/drop", post(parts::drop_slot))
+        .route("/api/compare", post(compare::begin).delete(compare::stop))
+        .route("/api/tables", get(tables::list))
+        .route("/api/tables/{name}", get(tables::show))
+        .route("/api/trace/{payment_id}", get(money::trace))
+        .route("/api/logs", get(logs::list))
+        .route("/api/logs/{part}", get(logs::show))
+        .with_state(lab)
+}
+
+async fn status(State(lab): State<Arc<Lab>>) -> String {
+    lab.board.page().await
+}
+
+async fn stack(State(lab): State<Arc<Lab>>) -> Result<Response, Problem> {
+    lab.stack().await.map(|stack| Json(stack).into_response())
+}

@@ -1,0 +1,70 @@
+//! What became of the money: the audit, live, and the life of one payment.
+
+use std::sync::Arc;
+
+use audit::trace::{self, Timeline};
+use axum::Json;
+use axum::extract::State;
+use chassis::Problem;
+use chassis::http::Path;
+use chassis::problem::StatusCode;
+use uuid::Uuid;
+
+use super::lab::Lab;
+use super::problems::away;
+use super::snapshot::{Behaviour, Money, Statistics};
+
+/// Audits what was accepted since the last reset. When that can't be done, the last figures stay, and say why.
+pub(super) async fn run_once(lab: &Lab) -> Result<(), Problem> {
+    let known = lab.shown().since;
+    let since = match known {
+        Some(since) => since,
+        None => {
+            let now = lab.now().await?;
+            *lab.shown().since.insert(now)
+        }
+    };
+    let audited = lab.audit(since).await?;
+    let mut shown = lab.shown();
+    if shown.since != Some(since) {
+        // A reset came meanwhile.
+        return Ok(());
+    }
+    match audited {
+        Ok(report) => shown.money = Some(Money::from(report)),
+        Err(error) => {
+            shown.money.get_or_insert_default().error = Some(format!("{error:#}"));
+        }
+    }
+    Ok(())
+}
+
+/// `POST /api/reset`: figures begin anew, and the provider behaves. No data is deleted.
+pub(super) async fn reset(State(lab): State<Arc<Lab>>) -> Result<StatusCode, Problem> {
+    lab.shown().is_idle()?;
+    // It may be down: then it has forgotten by itself.
+    drop(Behaviour::GOOD.put(&lab.stack().await?.mock_provider).await);
+    let since = lab.now().await?;
+    let mut shown = lab.shown();
+    // Traffic that began meanwhile keeps its figures.
+    shown.is_idle()?;
+    shown.since = Some(since);
+    shown.statistics = Statistics::default();
+    shown.run = None;
+    shown.money = None;
+    shown.comparison = None;
+    drop(shown);
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `GET /api/trace/{payment_id}`.
+pub(super) async fn trace(
+    State(lab): State<Arc<Lab>>,
+    Path(payment_id): Path<Uuid>,
+) -> Result<Json<Timeline>, Problem> {
+    let traced = trace::trace(&lab.sources().await?, payment_id).await;
+    let traced = traced.map_err(|error| away(&error))?;
+    traced
+        .map(Json)
+        .ok_or_else(|| Problem::not_found("payment", payment_id))
+}

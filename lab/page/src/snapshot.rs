@@ -1,0 +1,401 @@
+//! The picture that the page shows, as JSON: `lab/web/src/contract.ts` says the same to the page.
+
+use audit::{Report, Whereabouts};
+use chassis::Problem;
+use lab_stack::process_table::PartView;
+use lab_stack::relay_mode::RelayMode;
+use rust_decimal::Decimal;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use uuid::Uuid;
+
+/// Events a second between the parts, and what waits; none where the part that would say so is down.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(super) struct Flow {
+    pub(super) requests: Option<u64>,
+    pub(super) committed: Option<u64>,
+    pub(super) published: Option<u64>,
+    pub(super) consumed: Option<u64>,
+    pub(super) provider_calls: Option<u64>,
+    pub(super) results_published: Option<u64>,
+    pub(super) settled: Option<u64>,
+    pub(super) outbox_wallet: Option<u64>,
+    pub(super) outbox_bill: Option<u64>,
+    pub(super) oldest_wallet_ms: Option<u64>,
+    pub(super) oldest_bill_ms: Option<u64>,
+    pub(super) duplicates: Option<u64>,
+    pub(super) bills_open: Option<u64>,
+    pub(super) bills_parked: Option<u64>,
+    pub(super) dead_letters: Option<u64>,
+}
+
+/// Counts since the last reset.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(super) struct Statistics {
+    pub(super) requests: u64,
+    pub(super) writes_ok: u64,
+    pub(super) writes_failed: u64,
+    pub(super) outbox_queued: u64,
+    pub(super) publishes_ok: u64,
+    pub(super) publishes_failed: u64,
+    pub(super) pending: u64,
+    pub(super) consumed: u64,
+    /// Runs of traffic whose money did not come out right.
+    pub(super) inconsistent_runs: u64,
+}
+
+impl Flow {
+    /// Absorbed by all consumers since the lab began to look.
+    pub(super) fn duplicates(&self) -> u64 {
+        self.duplicates.unwrap_or_default()
+    }
+}
+
+/// Messages; none when the broker is down.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(super) struct Lag {
+    pub(super) lag_wallet_events: Option<u64>,
+    pub(super) lag_bill_events: Option<u64>,
+}
+
+/// The last audit.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(super) struct Money {
+    pub(super) at: i64,
+    pub(super) complete: bool,
+    pub(super) accepted: u64,
+    pub(super) in_flight: u64,
+    pub(super) in_flight_where: Vec<Whereabouts>,
+    pub(super) paid: u64,
+    pub(super) refunded: u64,
+    pub(super) declined: u64,
+    pub(super) findings: Vec<Finding>,
+    pub(super) took_ms: u64,
+    pub(super) error: Option<String>,
+}
+
+/// Damage of a kind, under the name that it has on the terminal, too.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Finding {
+    pub(super) kind: &'static str,
+    pub(super) count: u64,
+    pub(super) examples: Vec<String>,
+}
+
+impl From<Report> for Money {
+    fn from(report: Report) -> Self {
+        let findings = report.findings.into_iter().map(|finding| Finding {
+            kind: finding.kind.title(),
+            count: finding.count,
+            examples: finding.examples,
+        });
+        Self {
+            at: now_ms(),
+            complete: report.in_flight == 0,
+            accepted: report.accepted,
+            in_flight: report.in_flight,
+            in_flight_where: report.in_flight_where,
+            paid: report.paid,
+            refunded: report.refunded,
+            declined: report.declined,
+            findings: findings.collect(),
+            took_ms: report.took_ms,
+            error: None,
+        }
+    }
+}
+
+/// The part of the provider's behaviour that the page shows: shares of its calls, from 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct Behaviour {
+    /// Decided as usual, and answered when nobody waits any more.
+    pub(super) timeout_share: f64,
+    /// Answered 500.
+    pub(super) server_error_share: f64,
+    /// Declined for good.
+    pub(super) decline_share: f64,
+    /// The same seed gives the same faults to the same bills.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) seed: Option<u64>,
+}
+
+/// How wallet-api writes a payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Pattern {
+    /// Debit and event in one transaction; a relay publishes.
+    Outbox,
+    /// Publish the command, and debit when it comes back.
+    ListenToYourself,
+    /// Debit, then publish.
+    DualWrite,
+}
+
+impl Pattern {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Outbox => "outbox",
+            Self::ListenToYourself => "listen-to-yourself",
+            Self::DualWrite => "dual-write",
+        }
+    }
+}
+
+/// The body of `POST /api/traffic`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Plan {
+    pub(super) pattern: Pattern,
+    /// None: as it is.
+    pub(super) relay_mode: Option<RelayMode>,
+    #[serde(flatten)]
+    pub(super) load: Load,
+}
+
+/// What is the same for every pattern.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Load {
+    /// Payments.
+    pub(super) requests: u32,
+    /// Payments a second.
+    pub(super) rate_per_s: u32,
+    /// Wallets they come from; with one, all meet in one row.
+    pub(super) wallets: u32,
+    /// Of each, in INR.
+    #[serde(default = "amount_default", deserialize_with = "exact")]
+    pub(super) amount: Decimal,
+    /// Chance of a request to crash between its first write and its second.
+    pub(super) crash_share: f64,
+    /// Chance of a call of the provider to go wrong: half of these are answered 500, a quarter too late, a quarter are
+    /// declined.
+    pub(super) provider_fault_share: f64,
+    /// The same seed gives the same requests, crashes and faults.
+    pub(super) seed: u64,
+}
+
+const fn amount_default() -> Decimal {
+    Decimal::ONE
+}
+
+/// An amount as text: a JSON number may have been rounded.
+fn exact<'de, D: Deserializer<'de>>(amount: D) -> Result<Decimal, D::Error> {
+    let text = String::deserialize(amount)?;
+    Decimal::from_str_exact(&text)
+        .map_err(|_| D::Error::custom("has to be an amount such as \"499.00\""))
+}
+
+impl Load {
+    /// Finds the first value that is out of range.
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        let range = |name, value: u32, max| match value {
+            1.. if value <= max => Ok(()),
+            _ => Err(Problem::invalid(format!("must be from 1 to {max}")).in_field(name)),
+        };
+        range("requests", self.requests, 1_000_000)?;
+        range("rate_per_s", self.rate_per_s, 5_000)?;
+        range("wallets", self.wallets, 1_000)?;
+        for (name, share) in [
+            ("crash_share", self.crash_share),
+            ("provider_fault_share", self.provider_fault_share),
+        ] {
+            if !(0.0..=1.0).contains(&share) {
+                return Err(Problem::invalid("must be from 0 to 1").in_field(name));
+            }
+        }
+        if self.amount <= Decimal::ZERO || self.amount > Decimal::from(10_000) {
+            return Err(Problem::invalid("must be above 0, and at most 10000").in_field("amount"));
+        }
+        Ok(())
+    }
+
+    #[expect(
+        clippy::float_arithmetic,
+        reason = "chances of a mock provider, no money"
+    )]
+    pub(super) fn faults(&self) -> Behaviour {
+        Behaviour {
+            server_error_share: self.provider_fault_share / 2.0,
+            timeout_share: self.provider_fault_share / 4.0,
+            decline_share: self.provider_fault_share / 4.0,
+            seed: Some(self.seed),
+        }
+    }
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RunState {
+    Running,
+    Settling,
+    Finished,
+    Stopped,
+}
+
+/// What the page shows of a run.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Run {
+    pub(super) id: String,
+    pub(super) state: RunState,
+    pub(super) pattern: Pattern,
+    pub(super) relay_mode: Option<RelayMode>,
+    pub(super) sent: u32,
+    pub(super) requests: u32,
+    pub(super) accepted: u32,
+    pub(super) declined: u32,
+    pub(super) failed: u32,
+    pub(super) crashes: u32,
+    pub(super) p50_ms: Option<u64>,
+    pub(super) p99_ms: Option<u64>,
+    pub(super) verdict: Option<String>,
+    pub(super) inconsistent: Option<bool>,
+}
+
+impl Run {
+    /// Of a plan; nothing is sent yet.
+    pub(super) fn new(plan: &Plan) -> Self {
+        Self {
+            id: Uuid::now_v7().to_string(),
+            state: RunState::Running,
+            pattern: plan.pattern,
+            relay_mode: plan.relay_mode,
+            sent: 0,
+            requests: plan.load.requests,
+            accepted: 0,
+            declined: 0,
+            failed: 0,
+            crashes: 0,
+            p50_ms: None,
+            p99_ms: None,
+            verdict: None,
+            inconsistent: None,
+        }
+    }
+
+    pub(super) fn count(&mut self, answer: Answer) {
+        let count = match answer {
+            Answer::Accepted => &mut self.accepted,
+            Answer::Declined => &mut self.declined,
+            Answer::Failed => &mut self.failed,
+            Answer::Crashed => &mut self.crashes,
+        };
+        *count += 1;
+    }
+}
+
+/// How a request ended, as its customer saw it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Answer {
+    Accepted,
+    Declined,
+    Failed,
+    /// Was to crash, and did.
+    Crashed,
+}
+
+/// What the page shows of it.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Comparison {
+    pub(super) state: ComparisonState,
+    pub(super) current: Option<&'static str>,
+    pub(super) done: usize,
+    pub(super) total: usize,
+    pub(super) rows: Vec<Row>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ComparisonState {
+    Running,
+    Finished,
+    Stopped,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RowState {
+    Waiting,
+    Running,
+    Done,
+    Failed,
+}
+
+/// One arm. Latencies: milliseconds, to the answer as the customer saw it, and to `paid`.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Row {
+    pub(super) arm: &'static str,
+    pub(super) state: RowState,
+    pub(super) error: Option<String>,
+    pub(super) accepted: u64,
+    pub(super) paid: u64,
+    pub(super) refunded: u64,
+    pub(super) lost: u64,
+    pub(super) paid_twice: u64,
+    /// Absorbed by the consumers.
+    pub(super) duplicates: u64,
+    pub(super) p50_ms: Option<u64>,
+    pub(super) p90_ms: Option<u64>,
+    pub(super) p99_ms: Option<u64>,
+    pub(super) paid_p50_ms: Option<u64>,
+    pub(super) paid_p99_ms: Option<u64>,
+    /// Resident in the relays and in Kafka Connect, where they carry the requests.
+    pub(super) memory_bytes: Option<u64>,
+    pub(super) took_ms: Option<u64>,
+}
+
+impl Row {
+    pub(super) const fn new(arm: &'static str) -> Self {
+        Self {
+            arm,
+            state: RowState::Waiting,
+            error: None,
+            accepted: 0,
+            paid: 0,
+            refunded: 0,
+            lost: 0,
+            paid_twice: 0,
+            duplicates: 0,
+            p50_ms: None,
+            p90_ms: None,
+            p99_ms: None,
+            paid_p50_ms: None,
+            paid_p99_ms: None,
+            memory_bytes: None,
+            took_ms: None,
+        }
+    }
+}
+
+/// Everything, at one moment.
+#[derive(Serialize)]
+pub(super) struct Live {
+    pub(super) at: i64,
+    pub(super) ready: bool,
+    pub(super) relay_mode: String,
+    pub(super) switching_to: Option<RelayMode>,
+    pub(super) busy: Option<String>,
+    pub(super) parts: Vec<PartView>,
+    pub(super) flow: Amounts,
+    pub(super) statistics: Statistics,
+    pub(super) behaviour: Option<Behaviour>,
+    pub(super) run: Option<Run>,
+    pub(super) money: Option<Money>,
+    pub(super) comparison: Option<Comparison>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Amounts {
+    #[serde(flatten)]
+    pub(super) flow: Flow,
+    #[serde(flatten)]
+    pub(super) lag: Lag,
+}
+
+/// Unix time in milliseconds.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "for the axis of a chart: nothing is decided by it"
+)]
+pub(super) fn now_ms() -> i64 {
+    chrono::Utc::now().timestamp_millis()
+}

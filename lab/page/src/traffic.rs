@@ -1,0 +1,162 @@
+//! Traffic: payments of many customers, at a rate, by a plan that can be repeated, and what became of their money.
+
+mod sending;
+mod verdict;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use audit::Report;
+use axum::Json;
+use axum::extract::State;
+use chassis::Problem;
+use chassis::http::JsonBody;
+use chassis::problem::StatusCode;
+use chrono::{DateTime, Utc};
+use lab_stack::commands::Order;
+use lab_stack::stack::Stack;
+use tokio_util::sync::CancellationToken;
+
+pub(super) use self::sending::Latencies;
+use super::lab::Lab;
+use super::snapshot::{Behaviour, Plan, Run, RunState};
+
+/// How long the last payments may be on their way before the verdict says so.
+const SETTLE_WITHIN: Duration = Duration::from_secs(90);
+
+/// How long to wait before it is audited again.
+const AUDIT_EVERY: Duration = Duration::from_millis(500);
+
+/// A run that has ended.
+pub(super) struct Ended {
+    pub(super) latencies: Latencies,
+    pub(super) report: Report,
+    /// Payments that customers were told are accepted.
+    promised: u64,
+}
+
+/// `POST /api/traffic`: begins a run.
+pub(super) async fn begin(
+    State(lab): State<Arc<Lab>>,
+    JsonBody(plan): JsonBody<Plan>,
+) -> Result<(StatusCode, Json<Run>), Problem> {
+    plan.load.check()?;
+    lab.stack().await?;
+    let work = lab.begin_work()?;
+    let begun = Run::new(&plan);
+    let shown = begun.clone();
+    let tasks = lab.tasks.clone();
+    tasks.spawn(async move {
+        // What came of it is shown.
+        drop(run(&lab, &plan, shown, work.token()).await);
+        drop(work);
+    });
+    Ok((StatusCode::ACCEPTED, Json(begun)))
+}
+
+/// `DELETE /api/traffic`: sends no more. What has been sent is settled and audited.
+pub(super) async fn stop(State(lab): State<Arc<Lab>>) -> StatusCode {
+    lab.stop_work();
+    StatusCode::NO_CONTENT
+}
+
+/// A whole run, shown as `run` from its beginning to its verdict.
+pub(super) async fn run(
+    lab: &Lab,
+    plan: &Plan,
+    run: Run,
+    stop: &CancellationToken,
+) -> anyhow::Result<Ended> {
+    lab.shown().run = Some(run);
+    let ended = drive(lab, plan, stop).await;
+    let mut shown = lab.shown();
+    if let Some(run) = &mut shown.run {
+        run.state = if stop.is_cancelled() {
+            RunState::Stopped
+        } else {
+            RunState::Finished
+        };
+        match &ended {
+            Ok(ended) => {
+                let (verdict, is_inconsistent) = verdict::of(&ended.report, ended.promised);
+                run.verdict = Some(verdict);
+                run.inconsistent = Some(is_inconsistent);
+                shown.statistics.inconsistent_runs += u64::from(is_inconsistent);
+            }
+            Err(error) => run.verdict = Some(format!("There is no verdict: {error:#}.")),
+        }
+    }
+    ended
+}
+
+/// Sends the traffic, waits until the payments have ended, and audits them. Stopped by `stop`, it still does the latter.
+async fn drive(lab: &Lab, plan: &Plan, stop: &CancellationToken) -> anyhow::Result<Ended> {
+    let mut stack = stack_of(lab).await?;
+    if let Some(mode) = plan.relay_mode
+        && stack.relay_mode != mode
+    {
+        let switched = lab.order(Order::RelayMode(mode)).await;
+        switched.map_err(|problem| told(&problem))?;
+        stack = stack_of(lab).await?;
+    }
+    let client = sending::client()?;
+    // Before the wallets are made: an id that is made of a wallet's and a key begins with the time of the wallet.
+    let since = moment(lab).await?;
+    let wallets = sending::make_wallets(&client, &stack, &plan.load).await?;
+    let has_faults = plan.load.provider_fault_share > 0.0;
+    if has_faults {
+        let told = plan.load.faults().put(&stack.mock_provider).await;
+        told.context("telling the provider to fail")?;
+    }
+    let show = |change: &dyn Fn(&mut Run)| {
+        if let Some(run) = &mut lab.shown().run {
+            change(run);
+        }
+    };
+    let latencies = sending::send(plan, (&client, &stack, &wallets), stop, &show).await;
+    if has_faults {
+        // It may be down: then it has forgotten by itself.
+        drop(Behaviour::GOOD.put(&stack.mock_provider).await);
+    }
+    if let Some(run) = &mut lab.shown().run {
+        run.state = RunState::Settling;
+    }
+    let promised = u64::try_from(latencies.count())?;
+    let report = settle(lab, since, promised).await?;
+    Ok(Ended {
+        latencies,
+        report,
+        promised,
+    })
+}
+
+async fn stack_of(lab: &Lab) -> anyhow::Result<Stack> {
+    lab.board.stack().await.context("the system is starting")
+}
+
+async fn moment(lab: &Lab) -> anyhow::Result<DateTime<Utc>> {
+    let now = lab.now().await;
+    now.map_err(|problem| told(&problem))
+}
+
+fn told(problem: &Problem) -> anyhow::Error {
+    anyhow::anyhow!("{}", problem.detail())
+}
+
+/// Audits until all that was promised is known and nothing is on its way any more, or for long enough.
+async fn settle(lab: &Lab, since: DateTime<Utc>, promised: u64) -> anyhow::Result<Report> {
+    let deadline = Instant::now() + SETTLE_WITHIN;
+    loop {
+        let audited = lab.audit(since).await;
+        let audited = audited.map_err(|problem| told(&problem))?;
+        match audited {
+            Ok(report) if report.in_flight == 0 && report.accepted >= promised => {
+                return Ok(report);
+            }
+            ended if Instant::now() >= deadline => return ended,
+            // On their way, or a server is down just now.
+            Ok(_) | Err(_) => tokio::time::sleep(AUDIT_EVERY).await,
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What a run comes to. Pure.
+
+use audit::Report;
+
+/// One sentence, and whether money went wrong.
+pub(super) fn of(report: &Report, promised: u64) -> (String, bool) {
+    let Report {
+        accepted,
+        paid,
+        refunded,
+        declined,
+        in_flight,
+        ..
+    } = report;
+    let mut damage: Vec<String> = report
+        .findings
+        .iter()
+        .filter(|finding| finding.count > 0)
+        .map(|finding| format!("{} {}", finding.count, finding.kind.title()))
+        .collect();
+    if promised > *accepted {
+        let unknown = promised - accepted;
+        damage.push(format!("{unknown} were promised and are not known"));
+    }
+    let mut ended = format!("{paid} paid, {refunded} refunded");
+    if *declined > 0 {
+        ended.push_str(&format!(", {declined} declined"));
+    }
+    if *in_flight > 0 {
+        ended.push_str(&format!(", {in_flight} still on their way"));
+    }
+    let sentence = if damage.is_empty() {
+        format!("Of {accepted} payments: {ended}; nothing was lost and nothing was paid twice.")
+    } else {
+        format!(
+            "Of {accepted} payments: {ended}, and the money does not come out right: {}.",
+            damage.join(", ")
+        )
+    };
+    (sentence, !damage.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use audit::{Finding, Kind, Scope};
+
+    fn report(lost: u64) -> Report {
+        Report {
+            scope: Scope::default(),
+            accepted: 10,
+            in_flight: 0,
+            in_flight_where: Vec::new(),
+            paid: 9 - lost,
+            refunded: 1,
+            declined: 0,
+            paid_after: None,
+            findings: vec![Finding {
+                kind: Kind::Lost,
+                differences: Vec::new(),
+                repair: None,
+                count: lost,
+                examples: Vec::new(),
+            }],
+            read: audit::Read::default(),
+            took_ms: 1,
+        }
+    }
+
+    #[test]
+    fn a_verdict_is_one_sentence_and_tells_whether_money_went_wrong() {
+        insta::assert_debug_snapshot!([
+            of(&report(0), 10),
+            of(&report(2), 10),
+            // A customer was told "accepted", and nobody knows of it.
+            of(&report(0), 11),
+        ]);
+    }
+}

@@ -1,0 +1,133 @@
+//! Programs on the JVM: the `java` to run them with, their jars, which Maven fetches once, their log.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context as _;
+use lab_terminal as terminal;
+
+use crate::home::{self, Home};
+use crate::program::{LogFile, command, run_to_end};
+
+/// What the programs log.
+const LOG4J: &str = include_str!("../log4j2.properties");
+
+/// What Kafka 4 needs.
+const JAVA_MAJOR_MIN: u32 = 17;
+
+/// What Maven fetches for a program.
+pub struct Jars {
+    /// The program, which is the name of its folder too.
+    pub name: &'static str,
+    /// The list, which puts everything under the property `fetched`.
+    pub pom: &'static str,
+    /// What Maven is to do.
+    pub goals: &'static [&'static str],
+    /// How much that is, for people.
+    pub size: &'static str,
+}
+
+impl Jars {
+    /// The folder with all of it, complete: the copy of the list is put into it last.
+    pub async fn fetch(&self, home: &Home) -> anyhow::Result<PathBuf> {
+        let folder = home.root().join(self.name).join("fetched");
+        let list = folder.join("pom.xml");
+        if std::fs::read_to_string(&list).is_ok_and(|pom| pom == self.pom) {
+            return Ok(folder);
+        }
+        terminal::part(
+            self.name,
+            format_args!("fetching {} from Maven, this time only", self.size),
+        );
+        home::remove(&folder)?;
+        let work = home.root().join(self.name).join("maven");
+        std::fs::create_dir_all(&work).with_context(|| format!("making {}", work.display()))?;
+        std::fs::write(work.join("pom.xml"), self.pom).context("writing pom.xml")?;
+        let mut maven = command("mvn", None);
+        maven
+            .current_dir(&work)
+            .args(["--batch-mode", "--quiet"])
+            .args(self.goals)
+            .arg(format!("-Dfetched={}", folder.display()));
+        let log = LogFile::new(home.log(&format!("{}-maven", self.name)));
+        run_to_end("Maven", maven, &log)
+            .await
+            .with_context(|| format!("fetching the jars of {}", self.name))?;
+        std::fs::write(&list, self.pom).context("noting that the jars are complete")?;
+        Ok(folder)
+    }
+}
+
+/// The `java` to use.
+pub fn java() -> anyhow::Result<PathBuf> {
+    find_java().with_context(|| {
+        format!("there is no Java {JAVA_MAJOR_MIN} or newer: apt-get install default-jre-headless")
+    })
+}
+
+/// The one on the path, or Debian's newest.
+pub fn find_java() -> Option<PathBuf> {
+    let debian = std::fs::read_dir("/usr/lib/jvm").into_iter().flatten();
+    let mut debian: Vec<PathBuf> = debian
+        .filter_map(|entry| Some(entry.ok()?.path().join("bin/java")))
+        .collect();
+    debian.sort();
+    let mut candidates = std::iter::once(PathBuf::from("java")).chain(debian.into_iter().rev());
+    candidates.find(|java| {
+        let answer = Command::new(java).arg("-version").output();
+        let text = answer.map(|answer| answer.stderr).unwrap_or_default();
+        java_major(&String::from_utf8_lossy(&text)).is_some_and(|major| major >= JAVA_MAJOR_MIN)
+    })
+}
+
+/// The arguments before those of the program itself, which keeps its files in `folder`.
+pub fn arguments(
+    folder: &Path,
+    fetched: &Path,
+    heap: &str,
+    main: &str,
+) -> anyhow::Result<Vec<String>> {
+    let log4j = folder.join("log4j2.properties");
+    home::write_atomically(&log4j, LOG4J)?;
+    // Libraries that the JVM unpacks, and leaves behind when it is killed.
+    let unpacked = folder.join("tmp");
+    home::remove(&unpacked)?;
+    std::fs::create_dir(&unpacked).with_context(|| format!("making {}", unpacked.display()))?;
+    Ok(vec![
+        format!("-Xmx{heap}"),
+        format!("-Djava.io.tmpdir={}", unpacked.display()),
+        "-XX:-UsePerfData".to_owned(),
+        "-XX:+ExitOnOutOfMemoryError".to_owned(),
+        format!("-Dlog4j2.configurationFile={}", log4j.display()),
+        "-cp".to_owned(),
+        format!("{}/libs/*", fetched.display()),
+        main.to_owned(),
+    ])
+}
+
+/// Reads `openjdk version "17.0.15" 2025-04-15` (before Java 9: `"1.8.0_392"`).
+fn java_major(text: &str) -> Option<u32> {
+    let (_, version) = text.split_once(" version \"")?;
+    version.split(['.', '-', '_', '"']).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_java_is_read() {
+        assert_eq!(
+            java_major("openjdk version \"17.0.15\" 2025-04-15\nOpenJDK"),
+            Some(17)
+        );
+        assert_eq!(java_major("openjdk version \"21\" 2023-09-19"), Some(21));
+        assert_eq!(java_major("openjdk version \"26-ea\" 2026-03-17"), Some(26));
+        assert_eq!(java_major("java version \"1.8.0_392\""), Some(1));
+        assert_eq!(
+            java_major("Picked up JAVA_TOOL_OPTIONS: \"\"\nopenjdk version \"17\""),
+            Some(17)
+        );
+        assert_eq!(java_major("no such file"), None);
+    }
+}

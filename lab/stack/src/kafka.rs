@@ -1,0 +1,119 @@
+//! Apache Kafka as a part: one broker, its own controller, from jars that Maven fetches once.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::home::{self, Home};
+use crate::jvm::{self, Jars};
+use crate::process_spec::{Part, Ready};
+use crate::program::LogFile;
+use crate::program::{command, run_to_end};
+use crate::shutdown_order::Tier;
+use crate::sources::KafkaPorts;
+
+/// The name of the part and of its log.
+const NAME: &str = "kafka";
+
+/// The broker.
+const JARS: Jars = Jars {
+    name: NAME,
+    pom: include_str!("../kafka/pom.xml"),
+    goals: &["dependency:copy-dependencies"],
+    size: "its jars, about 45 MB,",
+};
+
+/// Any constant of 16 bytes in base64: data is made for a cluster, and there is only this one.
+const CLUSTER_ID: &str = "d2FsbGV0LWxhYi1rYWZrYQ";
+
+/// Milliseconds after which a broker that was killed counts as gone: only then may it come back. Kafka's default
+/// is 9 s; too low, and a broker that is merely slow is taken for gone.
+const BROKER_SESSION_TIMEOUT_MS: u32 = 3_000;
+
+/// Fetches the jars into `jars_home` and makes the data folder in `home`, each if it is missing, and says
+/// how to run the broker.
+pub async fn prepare(home: &Home, jars_home: &Home, ports: KafkaPorts) -> anyhow::Result<Part> {
+    let java = jvm::java().context("for Kafka (or set KAFKA_BROKERS)")?;
+    let fetched = JARS
+        .fetch(jars_home)
+        .await
+        .context("BROKER=embedded does without them")?;
+    let folder = home.kafka();
+    std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    let settings = folder.join("server.properties");
+    home::write_atomically(&settings, &properties(&folder, ports))?;
+    let arguments = |main: &str| jvm::arguments(&folder, &fetched, "512m", main);
+    format(home, &java, arguments("kafka.tools.StorageTool")?).await?;
+    let mut args = arguments("kafka.Kafka")?;
+    args.push(settings.display().to_string());
+    let address = format!("127.0.0.1:{}", ports.broker);
+    Ok(Part {
+        name: NAME.to_owned(),
+        tier: Tier::Broker,
+        address: address.clone(),
+        program: java,
+        args,
+        env: Vec::new(),
+        user: None,
+        ready: Ready::Kafka(address),
+        ready_within: Duration::from_secs(90),
+    })
+}
+
+/// The version of the broker that is started.
+pub fn version() -> Option<&'static str> {
+    let (_, broker) = JARS.pom.split_once("<artifactId>kafka_")?;
+    let (_, version) = broker.split_once("<version>")?;
+    version.split('<').next()
+}
+
+/// Makes the data folder, once; one that was left half made is made anew.
+async fn format(home: &Home, java: &Path, mut args: Vec<String>) -> anyhow::Result<()> {
+    let folder = home.kafka();
+    let done = folder.join("formatted");
+    if done.exists() {
+        return Ok(());
+    }
+    home::remove(&folder.join("data"))?;
+    args.extend(["format", "--cluster-id", CLUSTER_ID, "--config"].map(str::to_owned));
+    args.push(folder.join("server.properties").display().to_string());
+    let mut tool = command(java, None);
+    tool.args(args);
+    run_to_end(
+        "Kafka's format",
+        tool,
+        &LogFile::new(home.log("kafka-format")),
+    )
+    .await?;
+    std::fs::write(&done, "").context("noting that Kafka's data folder is made")
+}
+
+fn properties(folder: &Path, ports: KafkaPorts) -> String {
+    let KafkaPorts { broker, controller } = ports;
+    let data = folder.join("data");
+    format!(
+        "process.roles=broker,controller\n\
+         node.id=1\n\
+         controller.quorum.voters=1@127.0.0.1:{controller}\n\
+         controller.listener.names=CONTROLLER\n\
+         listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{broker}\n\
+         log.dirs={}\n\
+         broker.session.timeout.ms={BROKER_SESSION_TIMEOUT_MS}\n\
+         broker.heartbeat.interval.ms=500\n\
+         auto.create.topics.enable=false\n\
+         default.replication.factor=1\n\
+         offsets.topic.replication.factor=1\n\
+         offsets.topic.num.partitions=4\n\
+         transaction.state.log.replication.factor=1\n\
+         transaction.state.log.min.isr=1\n\
+         transaction.state.log.num.partitions=4\n\
+         share.coordinator.state.topic.replication.factor=1\n\
+         share.coordinator.state.topic.min.isr=1\n\
+         share.coordinator.state.topic.num.partitions=1\n\
+         group.initial.rebalance.delay.ms=0\n\
+         log.index.size.max.bytes=1048576\n",
+        data.display()
+    )
+}

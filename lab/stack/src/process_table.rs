@@ -1,0 +1,438 @@
+//! What has become of each part: shown on the terminal, over HTTP, in `processes.json` and in `stack.json`.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use lab_terminal as terminal;
+use lab_terminal::human;
+use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::commands::Order;
+use crate::home::{self, Home};
+use crate::pid_file::{Record, Register};
+use crate::process::{self, Identity};
+use crate::process_spec::Part;
+use crate::shutdown_order::Tier;
+use crate::stack::Stack;
+
+/// What a part does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// Its process runs and is not ready yet.
+    Starting,
+    /// It works.
+    Ready,
+    /// It died, so, and will be started again.
+    Restarting(String),
+    /// Its processes are held up by an order.
+    Paused,
+    /// It was asked to end.
+    Stopping,
+    /// It has ended, or has died before it ever was ready.
+    Stopped,
+    /// Not a process of ours, with what it is instead.
+    NotOurs(&'static str),
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Paused => "paused",
+            Self::Restarting(_) => "restarting",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::NotOurs(what) => what,
+        })
+    }
+}
+
+/// What the page shows of a part.
+#[derive(Debug, Clone, Serialize)]
+pub struct PartView {
+    /// As on the terminal.
+    pub name: String,
+    /// `service` or `server`.
+    pub kind: &'static str,
+    /// A [`State`], in a word.
+    pub state: String,
+    /// How it died, if it did.
+    pub detail: String,
+    /// A base URL or host:port.
+    pub address: String,
+    /// Its process.
+    pub pid: Option<i32>,
+    /// How many times it has died.
+    pub restarts: u32,
+    /// Resident now.
+    pub memory_bytes: Option<u64>,
+    /// What can be done to it.
+    pub actions: &'static [Action],
+}
+
+/// What can be done to a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// kill -9; it is started again.
+    Kill,
+    /// Its processes are held up, and notice nothing.
+    Pause,
+    /// They go on.
+    Resume,
+    /// It is stopped in good order, and started again.
+    Restart,
+    /// It is stopped in good order, and stays so.
+    Stop,
+    /// It is started again.
+    Start,
+}
+
+impl State {
+    /// What makes sense now.
+    const fn actions(&self) -> &'static [Action] {
+        match self {
+            Self::Ready => &[Action::Kill, Action::Pause, Action::Restart, Action::Stop],
+            Self::Paused => &[Action::Kill, Action::Resume, Action::Restart, Action::Stop],
+            Self::Starting | Self::Restarting(_) => &[Action::Stop],
+            Self::Stopped => &[Action::Start],
+            Self::Stopping | Self::NotOurs(_) => &[],
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Status {
+    name: String,
+    address: String,
+    is_server: bool,
+    state: State,
+    since: Instant,
+    restarts: u32,
+    process: Option<Record>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    home: Home,
+    register: Register,
+    parts: Vec<Status>,
+    stack: Option<Stack>,
+    busy: Option<Order>,
+}
+
+/// The states of all parts, shared by whoever changes or shows them.
+#[derive(Debug, Clone)]
+pub struct Board {
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl Board {
+    /// An empty board, and an empty register in `home`. `lab` is where this process answers, if it does.
+    pub fn new(home: Home, lab: Option<String>) -> anyhow::Result<Self> {
+        let register = Register::new(lab)?;
+        register.save(&home)?;
+        let inner = Inner {
+            home,
+            register,
+            parts: Vec::new(),
+            stack: None,
+            busy: None,
+        };
+        Ok(Self {
+            inner: Arc::new(Mutex::new(inner)),
+        })
+    }
+
+    /// What the page shows of the parts.
+    pub async fn parts(&self) -> Vec<PartView> {
+        let inner = self.inner.lock().await;
+        inner.parts.iter().map(Status::view).collect()
+    }
+
+    /// Holds the processes of a part up, lets them go on, or kills them.
+    pub async fn signal(&self, name: &str, action: Action) -> anyhow::Result<()> {
+        let mut inner = self.inner.lock().await;
+        let part = inner.parts.iter_mut().find(|part| part.name == name);
+        let part = part.with_context(|| format!("there is no part {name}"))?;
+        let process = part.process.as_ref().map(|record| record.process);
+        let process = process.filter(|_| part.state.actions().contains(&action));
+        let process = process.with_context(|| format!("{name} is {}", part.state))?;
+        match action {
+            Action::Kill => {
+                // Paused ones would not notice that it is gone, and hold what it held.
+                let others = process::descendants(process.pid);
+                process.signal(Signal::SIGKILL);
+                for other in others {
+                    other.signal(Signal::SIGCONT);
+                }
+            }
+            Action::Pause => {
+                process.signal_all(Signal::SIGSTOP);
+                part.set(State::Paused);
+            }
+            Action::Resume => {
+                process.signal_all(Signal::SIGCONT);
+                part.set(State::Ready);
+            }
+            Action::Restart | Action::Stop | Action::Start => {
+                anyhow::bail!("that is not done by a signal")
+            }
+        }
+        Ok(())
+    }
+
+    /// What whoever gives orders has to know.
+    pub async fn token(&self) -> String {
+        self.inner.lock().await.register.token.clone()
+    }
+
+    /// A part that is used and is not a process of ours.
+    pub async fn not_ours(&self, name: &str, address: &str, what: &'static str) {
+        let mut inner = self.inner.lock().await;
+        inner.part(name, address, true).state = State::NotOurs(what);
+        terminal::part(name, format_args!("{what:<10} {address}"));
+    }
+
+    /// Gives parts their places in the table before they are started, all at once.
+    pub async fn announce(&self, parts: &[Part]) {
+        let mut inner = self.inner.lock().await;
+        for part in parts {
+            inner.of(part).set(State::Starting);
+        }
+    }
+
+    /// A part has a process now. When this returns, a later command can find it.
+    pub async fn started(&self, part: &Part, process: Identity) {
+        let mut inner = self.inner.lock().await;
+        let status = inner.of(part);
+        status.set(State::Starting);
+        status.process = Some(Record {
+            name: part.name.clone(),
+            tier: part.tier,
+            process,
+        });
+        inner.save();
+    }
+
+    /// A part works, `took` after it was started.
+    pub async fn ready(&self, part: &Part, took: Duration) {
+        let mut inner = self.inner.lock().await;
+        let status = inner.of(part);
+        status.set(State::Ready);
+        let took = human(took);
+        terminal::part(
+            &part.name,
+            format_args!("{:<10} {}  {took}", "ready", part.address),
+        );
+    }
+
+    /// A part has died and will be started again after `wait`.
+    pub async fn died(&self, part: &Part, how: &str, wait: Duration) {
+        let mut inner = self.inner.lock().await;
+        let status = inner.of(part);
+        status.set(State::Restarting(how.to_owned()));
+        status.restarts += 1;
+        status.process = None;
+        terminal::line(format_args!(
+            "  {} {how}; restarting in {}",
+            part.name,
+            human(wait)
+        ));
+        inner.save();
+    }
+
+    /// A part is asked to end.
+    pub async fn stopping(&self, part: &Part) {
+        let mut inner = self.inner.lock().await;
+        inner.of(part).set(State::Stopping);
+    }
+
+    /// A part has ended and stays so.
+    pub async fn stopped(&self, part: &Part, remark: &str) {
+        let mut inner = self.inner.lock().await;
+        let status = inner.of(part);
+        status.set(State::Stopped);
+        status.process = None;
+        terminal::part(&part.name, format_args!("stopped{remark}"));
+        inner.save();
+    }
+
+    /// A part that is stopped and not wanted any more.
+    pub async fn forget(&self, name: &str) {
+        self.inner
+            .lock()
+            .await
+            .parts
+            .retain(|part| part.name != name);
+    }
+
+    /// Writes `stack.json`, and again whenever a process changes.
+    pub async fn publish(&self, stack: Stack) {
+        let mut inner = self.inner.lock().await;
+        inner.stack = Some(stack);
+        inner.save();
+    }
+
+    /// The running system, once all parts have been ready.
+    pub async fn stack(&self) -> Option<Stack> {
+        let inner = self.inner.lock().await;
+        inner.stack.as_ref().map(|stack| inner.with_pids(stack))
+    }
+
+    /// Says which order is being carried out, or none.
+    pub async fn set_busy(&self, with: Option<Order>) {
+        self.inner.lock().await.busy = with;
+    }
+
+    /// Which order is being carried out.
+    pub async fn busy(&self) -> Option<Order> {
+        self.inner.lock().await.busy.clone()
+    }
+
+    /// The processes of all parts, by name.
+    pub async fn processes(&self) -> Vec<(String, Identity)> {
+        let inner = self.inner.lock().await;
+        let running = inner.parts.iter().filter_map(|part| part.process.as_ref());
+        running
+            .map(|record| (record.name.clone(), record.process))
+            .collect()
+    }
+
+    /// How many times parts have died and were started again.
+    pub async fn restarts(&self) -> u32 {
+        let inner = self.inner.lock().await;
+        inner.parts.iter().map(|part| part.restarts).sum()
+    }
+
+    /// The names of the parts that do not work just now; all of them, so to say, before all are started.
+    pub async fn check(&self) -> anyhow::Result<()> {
+        let inner = self.inner.lock().await;
+        anyhow::ensure!(inner.stack.is_some(), "the system is starting");
+        let down: Vec<&str> = inner
+            .parts
+            .iter()
+            .filter(|part| !matches!(part.state, State::Ready | State::NotOurs(_)))
+            .map(|part| part.name.as_str())
+            .collect();
+        anyhow::ensure!(down.is_empty(), "not ready: {}", down.join(", "));
+        Ok(())
+    }
+
+    /// A table of all parts, for people.
+    pub async fn page(&self) -> String {
+        let inner = self.inner.lock().await;
+        page(&inner)
+    }
+}
+
+fn page(inner: &MutexGuard<'_, Inner>) -> String {
+    let mut text = format!(
+        "{:<16} {:<11} {:>7} {:>11} {:>8}  {}\n",
+        "part", "state", "pid", "since", "restarts", "address"
+    );
+    for part in &inner.parts {
+        let pid = part
+            .process
+            .as_ref()
+            .map_or_else(|| "-".to_owned(), |record| record.process.pid.to_string());
+        let why = match &part.state {
+            State::Restarting(how) => format!("  ({how})"),
+            _ => String::new(),
+        };
+        text.push_str(&format!(
+            "{:<16} {:<11} {pid:>7} {:>11} {:>8}  {}{why}\n",
+            part.name,
+            part.state.to_string(),
+            human(part.since.elapsed()),
+            part.restarts,
+            part.address,
+        ));
+    }
+    text
+}
+
+impl Status {
+    fn view(&self) -> PartView {
+        let process = self.process.as_ref().map(|record| record.process);
+        PartView {
+            name: self.name.clone(),
+            kind: if self.is_server { "server" } else { "service" },
+            state: self.state.to_string(),
+            detail: match &self.state {
+                State::Restarting(how) => how.clone(),
+                _ => String::new(),
+            },
+            address: self.address.clone(),
+            pid: process.map(|process| process.pid),
+            restarts: self.restarts,
+            memory_bytes: process.and_then(Identity::resident_bytes),
+            actions: self.state.actions(),
+        }
+    }
+
+    fn set(&mut self, state: State) {
+        self.state = state;
+        self.since = Instant::now();
+    }
+}
+
+impl Inner {
+    /// The status of a part; parts stay in the order in which they first appeared.
+    fn part(&mut self, name: &str, address: &str, is_server: bool) -> &mut Status {
+        let place = self.parts.iter().position(|part| part.name == name);
+        let place = place.unwrap_or_else(|| {
+            self.parts.push(Status {
+                name: name.to_owned(),
+                address: address.to_owned(),
+                is_server,
+                state: State::Starting,
+                since: Instant::now(),
+                restarts: 0,
+                process: None,
+            });
+            self.parts.len() - 1
+        });
+        self.parts.get_mut(place).expect("found or just pushed")
+    }
+
+    fn of(&mut self, part: &Part) -> &mut Status {
+        self.part(&part.name, &part.address, part.tier != Tier::Service)
+    }
+
+    fn with_pids(&self, stack: &Stack) -> Stack {
+        let mut stack = stack.clone();
+        let running = self.parts.iter().filter_map(|part| part.process.as_ref());
+        stack.pids = running
+            .map(|record| (record.name.clone(), record.process.pid))
+            .chain([("lab".to_owned(), self.register.supervisor.pid)])
+            .collect();
+        stack
+    }
+
+    /// Writes both files. A disk that is full must not bring the system down, so this only complains.
+    fn save(&mut self) {
+        self.register.parts = self
+            .parts
+            .iter()
+            .filter_map(|part| part.process.clone())
+            .collect();
+        let saved = self
+            .register
+            .save(&self.home)
+            .and_then(|()| match &self.stack {
+                Some(stack) => {
+                    home::write_atomically(&self.home.stack(), &self.with_pids(stack).to_json())
+                }
+                None => Ok(()),
+            });
+        if let Err(error) = saved {
+            terminal::error(&error);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! `stack.json`: where the running system is, for people and programs.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::relay_mode::RelayMode;
+
+/// The running system.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Stack {
+    /// Base URL.
+    pub wallet_api: String,
+    /// Base URL.
+    pub bill_payer: String,
+    /// Base URL.
+    pub mock_provider: String,
+    /// Base URL.
+    pub lab: String,
+    /// Base URLs.
+    pub relays: Vec<String>,
+    /// PostgreSQL URL.
+    pub wallet_database_url: String,
+    /// PostgreSQL URL.
+    pub bill_payer_database_url: String,
+    /// Bootstrap servers, host:port separated by commas.
+    pub kafka_brokers: String,
+    /// What stands before the name of every topic and consumer group.
+    pub topic_prefix: String,
+    /// Base URL of Kafka Connect, if it runs.
+    pub connect_url: Option<String>,
+    /// How the relays read the outbox.
+    pub relay_mode: RelayMode,
+    /// The process of each part that runs now.
+    pub pids: BTreeMap<String, i32>,
+}
+
+impl Stack {
+    /// As the text of the file.
+    pub fn to_json(&self) -> String {
+        let json = serde_json::to_string_pretty(self).expect("a struct of strings is JSON");
+        format!("{json}\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keys_of_stack_json_do_not_change() {
+        let stack = Stack {
+            wallet_api: "http://127.0.0.1:8080".to_owned(),
+            bill_payer: "http://127.0.0.1:8081".to_owned(),
+            mock_provider: "http://127.0.0.1:8082".to_owned(),
+            lab: "http://127.0.0.1:8090".to_owned(),
+            relays: vec!["http://127.0.0.1:8084".to_owned()],
+            wallet_database_url: "postgres://postgres@127.0.0.1:15432/wallet".to_owned(),
+            bill_payer_database_url: "postgres://postgres@127.0.0.1:15432/bill_payer".to_owned(),
+            kafka_brokers: "127.0.0.1:9092".to_owned(),
+            topic_prefix: String::new(),
+            connect_url: None,
+            relay_mode: RelayMode::Poller,
+            pids: BTreeMap::from([("lab".to_owned(), 1), ("wallet-api".to_owned(), 2)]),
+        };
+        insta::assert_snapshot!(stack.to_json());
+    }
+}

@@ -1,0 +1,421 @@
+//! Owns the running parts: starts them, starts them again when they die, stops them in order.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use chassis::Backoff;
+use futures_util::future::{join_all, try_join_all};
+use nix::sys::signal::Signal;
+use tokio::process::Child;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::home::Home;
+use crate::process::Identity;
+use crate::process_spec::Part;
+use crate::process_table::Board;
+use crate::program::{self, LogFile};
+use crate::shutdown_order::Tier;
+
+/// How long to wait before a part is started again: a second first, longer if it dies before it is ready.
+const RESTART: Backoff = Backoff {
+    first: Duration::from_secs(1),
+    max: Duration::from_secs(15),
+};
+
+/// How often the size of a log is looked at.
+const TRIM_EVERY: Duration = Duration::from_secs(10);
+
+/// The running parts.
+#[derive(Debug)]
+pub struct Supervisor {
+    home: Home,
+    board: Board,
+    tasks: TaskTracker,
+    running: Vec<Running>,
+    /// Stopped by an order, to be started again by another.
+    aside: Vec<Part>,
+}
+
+#[derive(Debug)]
+struct Running {
+    part: Part,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Supervisor {
+    /// Owns nothing yet.
+    pub fn new(home: Home, board: Board) -> Self {
+        Self {
+            home,
+            board,
+            tasks: TaskTracker::new(),
+            running: Vec::new(),
+            aside: Vec::new(),
+        }
+    }
+
+    /// Starts the parts at once and waits until all are ready. Dropped before, what was started stays owned.
+    pub async fn start(&mut self, parts: Vec<Part>) -> anyhow::Result<()> {
+        self.sort_out();
+        self.board.announce(&parts).await;
+        let mut first_lives = Vec::new();
+        for part in parts {
+            self.aside.retain(|aside| aside.name != part.name);
+            let (sender, first_life) = oneshot::channel();
+            let stop = CancellationToken::new();
+            let keeper = Keeper {
+                log: LogFile::new(self.home.log(&part.name)),
+                board: self.board.clone(),
+                stop: stop.clone(),
+                part: part.clone(),
+            };
+            let task = self.tasks.spawn(keeper.keep(sender));
+            self.running.push(Running { part, stop, task });
+            first_lives.push(first_life);
+        }
+        try_join_all(first_lives.into_iter().map(async |first_life| {
+            first_life
+                .await
+                .context("the part was stopped while it started")?
+        }))
+        .await?;
+        Ok(())
+    }
+
+    /// Stops those of the parts `names` that run, all at once.
+    pub async fn stop(&mut self, names: &[String]) {
+        self.stop_those(|part| names.contains(&part.name)).await;
+    }
+
+    /// Stops a part until [`Self::start_again`].
+    pub async fn put_aside(&mut self, name: &str) -> anyhow::Result<()> {
+        self.sort_out();
+        let stopped = self.stop_those(|part| part.name == name).await;
+        anyhow::ensure!(!stopped.is_empty(), "{name} does not run");
+        self.aside.extend(stopped);
+        Ok(())
+    }
+
+    /// Starts a part that was put aside, and waits until it is ready.
+    pub async fn start_again(&mut self, name: &str) -> anyhow::Result<()> {
+        self.sort_out();
+        let part = self.aside.iter().find(|part| part.name == name).cloned();
+        let part = part.with_context(|| format!("{name} is not stopped"))?;
+        self.start(vec![part]).await
+    }
+
+    /// Puts those aside that have not lived to be ready: they are not started again by themselves.
+    fn sort_out(&mut self) {
+        let failed = self
+            .running
+            .extract_if(.., |running| running.task.is_finished());
+        self.aside.extend(failed.map(|running| running.part));
+    }
+
+    /// Stops what uses the servers; PostgreSQL and Kafka stay.
+    pub async fn stop_clients(&mut self) {
+        for tier in [Tier::Service, Tier::Connect] {
+            self.stop_those(|part| part.tier == tier).await;
+        }
+    }
+
+    /// Stops all parts, those first that stand on others. Takes no longer than the sum of what each
+    /// tier may take.
+    pub async fn stop_all(&mut self) {
+        for tier in Tier::STOPPING {
+            self.stop_those(|part| part.tier == tier).await;
+        }
+    }
+
+    async fn stop_those(&mut self, are_meant: impl Fn(&Part) -> bool) -> Vec<Part> {
+        let running = &mut self.running;
+        let stopping = running.extract_if(.., |running| are_meant(&running.part));
+        join_all(stopping.map(Running::stop)).await
+    }
+}
+
+impl Running {
+    async fn stop(self) -> Part {
+        self.stop.cancel();
+        // Fails if the task panicked: its process is then found by the next `down`.
+        drop(self.task.await);
+        self.part
+    }
+}
+
+/// Keeps one part running.
+struct Keeper {
+    part: Part,
+    log: LogFile,
+    board: Board,
+    stop: CancellationToken,
+}
+
+/// How one life of a part's process ended.
+enum Life {
+    /// By our wish.
+    Stopped(&'static str),
+    /// Not so; and whether it had become ready.
+    Died { how: String, was_ready: bool },
+}
+
+impl Keeper {
+    /// Starts the part again and again until it is told to stop. If its first life ends before it was
+    /// ready, that is reported to `first_life`, and it stays stopped.
+    async fn keep(self, first_life: oneshot::Sender<anyhow::Result<()>>) {
+        let mut first_life = Some(first_life);
+        let mut failures = 0;
+        loop {
+            let (how, was_ready) = match self.live(&mut first_life).await {
+                Life::Stopped(remark) => return self.board.stopped(&self.part, remark).await,
+                Life::Died { how, was_ready } => (how, was_ready),
+            };
+            if let Some(first_life) = first_life.take() {
+                let error = anyhow::anyhow!("{} {how}; {}", self.part.name, self.log.tail());
+                self.board.stopped(&self.part, "").await;
+                // Nobody listens any more when the start was given up.
+                return drop(first_life.send(Err(error)));
+            }
+            failures = if was_ready { 1 } else { failures + 1 };
+            let wait = RESTART.ceiling(failures);
+            self.board.died(&self.part, &how, wait).await;
+            if self
+                .stop
+                .run_until_cancelled(tokio::time::sleep(wait))
+                .await
+                .is_none()
+            {
+                return self.board.stopped(&self.part, "").await;
+            }
+        }
+    }
+
+    /// One process, from its start to its end.
+    async fn live(&self, first_life: &mut Option<oneshot::Sender<anyhow::Result<()>>>) -> Life {
+        let died = |how: String, was_ready| Life::Died { how, was_ready };
+        let started_at = Instant::now();
+        let mut child = match self.part.spawn(&self.log) {
+            Ok(child) => child,
+            Err(error) => return died(format!("can't be started: {error:#}"), false),
+        };
+        let Some(process) = child
+            .id()
+            .and_then(|pid| Identity::of(pid.try_into().ok()?))
+        else {
+            let exit = child.wait().await;
+            return died(
+                exit.map_or_else(|error| error.to_string(), program::describe),
+                false,
+            );
+        };
+        self.board.started(&self.part, process).await;
+
+        let ready = tokio::time::timeout(self.part.ready_within, self.part.ready.wait());
+        let not_ready = tokio::select! {
+            exit = child.wait() => Some(ended(exit)),
+            () = self.stop.cancelled() => return self.end(child, process).await,
+            outcome = ready => match outcome {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(format!("can't be watched: {error:#}")),
+                Err(_) => Some(format!("was not ready within {:?}", self.part.ready_within)),
+            },
+        };
+        if let Some(how) = not_ready {
+            drop(child.kill().await);
+            return died(how, false);
+        }
+        self.board.ready(&self.part, started_at.elapsed()).await;
+        if let Some(first_life) = first_life.take() {
+            drop(first_life.send(Ok(())));
+        }
+
+        let mut trim = tokio::time::interval(TRIM_EVERY);
+        loop {
+            tokio::select! {
+                exit = child.wait() => return died(ended(exit), true),
+                () = self.stop.cancelled() => return self.end(child, process).await,
+                _ = trim.tick() => {
+                    let log = self.log.clone();
+                    drop(tokio::task::spawn_blocking(move || log.trim()).await);
+                }
+            }
+        }
+    }
+
+    /// Asks the process to end, kills it if it does not, and waits for it.
+    async fn end(&self, mut child: Child, process: Identity) -> Life {
+        self.board.stopping(&self.part).await;
+        // A paused process would not hear it.
+        process.signal_all(Signal::SIGCONT);
+        process.signal(self.part.tier.stop_signal());
+        if tokio::time::timeout(self.part.tier.stop_within(), child.wait())
+            .await
+            .is_ok()
+        {
+            return Life::Stopped("");
+        }
+        drop(child.kill().await);
+        Life::Stopped(": it did not when asked, and was killed")
+    }
+}
+
+fn ended(exit: std::io::Result<std::process::ExitStatus>) -> String {
+    exit.map_or_else(
+        |error| format!("can't be waited for: {error}"),
+        program::describe,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use testkit::eventually;
+
+    use super::*;
+    use crate::home;
+    use crate::pid_file::Register;
+    use crate::process_spec::Ready;
+
+    /// A supervisor in a home of its own, which is removed at the end.
+    struct Scratch {
+        home: Home,
+        supervisor: Supervisor,
+    }
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let folder = std::env::temp_dir().join(format!("lab-{name}-{}", std::process::id()));
+            let home = Home::new(&folder).unwrap();
+            let board = Board::new(home.clone(), None).unwrap();
+            Self {
+                supervisor: Supervisor::new(home.clone(), board),
+                home,
+            }
+        }
+
+        fn running(&self) -> Vec<Identity> {
+            let register = Register::load(&self.home).unwrap().unwrap();
+            register.parts.iter().map(|part| part.process).collect()
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            home::remove(self.home.root()).unwrap();
+        }
+    }
+
+    fn shell(script: &str, ready: String) -> Part {
+        Part {
+            name: "part".to_owned(),
+            tier: Tier::Service,
+            address: String::new(),
+            program: "sh".into(),
+            args: vec!["-c".to_owned(), script.to_owned()],
+            env: Vec::new(),
+            user: None,
+            ready: Ready::Http(ready),
+            ready_within: Duration::from_secs(60),
+        }
+    }
+
+    /// A URL that always answers with success.
+    fn always_ready() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        serve(listener);
+        url
+    }
+
+    /// Answers every request with success.
+    fn serve(listener: TcpListener) {
+        std::thread::spawn(move || {
+            for client in listener.incoming() {
+                let mut client = client.unwrap();
+                drop(client.read(&mut [0; 1024]));
+                drop(client.write_all(
+                    b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+                ));
+            }
+        });
+    }
+
+    #[tokio::test]
+    async fn a_part_that_was_killed_is_started_again_and_stays_stopped_when_asked() {
+        let mut scratch = Scratch::new("killed");
+        let part = shell("exec sleep 600", always_ready());
+        scratch.supervisor.start(vec![part]).await.unwrap();
+        let first = scratch.running();
+        first[0].signal(Signal::SIGKILL);
+        let second = eventually("another process", async || match scratch.running() {
+            now if now.len() == 1 && now != first => Ok(now),
+            now => Err(format!("{now:?}")),
+        })
+        .await;
+        assert!(second[0].is_alive());
+        scratch.supervisor.stop_all().await;
+        assert!(!second[0].is_alive());
+        assert_eq!(scratch.running(), []);
+    }
+
+    #[tokio::test]
+    async fn a_part_that_could_not_be_started_can_be_started_again() {
+        let mut scratch = Scratch::new("again");
+        let flag = scratch.home.root().join("flag");
+        let script = format!("test -e {} || exit 3; exec sleep 600", flag.display());
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+        let ready = format!("http://{}", address.as_ref().unwrap());
+        let part = shell(&script, ready);
+        scratch.supervisor.start(vec![part]).await.unwrap_err();
+        std::fs::write(flag, "").unwrap();
+        serve(TcpListener::bind(address.unwrap()).unwrap());
+        // The end of the first try may take a moment to be known.
+        eventually("it is started again", async || {
+            let started = scratch.supervisor.start_again("part").await;
+            started.map_err(|error| format!("{error:#}"))
+        })
+        .await;
+        assert_eq!(scratch.running().len(), 1);
+        scratch.supervisor.stop_all().await;
+    }
+
+    #[tokio::test]
+    async fn a_paused_part_is_stopped_as_soon_as_any_other() {
+        let mut scratch = Scratch::new("paused");
+        // As our services: what has no handler for it is ended by the kernel at once.
+        let script = "trap 'exit 0' TERM; while true; do sleep 1 & wait; done";
+        let part = shell(script, always_ready());
+        scratch.supervisor.start(vec![part]).await.unwrap();
+        let process = scratch.running()[0];
+        process.signal_all(Signal::SIGSTOP);
+        let begun = Instant::now();
+        scratch.supervisor.put_aside("part").await.unwrap();
+        assert!(begun.elapsed() < Tier::Service.stop_within() / 2);
+        assert!(!process.is_alive());
+    }
+
+    #[tokio::test]
+    async fn a_part_that_ends_before_it_is_ready_fails_the_start_with_the_end_of_its_log() {
+        let mut scratch = Scratch::new("early");
+        let never = "http://127.0.0.1:1".to_owned();
+        let part = shell("echo no such table; exit 3", never);
+        let error = scratch
+            .supervisor
+            .start(vec![part])
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("part exited with code 3; the end of "),
+            "{error}"
+        );
+        assert!(error.ends_with("| no such table"), "{error}");
+        assert_eq!(scratch.running(), []);
+    }
+}

@@ -1,0 +1,31 @@
+//! URLs of databases.
+
+use anyhow::Context as _;
+use reqwest::Url;
+
+/// The URL of a database on the server that `server` is a URL of.
+pub fn database_url(server: &str, database: &str) -> anyhow::Result<String> {
+    let mut url = Url::parse(server).context("DATABASE_URL is not a URL")?;
+    url.set_path(database);
+    Ok(url.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_url_keeps_user_password_and_parameters() {
+        let url = database_url(
+            "postgres://me:secret@db:5432/postgres?sslmode=disable",
+            "wallet",
+        );
+        assert_eq!(
+            url.unwrap(),
+            "postgres://me:secret@db:5432/wallet?sslmode=disable"
+        );
+        let url = database_url("postgres://postgres@127.0.0.1:15432", "wallet");
+        assert_eq!(url.unwrap(), "postgres://postgres@127.0.0.1:15432/wallet");
+        assert!(database_url("host=db user=me", "wallet").is_err());
+    }
+}
