@@ -20,10 +20,11 @@ use uuid::Uuid;
 
 pub use self::listen_to_yourself::{COMMANDS_BATCH_MAX, Commands};
 pub use self::publisher::{Patience, PublishError, Publisher};
-use crate::domain::{Accepted, PaymentRequest};
+use crate::domain::Accepted;
 use crate::group_commit::PaymentQueue;
 use crate::pattern::{Choice, Pattern, count_request};
 use crate::pay_error::PayError;
+use crate::request::PaymentRequest;
 
 /// What the patterns write with.
 pub struct Patterns {

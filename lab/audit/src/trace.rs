@@ -14,7 +14,6 @@ use uuid::Uuid;
 use self::step::Step;
 use crate::sources::Sources;
 
-/// What to trace.
 #[derive(Debug, clap::Args)]
 pub struct Trace {
     /// The payment's id
@@ -41,14 +40,11 @@ impl Trace {
     }
 }
 
-/// The life of a payment.
 #[derive(Debug, Serialize)]
 pub struct Timeline {
-    /// The payment.
     pub payment_id: Uuid,
     /// `pending`, `paid`, `refunded` or `declined`; none if it is only a command yet.
     pub status: Option<String>,
-    /// What has happened.
     pub steps: Vec<Step>,
 }
 
