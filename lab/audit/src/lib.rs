@@ -69,6 +69,8 @@ pub use self::sources::Sources;
 
 /// What to audit.
 #[derive(Debug, clap::Args)]
+// The commands have subcommands of these names, and clap would call the groups of both alike.
+#[group(skip)]
 pub struct Audit {
     /// Only payments accepted from then on, such as 2026-01-31T12:00:00Z; the ledger is summed up over everything
     #[arg(long, value_name = "TIME")]

@@ -16,6 +16,8 @@ use crate::sources::Sources;
 
 /// What to trace.
 #[derive(Debug, clap::Args)]
+// The commands have subcommands of these names, and clap would call the groups of both alike.
+#[group(skip)]
 pub struct Trace {
     /// The payment's id
     payment_id: Uuid,
