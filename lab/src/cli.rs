@@ -103,3 +103,15 @@ async fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
         ExitCode::FAILURE
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_and_their_flags_have_unique_names() {
+        Cli::command().debug_assert();
+    }
+}

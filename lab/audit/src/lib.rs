@@ -68,6 +68,8 @@ use self::session::Session;
 pub use self::sources::Sources;
 
 #[derive(Debug, clap::Args)]
+// The commands have subcommands of these names, and clap would call the groups of both alike.
+#[group(skip)]
 pub struct Audit {
     /// Only payments accepted from then on, such as 2026-01-31T12:00:00Z; the ledger is summed up over everything
     #[arg(long, value_name = "TIME")]

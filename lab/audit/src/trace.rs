@@ -15,6 +15,8 @@ use self::step::Step;
 use crate::sources::Sources;
 
 #[derive(Debug, clap::Args)]
+// The commands have subcommands of these names, and clap would call the groups of both alike.
+#[group(skip)]
 pub struct Trace {
     /// The payment's id
     payment_id: Uuid,
