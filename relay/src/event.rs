@@ -41,13 +41,11 @@ pub struct Event {
 
 impl Event {
     /// Events of one key are published in order.
-    #[must_use]
     pub(crate) fn key(&self) -> &str {
         &self.aggregateid
     }
 
     /// Where the event is published.
-    #[must_use]
     pub(crate) fn topic(&self, prefix: &str) -> String {
         format!("{prefix}{}.events", self.aggregatetype)
     }
@@ -57,7 +55,6 @@ impl Event {
     /// ([`crate::session::epoch`]). `id` and `seq` are those of the event as text.
     ///
     /// Source: CloudEvents Kafka protocol binding 1.0.2, section 3.2.
-    #[must_use]
     pub(crate) fn headers<'a>(
         &'a self,
         id: &'a str,
@@ -77,13 +74,11 @@ impl Event {
     }
 
     /// Which row this is: after a restore of the database a number may come again, with another id.
-    #[must_use]
     pub(crate) const fn row(&self) -> (i64, Uuid) {
         (self.seq, self.id)
     }
 
     /// The part of the trace context that all log lines of a payment share; the whole if it is not one.
-    #[must_use]
     pub(crate) fn trace_id(&self) -> &str {
         self.traceparent
             .split('-')
@@ -92,7 +87,6 @@ impl Event {
     }
 
     /// Bytes that the event occupies in memory and in a message, give or take the headers' names.
-    #[must_use]
     pub(crate) fn bytes(&self) -> usize {
         self.payload.len() + self.aggregateid.len() + self.traceparent.len()
     }

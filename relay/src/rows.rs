@@ -11,8 +11,8 @@ use outbox::schema::outbox as table;
 use crate::event::Event;
 use crate::session::{SessionError, with_timeout};
 
-/// Reads the events that `select` answers, up to the first that makes them more than `bytes_max` by
-/// [`Event::bytes`]; answers whether it was cut off there.
+/// Reads the events of `select`, up to the first that makes them more than `bytes_max` by
+/// [`Event::bytes`]; returns whether it was cut off there.
 pub(crate) async fn read<'query>(
     conn: &mut AsyncPgConnection,
     select: impl LoadQuery<'query, AsyncPgConnection, Event> + 'query,
@@ -33,8 +33,6 @@ pub(crate) async fn read<'query>(
     })
     .await
 }
-
-/// The numbers of the first rows, at most `rows_max`.
 pub(crate) async fn first(
     conn: &mut AsyncPgConnection,
     rows_max: i64,
@@ -44,7 +42,7 @@ pub(crate) async fn first(
     with_timeout("looking at the outbox", first).await
 }
 
-/// Deletes the rows with these numbers; answers how many were there.
+/// Deletes the rows with these numbers; returns how many were there.
 pub(crate) async fn delete(
     conn: &mut AsyncPgConnection,
     seqs: &[i64],
