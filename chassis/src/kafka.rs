@@ -14,6 +14,8 @@ use tracing::{debug, info, warn};
 
 use crate::repeated::RepeatedError;
 
+pub mod producer;
+
 /// The settings of every client, whatever it does.
 #[must_use]
 pub fn client(brokers: &str, client_id: &str) -> ClientConfig {

@@ -2,13 +2,13 @@
 //!
 //! | step | what | lock | why here |
 //! | --- | --- | --- | --- |
-//! | 1 | `select` the first rows of each held shard, in `seq` order, but for those of keys that are parked or left alone for a while | shards, by the session | no cursor: a smaller `seq` may commit later |
+//! | 1 | `select` the first rows of each held shard, in `seq` order, but for those of keys that are parked or blocked for a while | shards, by the session | no cursor: a smaller `seq` may commit later |
 //! | 2 | publish, await every report | shards; no transaction is open | Kafka may take its time |
 //! | 3 | `delete` what was acknowledged | the rows | a crash before it publishes again, with the same ids |
 //! | 4 | park what was refused for good | the key's row in `parked_events` | step 1 leaves the key out from now on; a crash before it tries once more |
 //!
 //! One connection does the locks, the reads and the deletes: when it is lost, so are the shards, and
-//! nothing goes on with shards that may be another's by now.
+//! nothing continues with shards that may be another relay's by now.
 
 pub mod shards;
 
@@ -38,7 +38,6 @@ pub struct Poller {
     session: i32,
     shards: Vec<i32>,
     rebalanced: Option<Instant>,
-    /// Keys whose next event Kafka did not take this time.
     waiting: WaitingKeys,
     epoch: String,
     config: PollerConfig,
@@ -121,7 +120,7 @@ impl Mode for Poller {
 }
 
 impl Poller {
-    /// Sees to a fair share of shards, and to parked events that are gone, if it is time.
+    /// Takes or releases shards for a fair share, and tidies parked events, if it is time.
     async fn rebalance(&mut self) -> Result<(), SessionError> {
         let every = self.config.rebalance_every();
         if self.rebalanced.is_some_and(|last| last.elapsed() < every) {
@@ -144,12 +143,12 @@ impl Poller {
         Ok(())
     }
 
-    /// The next events of each held shard, in `seq` order, but for those of keys that are parked or left alone.
+    /// The next events of each held shard, in `seq` order, but for those of keys that are parked or blocked.
     async fn read(&mut self, now: Instant) -> Result<Vec<Event>, SessionError> {
         if self.shards.is_empty() {
             return Ok(Vec::new());
         }
-        let skipped = self.waiting.left_alone(now);
+        let skipped = self.waiting.blocked(now);
         let rows_max = i64::from(self.config.rows_per_shard_max);
         let page = drain::next_of_shards(
             &mut self.conn,
@@ -160,7 +159,7 @@ impl Poller {
         );
         let page = with_timeout("reading the outbox", page).await?;
         if page.is_cut_off {
-            // The shards that were left out come sooner the next time.
+            // The shards that were left out come first the next time.
             self.shards.rotate_left(1);
         }
         Ok(page.events)
