@@ -59,7 +59,7 @@ enum Command {
         #[command(flatten)]
         flags: Box<SourceFlags>,
     },
-    /// Measures on a PostgreSQL and a Kafka of its own, beside peers that do the same work
+    /// Measures on a PostgreSQL and a Kafka of its own, against peers that do the same work
     Bench(Bench),
 }
 
@@ -102,4 +102,16 @@ async fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_and_their_flags_have_unique_names() {
+        Cli::command().debug_assert();
+    }
 }

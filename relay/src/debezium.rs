@@ -26,11 +26,12 @@ pub(crate) mod connector;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use ::outbox::schema::outbox;
+use ::outbox::{drain, statement};
 use chassis::Backoff;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use outbox::statement;
 use tokio_postgres::types::PgLsn;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -42,7 +43,6 @@ use crate::config::Config;
 use crate::mode::{Mode, RelayMode};
 use crate::parked;
 use crate::progress::{BatchStats, Health};
-use crate::rows;
 use crate::session::{self, SessionError, with_timeout};
 use crate::slot::{self, Slot, SlotError};
 
@@ -235,7 +235,8 @@ impl Debezium {
         }
         // Last: an alteration after the rows were committed does no harm to them.
         self.check_publication().await?;
-        run.deleted = rows::delete(&mut self.conn, &seen.rows).await?;
+        let deleted = drain::delete(&mut self.conn, &seen.rows);
+        run.deleted = with_timeout("deleting what was published", deleted).await?;
         with_timeout("tidying parked events", parked::tidy(&mut self.conn)).await?;
         run.published = run.deleted;
         self.trouble = None;
@@ -250,7 +251,9 @@ impl Debezium {
             #[diesel(sql_type = Text)]
             log_end: String,
         }
-        let rows = rows::first(&mut self.conn, ROWS_MAX).await?;
+        let rows = outbox::table.order(outbox::seq).select(outbox::seq);
+        let rows = rows.limit(ROWS_MAX).load(&mut self.conn);
+        let rows: Vec<i64> = with_timeout("looking at the outbox", rows).await?;
         let end = statement("select pg_current_wal_insert_lsn()::text as log_end");
         let end: End =
             with_timeout("asking for the log's end", end.get_result(&mut self.conn)).await?;

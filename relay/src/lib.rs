@@ -20,7 +20,6 @@ pub mod config;
 #[cfg(feature = "debezium")]
 mod debezium;
 pub mod driver;
-pub mod event;
 pub mod mode;
 pub mod mode_lock;
 pub mod parked;
@@ -28,7 +27,6 @@ pub mod pending;
 pub mod poller;
 pub mod progress;
 pub mod publisher;
-mod rows;
 pub mod session;
 pub mod slot;
 mod waiting;

@@ -14,9 +14,9 @@ use std::collections::HashSet;
 
 use diesel::QueryableByName;
 use diesel::result::QueryResult;
-use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Integer, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
-use outbox::statement;
+use outbox::{drain, statement};
 use serde::Serialize;
 use tracing::{error, warn};
 use uuid::Uuid;
@@ -39,37 +39,13 @@ pub(crate) async fn park(
     conn: &mut AsyncPgConnection,
     refused: &[Refusal<'_>],
 ) -> QueryResult<HashSet<i64>> {
-    if refused.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let seqs: Vec<i64> = refused.iter().map(|refusal| refusal.event.seq).collect();
-    let reasons: Vec<&str> = refused.iter().map(|refusal| &*refusal.reason).collect();
-    let parked: Vec<Seq> = statement(
-        "insert into parked_events (aggregateid, seq, reason) \
-         select aggregateid, seq, refused.reason \
-         from unnest($1, $2) as refused (seq, reason) join outbox using (seq) \
-         where (select count(*) from parked_events) < $3 \
-             or aggregateid in (select known.aggregateid from parked_events as known) \
-         on conflict (aggregateid) do update set \
-             tries = case when parked_events.seq = excluded.seq then parked_events.tries + 1 else 1 end, \
-             parked_at = case when parked_events.seq = excluded.seq then parked_events.parked_at else now() end, \
-             seq = excluded.seq, reason = excluded.reason, replay_requested_at = null \
-         returning seq",
-    )
-    .bind::<Array<BigInt>, _>(seqs)
-    .bind::<Array<Text>, _>(reasons)
-    .bind::<BigInt, _>(PARKED_KEYS_MAX)
-    .load(conn)
-    .await?;
-    let parked: HashSet<i64> = parked.into_iter().map(|row| row.seq).collect();
+    let refusals: Vec<(i64, &str)> = refused
+        .iter()
+        .map(|refusal| (refusal.event.seq, &*refusal.reason))
+        .collect();
+    let parked = drain::park(conn, &refusals, PARKED_KEYS_MAX).await?;
     say(refused, &parked);
     Ok(parked)
-}
-
-#[derive(QueryableByName)]
-struct Seq {
-    #[diesel(sql_type = BigInt)]
-    seq: i64,
 }
 
 fn say(refused: &[Refusal<'_>], parked: &HashSet<i64>) {

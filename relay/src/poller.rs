@@ -15,42 +15,22 @@ pub mod shards;
 use std::time::{Duration, Instant};
 
 use chassis::Backoff;
-use diesel::sql_types::{Array, BigInt, Integer, Text};
 use diesel_async::AsyncPgConnection;
-use outbox::statement;
+use outbox::drain;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::config::{Config, PollerConfig};
-use crate::event::Event;
 use crate::mode::{Mode, RelayMode};
 use crate::parked;
 use crate::progress::BatchStats;
 use crate::publisher::{self, ByOutcome, Publisher};
-use crate::rows;
 use crate::session::{self, SessionError, with_timeout};
 use crate::waiting::WaitingKeys;
+use outbox::Event;
 
 /// The first wait when there is nothing to do; doubles up to the configured maximum.
 const IDLE_WAIT_FIRST: Duration = Duration::from_millis(1);
-
-/// The next events of the shards `$1`, at most `$3` each, but for those of keys that are parked and of the keys `$2`.
-///
-/// A range of the index, and not `shard = $1 order by seq`: while one shard has all the rows, PostgreSQL
-/// would rather read the whole table by its primary key, once for each shard. `not in`, whose list is read
-/// once and costs nothing while it is empty: an anti join, planned then, is slow when it is not empty.
-/// Guarded by `plans::the_poller_reads_ranges_of_its_index_whatever_the_statistics_say`.
-pub const NEXT_OF_SHARDS: &str = "select next.* from unnest($1) as held (shard) \
-     cross join lateral ( \
-         select seq, id, aggregatetype, aggregateid, type, source, specversion, contenttype, \
-             traceparent, payload::text as payload \
-         from outbox \
-         where (outbox.shard, seq) >= (held.shard, 0) and (outbox.shard, seq) < (held.shard + 1, 0) \
-             and aggregateid not in ( \
-                 select aggregateid from parked_events where replay_requested_at is null) \
-             and aggregateid not in (select unnest($2)) \
-         order by outbox.shard, seq limit $3 \
-     ) as next";
 
 /// A connection and the shards it holds.
 pub struct Poller {
@@ -103,7 +83,9 @@ impl Mode for Poller {
         let events = self.read(now).await?;
         let outcomes = publisher.publish(&self.epoch, &events, stop).await;
         let sorted = ByOutcome::new(&events, outcomes);
-        let deleted = rows::delete(&mut self.conn, &sorted.seqs()).await?;
+        let seqs = sorted.seqs();
+        let deleted = drain::delete(&mut self.conn, &seqs);
+        let deleted = with_timeout("deleting what was published", deleted).await?;
         publisher.forget(&sorted.published);
         let parked = parked::park(&mut self.conn, &sorted.refused);
         let parked = with_timeout("parking what is refused", parked).await?;
@@ -167,17 +149,20 @@ impl Poller {
         if self.shards.is_empty() {
             return Ok(Vec::new());
         }
-        let select = statement(NEXT_OF_SHARDS)
-            .bind::<Array<Integer>, _>(self.shards.clone())
-            .bind::<Array<Text>, _>(self.waiting.left_alone(now))
-            .bind::<BigInt, _>(i64::from(self.config.rows_per_shard_max));
-        let (mut events, cut_off) =
-            rows::read(&mut self.conn, select, publisher::BYTES_MAX).await?;
-        if cut_off {
+        let skipped = self.waiting.left_alone(now);
+        let rows_max = i64::from(self.config.rows_per_shard_max);
+        let page = drain::next_of_shards(
+            &mut self.conn,
+            &self.shards,
+            &skipped,
+            rows_max,
+            publisher::BYTES_MAX,
+        );
+        let page = with_timeout("reading the outbox", page).await?;
+        if page.is_cut_off {
             // The shards that were left out come sooner the next time.
             self.shards.rotate_left(1);
         }
-        events.sort_unstable_by_key(|event| event.seq);
-        Ok(events)
+        Ok(page.events)
     }
 }

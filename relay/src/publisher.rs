@@ -29,7 +29,7 @@ pub use self::outcome::Outcome;
 pub(crate) use self::outcome::{ByOutcome, Refusal};
 use crate::SERVICE;
 use crate::config::PublisherConfig;
-use crate::event::Event;
+use outbox::Event;
 
 /// How long acknowledgements may take before the log says that they do not come, and Kafka is asked whether it works.
 const OUTAGE_AFTER: Duration = Duration::from_secs(2);

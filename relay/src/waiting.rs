@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use chassis::Backoff;
 
-use crate::event::Event;
 use crate::publisher::ByOutcome;
+use outbox::Event;
 
 /// How long to leave a key alone. A topic that keeps failing has a back-off of its own, so a try is often no more
 /// than a question to the publisher.

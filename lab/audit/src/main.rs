@@ -54,3 +54,15 @@ async fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_and_their_flags_have_unique_names() {
+        Command::command().debug_assert();
+    }
+}

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use crate::event::Event;
+use outbox::Event;
 
 /// Why bytes are not an event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

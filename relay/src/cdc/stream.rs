@@ -15,8 +15,8 @@ use tokio_postgres::config::SslMode;
 use super::pgoutput::{DecodeError, Decoder};
 use super::snapshot::Transaction;
 use crate::SERVICE;
-use crate::event::Event;
 use crate::slot::Slot;
+use outbox::Event;
 
 /// Events of a batch at the most.
 pub const ROWS_MAX: usize = 4_096;

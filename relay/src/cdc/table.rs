@@ -6,21 +6,20 @@ use std::time::{Duration, Instant};
 use diesel::QueryableByName;
 use diesel::prelude::*;
 use diesel::result::Error::DeserializationError;
-use diesel::sql_types::{Array, BigInt, Bool, Text};
+use diesel::sql_types::{Array, Bool, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
-use outbox::statement;
+use outbox::{drain, statement};
 use pgwire_replication::Lsn;
 use tokio_util::sync::CancellationToken;
 
 use super::snapshot::{Snapshot, SweepSnapshot, Transaction};
 use super::stream::{BYTES_MAX, ROWS_MAX};
-use crate::event::Event;
 use crate::parked;
 use crate::progress::BatchStats;
 use crate::publisher::{ByOutcome, Publisher};
-use crate::rows;
 use crate::session::{self, SessionError, with_timeout};
 use crate::waiting::WaitingKeys;
+use outbox::Event;
 
 /// The first wait for a transaction that the stream has brought and SQL does not see yet; doubles up to
 /// [`VISIBLE_WAIT_MAX`]. It is a moment, or as long as a synchronous standby takes.
@@ -198,18 +197,16 @@ impl Table {
     /// The first rows, but for those of keys that are parked or left alone, and whether there may be more.
     async fn read(&mut self, now: Instant) -> Result<(Vec<Event>, bool), SessionError> {
         let rows_max = i64::try_from(ROWS_MAX).unwrap_or(i64::MAX);
-        let select = statement(
-            "select seq, id, aggregatetype, aggregateid, type, source, specversion, contenttype, \
-                 traceparent, payload::text as payload \
-             from outbox where aggregateid not in (select unnest($1)) and aggregateid not in ( \
-                 select aggregateid from parked_events where replay_requested_at is null) \
-             order by seq limit $2",
-        )
-        .bind::<Array<Text>, _>(self.waiting.left_alone(now))
-        .bind::<BigInt, _>(rows_max);
-        let (events, cut_off) = rows::read(&mut self.conn, select, BYTES_MAX).await?;
-        let there_may_be_more = cut_off || events.len() >= ROWS_MAX;
-        Ok((events, there_may_be_more))
+        let skipped = self.waiting.left_alone(now);
+        let page = drain::next(&mut self.conn, &skipped, rows_max, BYTES_MAX);
+        let page = with_timeout("reading the outbox", page).await?;
+        let there_may_be_more = page.is_cut_off || page.events.len() >= ROWS_MAX;
+        Ok((page.events, there_may_be_more))
+    }
+
+    async fn delete_rows(&mut self, seqs: &[i64]) -> Result<usize, SessionError> {
+        let deleted = drain::delete(&mut self.conn, seqs);
+        with_timeout("deleting what was published", deleted).await
     }
 
     /// Deletes what was published. If that is less than `received`, the rows are looked for again until
@@ -222,11 +219,11 @@ impl Table {
         transactions: &[Transaction],
         stop: &CancellationToken,
     ) -> Result<usize, SessionError> {
-        let mut deleted = rows::delete(&mut self.conn, published).await?;
+        let mut deleted = self.delete_rows(published).await?;
         let mut wait = VISIBLE_WAIT_FIRST;
         while deleted < received && !transactions.is_empty() && !stop.is_cancelled() {
             let seen = with_timeout("taking a snapshot", covered(&mut self.conn)).await?;
-            deleted += rows::delete(&mut self.conn, published).await?;
+            deleted += self.delete_rows(published).await?;
             let mut transactions = transactions.iter();
             if transactions.all(|transaction| seen.snapshot.sees(transaction.xid)) {
                 break;

@@ -26,8 +26,8 @@ use uuid::Uuid;
 use super::OUTAGE_AFTER;
 use super::failure::{Failure, classify};
 use super::outcome::Outcome;
-use crate::event::Event;
 use crate::progress::Repeated;
+use outbox::Event;
 
 /// How often to look whether reports are still worth waiting for. A try of a topic that has failed is waited for
 /// once: others wait that long for it.

@@ -1,6 +1,6 @@
 //! What became of events, and what is to be done about each: delete it, park it, publish it again.
 
-use crate::event::Event;
+use outbox::Event;
 
 /// What became of an event.
 #[must_use]
