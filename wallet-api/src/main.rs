@@ -18,7 +18,7 @@ use wallet_api::config::{CommandIntake, Config};
 use wallet_api::dead_letters::DeadLetterHandler;
 use wallet_api::group_commit::group_commit;
 use wallet_api::http::{self, App};
-use wallet_api::patterns::{COMMANDS_BATCH_MAX, Commands, Patience, Patterns, Publisher};
+use wallet_api::patterns::{COMMANDS_BATCH_MAX, Commands, MessageTimeout, Patterns, Publisher};
 use wallet_api::settlement::Settlement;
 use wallet_api::{MIGRATIONS, SERVICE, recovery};
 
@@ -109,8 +109,8 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         }
     }
     // The API.
-    let patience = Patience::Within(config.pattern.publish_timeout());
-    let publisher = Publisher::new(&config.kafka, patience);
+    let timeout = MessageTimeout::After(config.pattern.publish_timeout());
+    let publisher = Publisher::new(&config.kafka, timeout);
     let app = App {
         payments: Arc::new(Patterns::new(queue, pool.clone(), publisher)),
         pattern: config.pattern.pay_pattern,
@@ -139,7 +139,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
 }
 
 fn commands(service: &Service, config: &Config, pool: &Pool) -> anyhow::Result<Consumer<Commands>> {
-    let publisher = Publisher::new(&config.kafka, Patience::Endless);
+    let publisher = Publisher::new(&config.kafka, MessageTimeout::Never);
     let handler = Commands::new(pool.clone(), publisher, service.stop_token());
     Consumer::new(commands_config(config), handler)
 }

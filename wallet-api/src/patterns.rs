@@ -19,7 +19,7 @@ use tracing::info;
 use uuid::Uuid;
 
 pub use self::listen_to_yourself::{COMMANDS_BATCH_MAX, Commands};
-pub use self::publisher::{Patience, PublishError, Publisher};
+pub use self::publisher::{MessageTimeout, PublishError, Publisher};
 use crate::domain::Accepted;
 use crate::group_commit::PaymentQueue;
 use crate::pattern::{Choice, Pattern, count_request};
@@ -42,7 +42,7 @@ pub(crate) enum Answer {
 }
 
 impl Patterns {
-    /// `publisher` is for the patterns that publish in the request, so its patience has to end.
+    /// `publisher` is for the patterns that publish in the request, so it needs a timeout.
     #[must_use]
     pub const fn new(queue: PaymentQueue, pool: Pool, publisher: Publisher) -> Self {
         Self {

@@ -103,7 +103,7 @@ pub struct Commands {
 }
 
 impl Commands {
-    /// The patience of `publisher` has to be endless; `stop` ends a wait for Kafka.
+    /// `publisher` must have no timeout; `stop` ends a wait for Kafka.
     #[must_use]
     pub const fn new(pool: Pool, publisher: Publisher, stop: CancellationToken) -> Self {
         Self {

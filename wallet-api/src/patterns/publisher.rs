@@ -38,13 +38,13 @@ pub enum PublishError {
     NotAcknowledged(#[source] KafkaError),
 }
 
-/// How long a message waits for its acknowledgement.
+/// When the producer gives up a message that Kafka does not acknowledge.
 #[derive(Debug, Clone, Copy)]
-pub enum Patience {
-    /// The producer gives up after that time: somebody waits for an answer.
-    Within(Duration),
+pub enum MessageTimeout {
+    /// Somebody waits for an answer.
+    After(Duration),
     /// The message waits for the end of the outage, and the next ones don't overtake it.
-    Endless,
+    Never,
 }
 
 #[derive(Debug)]
@@ -83,10 +83,10 @@ pub struct Publisher {
 
 impl Publisher {
     #[must_use]
-    pub fn new(kafka: &KafkaConfig, patience: Patience) -> Self {
-        let give_up_after_ms = match patience {
-            Patience::Within(time) => time.as_millis(),
-            Patience::Endless => 0,
+    pub fn new(kafka: &KafkaConfig, timeout: MessageTimeout) -> Self {
+        let give_up_after_ms = match timeout {
+            MessageTimeout::After(time) => time.as_millis(),
+            MessageTimeout::Never => 0,
         };
         let mut settings = chassis::kafka::client(&kafka.kafka_brokers, SERVICE);
         settings
@@ -106,7 +106,7 @@ impl Publisher {
         }
     }
 
-    /// Publishes `message` and waits for the acknowledgement as long as the patience lasts.
+    /// Publishes `message` and waits for the acknowledgement until the timeout.
     ///
     /// Dropped half-way, the message may still be published.
     pub(super) async fn publish(&self, message: &Message) -> Result<(), PublishError> {
