@@ -48,26 +48,14 @@ fn without_nul(text: &str) -> String {
 pub const LISTED_PAYLOAD_BYTES_MAX: i32 = 4_096;
 
 /// What has become of a dead letter; the same words as in the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Status {
     /// An operator decides.
     Open,
     /// A retry took it, as the consumer would have.
     Taken,
-    /// Given up.
     Discarded,
-}
-
-impl Status {
-    /// The word in the table.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Taken => "taken",
-            Self::Discarded => "discarded",
-        }
-    }
 }
 
 /// Which dead letters are meant: all, if both texts are empty.
@@ -133,7 +121,7 @@ pub async fn list(
          order by id desc limit $6",
     )
     .bind::<Integer, _>(LISTED_PAYLOAD_BYTES_MAX)
-    .bind::<Text, _>(status.as_str())
+    .bind::<Text, _>(status.into_str())
     .bind::<BigInt, _>(before.unwrap_or(i64::MAX))
     .bind::<Text, _>(without_nul(filter.reason))
     .bind::<Text, _>(without_nul(filter.search))

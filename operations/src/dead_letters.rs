@@ -286,7 +286,7 @@ fn next_after(ids: &[i64], ids_max: i64) -> Option<i64> {
 async fn lock_open(conn: &mut AsyncPgConnection, id: i64) -> Result<DeadLetter, ActionError> {
     let letter = dead_letter::lock(conn, id).await?;
     let letter = letter.ok_or(ActionError::Unknown(id))?;
-    if letter.status == dead_letter::Status::Open.as_str() {
+    if letter.status == dead_letter::Status::Open.into_str() {
         Ok(letter)
     } else {
         let status = letter.status;

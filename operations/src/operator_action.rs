@@ -18,7 +18,8 @@ pub struct Operator<'a> {
 }
 
 /// What is done; the same words as in the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Action {
     /// Have it tried again.
     Retry,
@@ -28,17 +29,6 @@ pub enum Action {
     Redrive,
     /// Book it again from its event.
     Recover,
-}
-
-impl Action {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Retry => "retry",
-            Self::Discard => "discard",
-            Self::Redrive => "redrive",
-            Self::Recover => "recover",
-        }
-    }
 }
 
 /// An action, as it is stored.
@@ -65,7 +55,7 @@ pub async fn record(
          select $1, $2, $3, subject from unnest($4) as subject",
     )
     .bind::<Text, _>(by.name)
-    .bind::<Text, _>(action.as_str())
+    .bind::<Text, _>(action.into_str())
     .bind::<Nullable<Text>, _>(by.note)
     .bind::<Array<Text>, _>(subjects)
     .execute(conn)

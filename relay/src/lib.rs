@@ -23,7 +23,7 @@
 //!           ▼
 //!       publisher      one lane a topic: what is acknowledged, refused, pending
 //!           ▼
-//!     rows, parked, waiting    deletes rows; parks refused events; blocks keys for a while
+//!     parked, waiting          park refused events; block keys for a while (the statements are `outbox::drain`)
 //!
 //!  progress, pending, slot::gauges    what /readyz and /metrics show
 //! ```
