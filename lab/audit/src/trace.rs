@@ -15,7 +15,7 @@ use self::step::Step;
 use crate::sources::Sources;
 
 #[derive(Debug, clap::Args)]
-pub struct Trace {
+pub struct TraceArgs {
     /// The payment's id
     payment_id: Uuid,
     /// Print JSON
@@ -23,7 +23,7 @@ pub struct Trace {
     json: bool,
 }
 
-impl Trace {
+impl TraceArgs {
     /// Traces, prints what it finds, and returns whether somebody knows the payment.
     pub async fn run(self, sources: &Sources) -> anyhow::Result<bool> {
         let id = self.payment_id;
