@@ -48,14 +48,14 @@ enum Command {
     /// Tells what became of every payment, by what each part says of it; exit code 1 if anything is wrong
     Audit {
         #[command(flatten)]
-        audit: audit::Audit,
+        audit: audit::AuditArgs,
         #[command(flatten)]
         flags: Box<SourceFlags>,
     },
     /// Tells the life of one payment
     Trace {
         #[command(flatten)]
-        trace: audit::trace::Trace,
+        trace: audit::trace::TraceArgs,
         #[command(flatten)]
         flags: Box<SourceFlags>,
     },

@@ -31,7 +31,7 @@ struct Payment {
 }
 
 #[derive(Debug, Deserialize)]
-struct Received {
+struct ProviderPayment {
     status: String,
     receipt: Option<String>,
 }
@@ -57,6 +57,7 @@ async fn pay(stack: &Stack) -> anyhow::Result<Uuid> {
         mock_provider,
         ..
     } = stack;
+    // A wallet.
     let new = json!({ "currency": "INR", "opening_balance": "1000.00" });
     let wallet: Wallet = post(&format!("{wallet_api}/wallets"), &new).await?;
     terminal::part(
@@ -64,6 +65,7 @@ async fn pay(stack: &Stack) -> anyhow::Result<Uuid> {
         format_args!("{} with {} {}", wallet.id, wallet.currency, wallet.balance),
     );
 
+    // The payment is accepted.
     let started_at = Instant::now();
     let bill = json!({ "amount": AMOUNT, "account_number": "WIFI-1" });
     let payment: Payment = post(
@@ -78,8 +80,9 @@ async fn pay(stack: &Stack) -> anyhow::Result<Uuid> {
         format_args!("took {AMOUNT} for the payment {id}: {}", payment.status),
     );
 
+    // The provider has it.
     let at_provider = format!("{mock_provider}/payments/{id}");
-    let received: Received = watch(&at_provider, |received: &Received| {
+    let received: ProviderPayment = watch(&at_provider, |received: &ProviderPayment| {
         received.status != "cancelled"
     })
     .await?;
@@ -90,6 +93,7 @@ async fn pay(stack: &Stack) -> anyhow::Result<Uuid> {
         format_args!("{}, receipt {receipt}", received.status),
     );
 
+    // The wallet knows the result.
     let at_wallet = format!("{wallet_api}/payments/{id}");
     let payment: Payment =
         watch(&at_wallet, |payment: &Payment| payment.status != "pending").await?;
@@ -117,14 +121,14 @@ async fn post<T: for<'de> Deserialize<'de>>(
     let request = http::client()
         .post(url)
         .header("content-type", "application/json");
-    understand(url, request.body(body.to_string())).await
+    read_json(url, request.body(body.to_string())).await
 }
 
 async fn get<T: for<'de> Deserialize<'de>>(url: &str) -> anyhow::Result<T> {
-    understand(url, http::client().get(url)).await
+    read_json(url, http::client().get(url)).await
 }
 
-async fn understand<T: for<'de> Deserialize<'de>>(
+async fn read_json<T: for<'de> Deserialize<'de>>(
     url: &str,
     request: reqwest::RequestBuilder,
 ) -> anyhow::Result<T> {

@@ -17,6 +17,7 @@ use tokio::process::Command;
 /// Starts this command again as a process that stays, shows what it says until it lets go of the terminal,
 /// and returns: success if the system is then running. Ctrl-C before stops it.
 pub(crate) async fn run(home: &Home) -> anyhow::Result<bool> {
+    // The same command once more, with its output in a pipe.
     let mut stop = StopSignal::catch()?;
     let (said, say) = std::io::pipe().context("making a pipe")?;
     let mut child = {
@@ -35,6 +36,7 @@ pub(crate) async fn run(home: &Home) -> anyhow::Result<bool> {
         .id()
         .and_then(|pid| Identity::of(pid.try_into().ok()?));
 
+    // Show its output until it lets go of the pipe.
     let said = pipe::Receiver::from_owned_fd(said.into()).context("reading from a pipe")?;
     let mut said = BufReader::new(said).lines();
     loop {
@@ -49,6 +51,7 @@ pub(crate) async fn run(home: &Home) -> anyhow::Result<bool> {
         }
     }
 
+    // It is the running lab now, or it has failed.
     let running = PidFile::load(home)?.map(|pid_file| pid_file.supervisor);
     if process.is_some() && running == process && home.stack().exists() {
         return Ok(true);
@@ -67,7 +70,7 @@ pub(crate) fn leave_terminal() -> anyhow::Result<()> {
 }
 
 /// From now on, what this process says goes to a log; whoever watched sees the end.
-pub(crate) fn let_go(home: &Home) -> anyhow::Result<()> {
+pub(crate) fn release_terminal(home: &Home) -> anyhow::Result<()> {
     let log = LogFile::new(home.log("lab")).open()?;
     nix::unistd::dup2_stdout(&log).context("redirecting the output")?;
     nix::unistd::dup2_stderr(&log).context("redirecting the errors")

@@ -1,15 +1,15 @@
-//! `lab down`: stops the lab of this home, and whatever one that was killed has left.
+//! `lab down`: stops the lab of this home, and what a killed lab has left.
 
 use std::time::Duration;
 
 use lab_stack::home::{self, Home};
 use lab_stack::pid_file::PidFile;
-use lab_stack::process::Ended;
+use lab_stack::process::Termination;
 use lab_stack::servers;
 use lab_terminal as terminal;
 use nix::sys::signal::Signal;
 
-/// How long a lab has to stop all its parts: more than all tiers together may take.
+/// How long a lab has to stop all its processes: more than all steps of the shutdown together may take.
 const STOP_WITHIN: Duration = Duration::from_secs(60);
 
 /// Stops everything; that nothing runs is a success too.
@@ -24,8 +24,8 @@ pub(crate) async fn run(home: &Home) -> anyhow::Result<bool> {
         terminal::line(format_args!("Stopping the lab (pid {}).", lab.pid));
         stopped = true;
         match lab.end(Signal::SIGTERM, STOP_WITHIN).await {
-            Ended::Asked => {}
-            Ended::Killed => terminal::line("It did not stop when asked, and was killed."),
+            Termination::Asked => {}
+            Termination::Killed => terminal::line("It did not stop when asked, and was killed."),
         }
     }
     let Some(_lock) = home.lock()? else {

@@ -39,7 +39,7 @@ pub(crate) async fn run(home: &Home, services: Services) -> anyhow::Result<ExitC
     // Whatever the command starts and leaves behind becomes this process's child, and so is found.
     nix::sys::prctl::set_child_subreaper(true).context("becoming the parent of orphans")?;
     let started = tokio::select! {
-        started = fresh.servers(home, &services.given, (Durability::None, true)) => started.map(Some),
+        started = fresh.servers(home, &services.given, Durability::None, true) => started.map(Some),
         _signal = stop.recv() => Ok(None),
     };
     let outcome = match started {

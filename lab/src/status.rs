@@ -6,7 +6,7 @@ use lab_stack::http;
 use lab_stack::pid_file::PidFile;
 use lab_terminal as terminal;
 
-/// Prints each part and its state; success when all are ready.
+/// Prints each process and its state; success when all are ready.
 pub(crate) async fn run(home: &Home) -> anyhow::Result<bool> {
     let Some(pid_file) = PidFile::load(home)? else {
         terminal::line("Nothing is running.");

@@ -11,7 +11,7 @@ use lab_stack::commands::{self, Command, CommandRequest};
 use lab_stack::config::{Settings, WALLET_RELAYS};
 use lab_stack::home::{self, Home};
 use lab_stack::pid_file::PidFile;
-use lab_stack::ports::{Wanted, base_url};
+use lab_stack::ports::{WantedPort, base_url};
 use lab_stack::process_table::ProcessTable;
 use lab_stack::relay_mode::RelayMode;
 use lab_stack::servers::Servers;
@@ -40,6 +40,7 @@ pub(crate) async fn run(home: &Home, settings: &Settings, mode: Mode) -> anyhow:
     if mode == Mode::Detached {
         detach::leave_terminal()?;
     }
+    // One lab in a home; what a killed one has left is stopped first.
     let Some(_lock) = home.lock()? else {
         return status::already_running(home).await;
     };
@@ -48,10 +49,12 @@ pub(crate) async fn run(home: &Home, settings: &Settings, mode: Mode) -> anyhow:
     if let Some(earlier) = PidFile::load(home)? {
         earlier.stop_leftovers().await;
     }
+    // Nothing is started while a port is missing.
     let sources = settings.sources(|| jvm::find_java().is_some(), connect::has_connectors(home))?;
     ports::check(&settings.wanted_ports(&sources))?;
     home::remove(&home.stack())?;
 
+    // Run until a signal or a failure, then stop everything in order.
     let lab = base_url(settings.ports.lab_port);
     let process_table = ProcessTable::new(home.clone(), Some(lab))?;
     let mut supervisor = Supervisor::new(home.clone(), process_table.clone());
@@ -89,6 +92,7 @@ struct Start<'a> {
 impl Start<'_> {
     /// Starts everything, then runs until it is dropped.
     async fn run(self, supervisor: &mut Supervisor) -> anyhow::Result<Infallible> {
+        // The lab's own server comes first: `status` shows the start.
         let started_at = Instant::now();
         let log = LogConfig {
             // rdkafka's own lines would only repeat that a broker which is being started is not there yet.
@@ -100,13 +104,21 @@ impl Start<'_> {
         lab_page::serve(
             &service,
             self.settings,
-            (self.home, self.process_table),
+            self.home,
+            self.process_table,
             orders,
         )
         .await?;
 
-        let homes = (self.home, self.home);
-        let servers = Servers::start(supervisor, self.process_table, homes, self.sources).await?;
+        // Servers, databases and topics, then the services.
+        let servers = Servers::start(
+            supervisor,
+            self.process_table,
+            self.home,
+            self.home,
+            self.sources,
+        )
+        .await?;
         let mut stack = prepare(self.home, self.programs, &servers, self.settings).await?;
         supervisor
             .start(system::services(
@@ -123,12 +135,13 @@ impl Start<'_> {
         terminal::part("lab", format_args!("{:<10} {}", "ready", stack.lab));
         terminal::line(format_args!("Ready after {}.", human(started_at.elapsed())));
 
+        // One payment, then commands until the end.
         demo::run(&stack).await;
         match self.mode {
             Mode::Foreground => terminal::line("\nRunning. Ctrl-C stops everything."),
             Mode::Detached => {
                 terminal::line("\nRunning. ./dev down stops everything.");
-                detach::let_go(self.home)?;
+                detach::release_terminal(self.home)?;
             }
         }
         tokio::select! {
@@ -170,17 +183,22 @@ impl Start<'_> {
         supervisor: &mut Supervisor,
         stack: &mut Stack,
     ) -> anyhow::Result<()> {
-        let homes = (self.home, self.home);
         let had_connect = stack.connect_url.is_some();
         let wanted = self.settings.connect(mode, &self.sources.broker)?;
         let wants_connect = !matches!(wanted, Connect::None);
         if wants_connect && !had_connect {
             if let Connect::Start { port } = wanted {
-                ports::check(&[Wanted::new(port, "kafka connect", "CONNECT_PORT")])?;
+                ports::check(&[WantedPort::new(port, "kafka connect", "CONNECT_PORT")])?;
             }
             let brokers = &stack.kafka_brokers;
-            let (url, part) =
-                servers::prepare_connect(self.process_table, homes, &wanted, brokers).await?;
+            let (url, part) = servers::prepare_connect(
+                self.process_table,
+                self.home,
+                self.home,
+                &wanted,
+                brokers,
+            )
+            .await?;
             supervisor.start(part.into_iter().collect()).await?;
             stack.connect_url = url;
         }
@@ -212,7 +230,7 @@ impl Start<'_> {
     }
 }
 
-/// Makes databases and topics, and says where everything is; `pids` is left to the process_table.
+/// Makes databases and topics, and says where everything is; `pids` is left to the process table.
 async fn prepare(
     home: &Home,
     programs: &Path,
@@ -222,8 +240,8 @@ async fn prepare(
     servers.create_our_topics(&settings.topic_prefix).await?;
     let server = &servers.database_url;
     let (wallet_database_url, bill_payer_database_url) = try_join(
-        databases::prepare(home, programs, server, databases::WALLET),
-        databases::prepare(home, programs, server, databases::BILL_PAYER),
+        databases::prepare(home, programs, server, "wallet", "wallet-api"),
+        databases::prepare(home, programs, server, "bill_payer", "bill-payer"),
     )
     .await?;
     let ports = &settings.ports;

@@ -8,7 +8,7 @@ use super::progress::{Progress, Stage};
 use super::scope::Scope;
 use super::session::{Rows, Session};
 use super::sources::Sources;
-use super::topic::{Client, Reader, Seen, Topic};
+use super::topic::{Client, Reader, Topic, TopicMessage};
 
 /// Meets the brokers of all `topics` at once.
 pub(super) async fn connect<const N: usize>(
@@ -33,7 +33,8 @@ pub(super) async fn gather(
     session: &Session,
     client: Client,
     scope: &Scope,
-    (stage, progress): (Stage, &Progress),
+    stage: Stage,
+    progress: &Progress,
 ) -> anyhow::Result<u64> {
     let scope = *scope;
     let open = move || client.open(scope.since_ms());
@@ -69,7 +70,7 @@ fn read(reader: Reader, scope: &Scope, sender: &mpsc::Sender<Rows>) -> anyhow::R
     Ok(())
 }
 
-fn add(rows: &mut Rows, topic: Topic, seen: &Seen<'_>, payment: Uuid) {
+fn add(rows: &mut Rows, topic: Topic, seen: &TopicMessage<'_>, payment: Uuid) {
     let (partition, offset) = (seen.partition.to_string(), seen.offset.to_string());
     let event_id = seen.event_id.map(|id| id.to_string());
     let seq = seen.outbox_seq.map(|seq| seq.to_string());
@@ -84,7 +85,7 @@ fn add(rows: &mut Rows, topic: Topic, seen: &Seen<'_>, payment: Uuid) {
         seq.as_deref(),
         Some(seen.outbox_epoch),
         Some(&payment),
-        Some(word(seen.is_taken)),
+        Some(word(seen.is_consumed)),
         Some(word(seen.is_whole)),
         Some(seen.event_type),
     ];

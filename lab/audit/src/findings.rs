@@ -30,7 +30,8 @@ const ENDED_SINCE: &str = "ended since";
 pub(super) async fn find(
     session: &Session,
     scope: &Scope,
-    (begun_ms, now_ms): (i64, i64),
+    begun_ms: i64,
+    now_ms: i64,
 ) -> anyhow::Result<()> {
     // An outbox was read whole.
     let first = scope.first_id();

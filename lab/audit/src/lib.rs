@@ -68,9 +68,7 @@ use self::session::Session;
 pub use self::sources::Sources;
 
 #[derive(Debug, clap::Args)]
-// The commands have subcommands of these names, and clap would call the groups of both alike.
-#[group(skip)]
-pub struct Audit {
+pub struct AuditArgs {
     /// Only payments accepted from then on, such as 2026-01-31T12:00:00Z; the ledger is summed up over everything
     #[arg(long, value_name = "TIME")]
     since: Option<DateTime<Utc>>,
@@ -87,7 +85,7 @@ pub struct Audit {
     json: bool,
 }
 
-impl Audit {
+impl AuditArgs {
     /// Audits, prints the outcome, and returns whether nothing is wrong.
     pub async fn run(self, sources: &Sources) -> anyhow::Result<bool> {
         let scope = Scope {
@@ -112,6 +110,7 @@ impl Audit {
 pub async fn audit(sources: &Sources, scope: Scope, progress: &Progress) -> anyhow::Result<Report> {
     let begun = Instant::now();
     progress(Stage::Commands, 0, None);
+    // Connect first: meeting a broker takes time.
     let topics = [
         topic::WALLET_COMMANDS,
         topic::WALLET_EVENTS,
@@ -122,22 +121,24 @@ pub async fn audit(sources: &Sources, scope: Scope, progress: &Progress) -> anyh
         events::connect(sources, topics)
     )?;
     let [commands, requests, results] = clients;
+    // Read in the direction of the payments, steps 0 to 5 above.
     let begun_ms = wallet::prepare(&session).await?;
-    let at = (Stage::Commands, progress);
-    let wallet_commands = events::gather(&session, commands, &scope, at).await?;
+    let wallet_commands =
+        events::gather(&session, commands, &scope, Stage::Commands, progress).await?;
     progress(Stage::Wallet, 0, None);
     let now_ms = wallet::gather(&session, &scope).await?;
-    let at = (Stage::WalletEvents, progress);
-    let wallet_events = events::gather(&session, requests, &scope, at).await?;
+    let wallet_events =
+        events::gather(&session, requests, &scope, Stage::WalletEvents, progress).await?;
     progress(Stage::Bills, 0, None);
     let bills = bills::gather(&session, sources, &scope).await?;
-    let at = (Stage::BillEvents, progress);
-    let bill_events = events::gather(&session, results, &scope, at).await?;
+    let bill_events =
+        events::gather(&session, results, &scope, Stage::BillEvents, progress).await?;
     progress(Stage::Provider, 0, None);
     let provider_payments = provider::gather(&session, sources, &scope, progress).await?;
     progress(Stage::Comparing, 0, None);
+    // Step 6, and the join.
     bills::dead_letters_of_wallet(&session, sources).await?;
-    findings::find(&session, &scope, (begun_ms, now_ms)).await?;
+    findings::find(&session, &scope, begun_ms, now_ms).await?;
     let mut report = findings::report(&session, &scope).await?;
     report.read = Read {
         wallet_commands,

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use audit::trace::Trace;
-use audit::{Audit, Sources};
+use audit::trace::TraceArgs;
+use audit::{AuditArgs, Sources};
 use clap::Parser as _;
 
 const ABOUT: &str = "Tells what became of every payment
@@ -26,14 +26,14 @@ enum Command {
     /// Audits all payments, or those since a time
     Check {
         #[command(flatten)]
-        audit: Audit,
+        audit: AuditArgs,
         #[command(flatten)]
         sources: Sources,
     },
     /// Tells the life of one payment, step by step
     Trace {
         #[command(flatten)]
-        trace: Trace,
+        trace: TraceArgs,
         #[command(flatten)]
         sources: Sources,
     },
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_commands_and_their_flags_have_unique_names() {
+    fn the_flags_of_the_subcommands_go_together() {
         Command::command().debug_assert();
     }
 }

@@ -34,12 +34,12 @@ pub(crate) fn client() -> &'static Client {
 
 #[derive(Debug, Deserialize)]
 struct Page {
-    payments: Vec<Listed>,
+    payments: Vec<ProviderPayment>,
     next_before: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
-struct Listed {
+struct ProviderPayment {
     reference: String,
     status: String,
     amount: Option<String>,
@@ -143,7 +143,9 @@ impl List {
         }
         let answer = client().get(&url).send().await;
         let answer = answer.with_context(|| {
-            format!("the provider does not answer at {url}; is it running? ./dev up starts it")
+            format!(
+                "the provider does not answer at {url}; is it running, and is the address right?"
+            )
         })?;
         let answer = answer
             .error_for_status()
@@ -159,7 +161,7 @@ impl List {
             if answer.status() == reqwest::StatusCode::NOT_FOUND {
                 continue;
             }
-            let payment: Listed = answer
+            let payment: ProviderPayment = answer
                 .error_for_status()?
                 .json()
                 .await
@@ -171,7 +173,7 @@ impl List {
     }
 }
 
-impl Listed {
+impl ProviderPayment {
     /// Adds a row, if the payment is of the scope; returns whether it is.
     fn add(&self, scope: &Scope, rows: &mut Rows) -> bool {
         let payment = payment_of(&self.reference);

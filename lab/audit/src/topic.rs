@@ -40,7 +40,7 @@ pub(crate) struct Topic {
     pub is_optional: bool,
 }
 
-/// What messages tell of a payment besides its id, in the order of [`Seen::fields`].
+/// What messages tell of a payment besides its id, in the order of [`TopicMessage::fields`].
 pub(crate) const FIELDS: [&str; 8] = [
     "wallet_id",
     "amount",
@@ -123,7 +123,7 @@ struct Range {
 }
 
 #[derive(Debug)]
-pub(crate) struct Seen<'a> {
+pub(crate) struct TopicMessage<'a> {
     pub partition: i32,
     pub offset: i64,
     pub timestamp_ms: Option<i64>,
@@ -139,7 +139,7 @@ pub(crate) struct Seen<'a> {
     /// Of a message about a payment, the fields that its type has, empty if the message lacks them.
     pub fields: [Option<String>; FIELDS.len()],
     /// Whether its consumer has committed its offset.
-    pub is_taken: bool,
+    pub is_consumed: bool,
     /// Whether every message of this event was read.
     pub is_whole: bool,
 }
@@ -210,7 +210,9 @@ impl Client {
 
     fn doing(&self) -> String {
         let (name, brokers) = (&self.name, &self.brokers);
-        format!("Kafka does not tell of {name} at {brokers}; is it running? ./dev up starts it")
+        format!(
+            "Kafka does not tell of {name} at {brokers}; is it running, and is the address right?"
+        )
     }
 
     /// Asks for the ends of the topic, and then for what has been consumed of it. Only messages made since `since_ms`
@@ -231,6 +233,7 @@ impl Client {
         if self.partitions.is_empty() {
             return Ok(ranges);
         }
+        // The ends first.
         for &partition in &self.partitions {
             let ends = self
                 .consumer
@@ -293,7 +296,11 @@ impl Reader {
 
     /// Reads everything, each partition in its order, and hands each message to `each`, until that returns false.
     /// Blocks.
-    pub(crate) fn read(mut self, mut each: impl FnMut(&Seen<'_>) -> bool) -> anyhow::Result<()> {
+    pub(crate) fn read(
+        mut self,
+        mut each: impl FnMut(&TopicMessage<'_>) -> bool,
+    ) -> anyhow::Result<()> {
+        // Read only the partitions that have something.
         self.ranges.retain(|_, range| range.start < range.end);
         let mut assignment = TopicPartitionList::new();
         for (partition, range) in &self.ranges {
@@ -301,6 +308,7 @@ impl Reader {
             assignment.add_partition_offset(&self.name, *partition, start)?;
         }
         self.consumer.assign(&assignment)?;
+        // Until each range is at its end; silence is an error.
         let mut heard_at = Instant::now();
         let mut last_error = None;
         while !self.ranges.is_empty() {
@@ -396,7 +404,7 @@ fn at_time(
         .collect())
 }
 
-fn seen<'a>(topic: Topic, range: &mut Range, message: &'a BorrowedMessage<'_>) -> Seen<'a> {
+fn seen<'a>(topic: Topic, range: &mut Range, message: &'a BorrowedMessage<'_>) -> TopicMessage<'a> {
     let headers = chassis::consumer::headers(message).readable;
     let header = |name: &str| {
         let found = headers.iter().find(|header| header.key == name)?;
@@ -419,7 +427,7 @@ fn seen<'a>(topic: Topic, range: &mut Range, message: &'a BorrowedMessage<'_>) -
         _ => Default::default(),
     };
     let key = message.key().unwrap_or_default();
-    Seen {
+    TopicMessage {
         partition: message.partition(),
         offset: message.offset(),
         timestamp_ms,
@@ -431,7 +439,7 @@ fn seen<'a>(topic: Topic, range: &mut Range, message: &'a BorrowedMessage<'_>) -
         outbox_epoch: header("outbox_epoch").unwrap_or_default(),
         payment_id,
         fields,
-        is_taken: message.offset() < range.taken,
+        is_consumed: message.offset() < range.taken,
         is_whole: range.whole_since_ms.is_none_or(|since| made_at >= since),
     }
 }

@@ -15,9 +15,7 @@ use self::step::Step;
 use crate::sources::Sources;
 
 #[derive(Debug, clap::Args)]
-// The commands have subcommands of these names, and clap would call the groups of both alike.
-#[group(skip)]
-pub struct Trace {
+pub struct TraceArgs {
     /// The payment's id
     payment_id: Uuid,
     /// Print JSON
@@ -25,7 +23,7 @@ pub struct Trace {
     json: bool,
 }
 
-impl Trace {
+impl TraceArgs {
     /// Traces, prints what it finds, and returns whether somebody knows the payment.
     pub async fn run(self, sources: &Sources) -> anyhow::Result<bool> {
         let id = self.payment_id;

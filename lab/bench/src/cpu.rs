@@ -18,7 +18,7 @@ pub(super) struct Used {
     /// By PostgreSQL with all its sessions, if it is a part of ours.
     pub postgres: Option<Duration>,
     pub kafka: Option<Duration>,
-    /// By all other parts.
+    /// By all other processes.
     pub services: Duration,
     /// By programs that were run to their end, such as pgbench.
     pub tools: Duration,

@@ -91,8 +91,9 @@ async fn measure(
     fresh: &mut FreshServers,
     bench: &Bench,
 ) -> anyhow::Result<(&'static str, Report)> {
-    let durability = (Durability::Full, false);
-    let servers = fresh.servers(home, &bench.given, durability).await?;
+    let servers = fresh
+        .servers(home, &bench.given, Durability::Full, false)
+        .await?;
     let mut stage = Stage::new(fresh, home, servers)?;
     let plan = |runs: u32, seconds: u64| Plan {
         runs: bench.runs.unwrap_or(if bench.quick { 1 } else { runs }),

@@ -90,7 +90,7 @@ fn cases(plan: &Plan) -> Vec<Case> {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Measured {
+struct Measurement {
     per_second: u64,
     latency: Latency,
     cpu: Shares,
@@ -99,7 +99,7 @@ struct Measured {
 /// A case with what was measured in each round.
 struct Series {
     case: Case,
-    rounds: Vec<Measured>,
+    rounds: Vec<Measurement>,
 }
 
 /// Measures all cases in rounds.
@@ -113,6 +113,7 @@ pub(super) async fn measure(
         .wallets
         .unwrap_or(if plan.quick { 20 } else { 10_000 });
     let clearing = prepare(stage, wallets).await?;
+    // What to measure.
     let mut all: Vec<Series> = cases(plan)
         .into_iter()
         .map(|case| Series {
@@ -121,6 +122,7 @@ pub(super) async fn measure(
         })
         .collect();
     anyhow::ensure!(!all.is_empty(), "no measurement has such a name");
+    // In rounds, each measurement on a fresh copy of the database.
     for round in 1..=plan.runs {
         for series in &mut all {
             let wallets = match series.case.from {
@@ -129,9 +131,9 @@ pub(super) async fn measure(
             };
             let copy = stage.databases.copy().await?;
             let measured = match series.case.payer {
-                Payer::Api => with_api(stage, &copy, series.case, (wallets, plan)).await,
+                Payer::Api => with_api(stage, &copy, series.case, wallets, plan).await,
                 Payer::Pgbench => {
-                    with_pgbench(stage, &copy, series.case, (wallets, plan, &clearing)).await
+                    with_pgbench(stage, &copy, series.case, wallets, plan, &clearing).await
                 }
             };
             let measured = measured.with_context(|| series.case.to_string())?;
@@ -198,8 +200,9 @@ async fn with_api(
     stage: &mut Stage<'_>,
     copy: &Copy,
     case: Case,
-    (wallets, plan): (u32, &Plan),
-) -> anyhow::Result<Measured> {
+    wallets: u32,
+    plan: &Plan,
+) -> anyhow::Result<Measurement> {
     let api = stage.service("wallet-api", copy, Vec::new())?;
     let address = api.address.trim_start_matches("http://").to_owned();
     stage.start(vec![api]).await?;
@@ -215,7 +218,7 @@ async fn with_api(
     stage.stop("wallet-api").await;
     let payments = u64::try_from(answers.latencies.len())?;
     wallets::check(&copy.url, payments).await?;
-    Ok(Measured {
+    Ok(Measurement {
         per_second: per_second(payments, answers.elapsed),
         latency: Latency::of(answers.latencies).context("nothing was paid")?,
         cpu: after.since(&before),
@@ -226,8 +229,10 @@ async fn with_pgbench(
     stage: &Stage<'_>,
     copy: &Copy,
     case: Case,
-    (wallets, plan, clearing): (u32, &Plan, &str),
-) -> anyhow::Result<Measured> {
+    wallets: u32,
+    plan: &Plan,
+    clearing: &str,
+) -> anyhow::Result<Measurement> {
     let before = stage.cpu().await?;
     let load = pgbench::Load {
         url: &copy.url,
@@ -239,7 +244,7 @@ async fn with_pgbench(
     let outcome = pgbench::run(&stage.folder(), &load).await?;
     let after = stage.cpu().await?;
     wallets::check(&copy.url, outcome.payments).await?;
-    Ok(Measured {
+    Ok(Measurement {
         per_second: outcome.per_second,
         latency: Latency::of(outcome.latencies).context("nothing was paid")?,
         cpu: after.since(&before),
@@ -251,7 +256,7 @@ impl Series {
         Spread::of(self.rounds.iter().map(|round| round.per_second))
     }
 
-    fn median_round(&self) -> Option<&Measured> {
+    fn median_round(&self) -> Option<&Measurement> {
         let median = self.spread()?.median;
         self.rounds.iter().find(|round| round.per_second == median)
     }

@@ -17,7 +17,7 @@ use lab_stack::relay_mode::RelayMode;
 use lab_terminal as terminal;
 
 use self::backlog::{WITHIN, is_empty};
-use self::drain::Drained;
+use self::drain::DrainResult;
 use self::topic::Topic;
 use super::cpu::{Shares, shown};
 use super::database::{self, Copy, wait_until};
@@ -97,11 +97,11 @@ struct Rate {
 
 /// Everything that was measured, by round, under the names of the cases.
 #[derive(Debug, Default)]
-struct Found {
+struct Measurements {
     /// In the order of the first round.
     names: Vec<String>,
     rates: BTreeMap<String, Vec<Rate>>,
-    latencies: BTreeMap<String, Vec<latency::Measured>>,
+    latencies: BTreeMap<String, Vec<latency::Measurement>>,
 }
 
 /// Measures all cases in rounds.
@@ -113,14 +113,16 @@ pub(super) async fn measure(
     let mut facts = facts(&stage.servers).await?;
     let rows = sizes.rows.unwrap_or(if plan.quick { 500 } else { 300_000 });
     stage.prepare().await?;
+    // What to measure.
     let topic = Topic::new(&stage.servers.kafka_brokers, stage.topic("wallet.events"))?;
     let cases = cases(plan);
     anyhow::ensure!(!cases.is_empty(), "no measurement has such a name");
-    let mut found = Found::default();
+    // In rounds, so that a slow moment of the machine meets all cases.
+    let mut found = Measurements::default();
     for round in 1..=plan.runs {
         terminal::line(format_args!("round {round} of {}", plan.runs));
         for case in &cases {
-            measure_one(stage, &topic, *case, (rows, plan.time), &mut found)
+            measure_one(stage, &topic, *case, rows, plan.time, &mut found)
                 .await
                 .with_context(|| case.to_string())?;
         }
@@ -163,8 +165,9 @@ async fn measure_one(
     stage: &mut Stage<'_>,
     topic: &Topic,
     case: Case,
-    (rows, time): (u32, Duration),
-    found: &mut Found,
+    rows: u32,
+    time: Duration,
+    found: &mut Measurements,
 ) -> anyhow::Result<()> {
     let copy = stage.databases.copy().await?;
     match case {
@@ -182,7 +185,7 @@ async fn measure_one(
         }
         Case::Drain(mode, start) => {
             let relay = at_work(stage, mode, &copy).await?;
-            let drained = drain::measure(stage, &copy, topic, (&relay, start), rows).await?;
+            let drained = drain::measure(stage, &copy, topic, &relay, start, rows).await?;
             stage.stop_all(&relay).await;
             found.rate(&case.to_string(), Rate::relay(rows, drained));
         }
@@ -232,7 +235,7 @@ impl Rate {
         }
     }
 
-    fn relay(rows: u32, drained: Drained) -> Self {
+    fn relay(rows: u32, drained: DrainResult) -> Self {
         Self {
             per_second: per_second(rows.into(), drained.time),
             resident_bytes: Some(drained.resident_bytes),
@@ -242,7 +245,7 @@ impl Rate {
     }
 }
 
-impl Found {
+impl Measurements {
     fn rate(&mut self, name: &str, rate: Rate) {
         terminal::line(format_args!(
             "{name}: {} events/s",
@@ -254,7 +257,7 @@ impl Found {
         self.rates.entry(name.to_owned()).or_default().push(rate);
     }
 
-    fn latency_of(&mut self, mode: RelayMode, measured: latency::Measured) {
+    fn latency_of(&mut self, mode: RelayMode, measured: latency::Measurement) {
         let p99 = millis(measured.latency.p99);
         terminal::line(format_args!("{mode}: p99 {p99} ms"));
         let measurements = self.latencies.entry(mode.to_string()).or_default();
@@ -302,7 +305,8 @@ impl Found {
 
     fn latency(&self) -> Table {
         let rows = self.latencies.iter().filter_map(|(name, rounds)| {
-            let median = |of: fn(&latency::Measured) -> Duration| Spread::of(rounds.iter().map(of));
+            let median =
+                |of: fn(&latency::Measurement) -> Duration| Spread::of(rounds.iter().map(of));
             let p99 = median(|round| round.latency.p99)?;
             Some(vec![
                 name.clone(),

@@ -50,9 +50,16 @@ impl<'a> Stage<'a> {
     /// Makes the topics and the database that is to be copied; returns the database's URL.
     pub(super) async fn prepare(&mut self) -> anyhow::Result<String> {
         self.servers.create_our_topics(&self.topic_prefix).await?;
-        let database = (self.databases.template(), "wallet-api");
+        let template = self.databases.template();
         let server = &self.servers.database_url;
-        databases::prepare(&self.fresh.home, &self.programs, server, database).await
+        databases::prepare(
+            &self.fresh.home,
+            &self.programs,
+            server,
+            template,
+            "wallet-api",
+        )
+        .await
     }
 
     pub(super) fn topic(&self, name: &str) -> String {
@@ -79,7 +86,9 @@ impl<'a> Stage<'a> {
         Ok(system::service(
             &self.programs,
             &self.topic_prefix,
-            (program, program, port),
+            program,
+            program,
+            port,
             common.into_iter().chain(env).collect(),
         ))
     }
@@ -96,8 +105,8 @@ impl<'a> Stage<'a> {
             let [port] = ports::free()?;
             let brokers = &self.servers.kafka_brokers;
             let group = format!("connect-{}", copy.name);
-            let homes = (&self.fresh.home, self.jars_home);
-            let connect = connect::part(homes, port, brokers, &group).await?;
+            let connect =
+                connect::part(&self.fresh.home, self.jars_home, port, brokers, &group).await?;
             env.push(("CONNECT_URL", connect.address.clone()));
             dependencies.push(connect);
         }
@@ -107,12 +116,12 @@ impl<'a> Stage<'a> {
         })
     }
 
-    /// Starts parts and waits until they are ready.
+    /// Starts processes and waits until they are ready.
     pub(super) async fn start(&mut self, parts: Vec<ProcessSpec>) -> anyhow::Result<()> {
         self.fresh.supervisor.start(parts).await
     }
 
-    /// Stops a part, by its name.
+    /// Stops a process, by its name.
     pub(super) async fn stop(&mut self, name: &str) {
         self.fresh.supervisor.stop(&[name.to_owned()]).await;
     }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::lab::Lab;
 use super::snapshot::{Comparison, ComparisonState, Load, Pattern, Plan, Row, RowState, Run};
-use super::traffic::{self, Ended};
+use super::traffic::{self, RunResult};
 
 /// A way to write, and how its events get to Kafka.
 struct Arm {
@@ -48,15 +48,15 @@ const fn arm(name: &'static str, pattern: Pattern, relays: Option<RelayMode>) ->
 /// The body of `POST /api/compare`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
+pub(super) struct CompareRequest {
     /// Names of [`ARMS`].
     arms: Vec<String>,
     #[serde(flatten)]
     load: Load,
 }
 
-fn fill(row: &mut Row, ended: &Ended) {
-    let Ended {
+fn fill(row: &mut Row, ended: &RunResult) {
+    let RunResult {
         latencies, report, ..
     } = ended;
     row.accepted = report.accepted;
@@ -79,9 +79,10 @@ fn count(report: &Report, kind: Kind) -> u64 {
 /// `POST /api/compare`: begins it.
 pub(super) async fn begin(
     State(lab): State<Arc<Lab>>,
-    JsonBody(wanted): JsonBody<Wanted>,
+    JsonBody(wanted): JsonBody<CompareRequest>,
 ) -> Result<StatusCode, Problem> {
     wanted.load.check()?;
+    // Which arms.
     let is_unknown = |name: &&String| !ARMS.iter().any(|arm| arm.name == **name);
     if let Some(unknown) = wanted.arms.iter().find(is_unknown) {
         let names = ARMS.map(|arm| arm.name).join(", ");
@@ -95,6 +96,7 @@ pub(super) async fn begin(
     if arms.is_empty() {
         return Err(Problem::invalid("must name at least one").in_field("arms"));
     }
+    // One piece of work at a time.
     let mode = lab.stack().await?.relay_mode;
     let work = lab.begin_work()?;
     lab.shown().comparison = Some(Comparison {
@@ -104,6 +106,7 @@ pub(super) async fn begin(
         total: arms.len(),
         rows: arms.iter().map(|arm| Row::new(arm.name)).collect(),
     });
+    // Each arm, then the relay mode of before.
     let tasks = lab.tasks.clone();
     tasks.spawn(async move {
         for arm in arms {

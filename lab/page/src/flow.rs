@@ -1,4 +1,4 @@
-//! How much goes from part to part: sampled from the services' metrics and the two databases.
+//! How many events flow between the processes: sampled from the services' metrics and the two databases.
 
 use std::time::{Duration, Instant};
 
@@ -56,7 +56,7 @@ pub(super) struct Sampler {
 }
 
 #[derive(Debug, Default, diesel::QueryableByName)]
-struct Waiting {
+struct OutboxFigures {
     #[diesel(sql_type = BigInt)]
     rows: i64,
     #[diesel(sql_type = BigInt)]
@@ -72,7 +72,7 @@ const WAITING: &str = "select count(*) as rows, \
 /// How long a database may take to answer: one that is paused never does.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
-async fn waiting(pool: &Pool) -> Option<Waiting> {
+async fn waiting(pool: &Pool) -> Option<OutboxFigures> {
     let asked = async {
         let mut conn = pool.get().await.ok()?;
         diesel::sql_query(WAITING).get_result(&mut conn).await.ok()
@@ -80,16 +80,16 @@ async fn waiting(pool: &Pool) -> Option<Waiting> {
     tokio::time::timeout(ANSWER_WITHIN, asked).await.ok()?
 }
 
-struct Said {
+struct ServiceMetrics {
     wallet_api: Scrape,
     bill_payer: Scrape,
     wallet_relays: [Scrape; 2],
     bill_relay: Scrape,
-    wallet: Option<Waiting>,
-    bills: Option<Waiting>,
+    wallet: Option<OutboxFigures>,
+    bills: Option<OutboxFigures>,
 }
 
-async fn ask(lab: &Lab, is_watched: bool) -> Result<Said, Problem> {
+async fn ask(lab: &Lab, is_watched: bool) -> Result<ServiceMetrics, Problem> {
     let stack = lab.stack().await?;
     let databases = lab.databases().await?;
     let [first, second, of_bills] = stack.relays.as_slice() else {
@@ -108,7 +108,7 @@ async fn ask(lab: &Lab, is_watched: bool) -> Result<Said, Problem> {
     } else {
         (None, None)
     };
-    Ok(Said {
+    Ok(ServiceMetrics {
         wallet_api,
         bill_payer,
         wallet_relays: [first, second],
@@ -121,21 +121,22 @@ async fn ask(lab: &Lab, is_watched: bool) -> Result<Said, Problem> {
 impl Sampler {
     /// Looks at everything once; at the databases only if somebody watches.
     pub(super) async fn run_once(&mut self, lab: &Lab, is_watched: bool) -> Result<(), Problem> {
-        let said = ask(lab, is_watched).await?;
+        let metrics = ask(lab, is_watched).await?;
         let elapsed = self.at.map_or(Duration::ZERO, |at| at.elapsed());
         self.at = Some(Instant::now());
         let mut shown = lab.shown();
-        self.count(&said, elapsed, &mut shown.statistics);
-        shown.flow = self.flow(&said);
+        self.count(&metrics, elapsed, &mut shown.statistics);
+        shown.flow = self.flow(&metrics);
         Ok(())
     }
 
-    fn count(&mut self, said: &Said, elapsed: Duration, statistics: &mut Statistics) {
-        let Said {
+    fn count(&mut self, metrics: &ServiceMetrics, elapsed: Duration, statistics: &mut Statistics) {
+        let ServiceMetrics {
             wallet_api,
             bill_payer,
             ..
-        } = said;
+        } = metrics;
+        // wallet-api: requests and writes.
         let payments = |outcome| wallet_api.sum("payment_requests_total", &[outcome]);
         let pay_bill = ["route=\"/wallets/{id}/pay-bill\""];
         let requests = wallet_api.sum("http_request_duration_seconds_count", &pay_bill);
@@ -145,12 +146,14 @@ impl Sampler {
         statistics.writes_ok += written;
         let unwritten = payments("outcome=\"unavailable\"");
         statistics.writes_failed += self.unwritten.update(unwritten, elapsed);
+        // Events that came into the outboxes.
         let decided = ["status=\"paid\"", "status=\"failed\""]
             .map(|status| bill_payer.sum("bills_recorded_total", &[status]));
         let decided = decided.into_iter().sum();
         statistics.outbox_queued += written + self.decided.update(decided, elapsed);
 
-        let relays = said.wallet_relays.iter().chain([&said.bill_relay]);
+        // The relays.
+        let relays = metrics.wallet_relays.iter().chain([&metrics.bill_relay]);
         for ((published, failed), relay) in
             self.published.iter_mut().zip(&mut self.failed).zip(relays)
         {
@@ -166,6 +169,7 @@ impl Sampler {
         statistics.publishes_ok += published.update(own("outcome=\"ok\""), elapsed);
         statistics.publishes_failed += failed.update(own("outcome=\"failed\""), elapsed);
 
+        // Consumers and the provider.
         let records = |service: &Scrape| service.sum("kafka_consumer_records_total", &[]);
         statistics.consumed += self.consumed.update(records(bill_payer), elapsed);
         statistics.consumed += self.results.update(records(wallet_api), elapsed);
@@ -180,14 +184,14 @@ impl Sampler {
             count.update(again, elapsed);
         }
         let rows =
-            [&said.wallet, &said.bills].map(|waiting| figure(waiting.as_ref(), |it| it.rows));
+            [&metrics.wallet, &metrics.bills].map(|waiting| figure(waiting.as_ref(), |it| it.rows));
         statistics.pending = rows.iter().flatten().sum();
     }
 
-    fn flow(&self, said: &Said) -> Flow {
-        let (wallet, bills) = (said.wallet.as_ref(), said.bills.as_ref());
+    fn flow(&self, metrics: &ServiceMetrics) -> Flow {
+        let (wallet, bills) = (metrics.wallet.as_ref(), metrics.bills.as_ref());
         let [first, second, of_bills] = self.published.map(|count| count.per_second);
-        let of_status = |status| said.bill_payer.sum("bills", &[status]);
+        let of_status = |status| metrics.bill_payer.sum("bills", &[status]);
         let open = ["status=\"paying\"", "status=\"cancelling\""].map(of_status);
         let dead_letters = [wallet, bills].map(|waiting| figure(waiting, |it| it.dead_letters));
         Flow {
@@ -211,7 +215,7 @@ impl Sampler {
     }
 }
 
-fn figure(waiting: Option<&Waiting>, of: impl Fn(&Waiting) -> i64) -> Option<u64> {
+fn figure(waiting: Option<&OutboxFigures>, of: impl Fn(&OutboxFigures) -> i64) -> Option<u64> {
     waiting.map(|waiting| u64::try_from(of(waiting)).unwrap_or_default())
 }
 

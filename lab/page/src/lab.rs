@@ -32,7 +32,7 @@ pub(super) struct Lab {
     pub(super) tasks: TaskTracker,
     orders: mpsc::Sender<CommandRequest>,
     databases: OnceCell<Databases>,
-    shown: Mutex<Shown>,
+    shown: Mutex<PageState>,
     /// The last snapshot, as JSON; whoever listens gets each.
     pub(super) live: watch::Sender<Arc<str>>,
 }
@@ -45,7 +45,7 @@ pub(super) struct Databases {
 
 /// What was found out last, each by its own task.
 #[derive(Default)]
-pub(super) struct Shown {
+pub(super) struct PageState {
     pub(super) flow: Flow,
     pub(super) lag: Lag,
     pub(super) statistics: Statistics,
@@ -58,7 +58,7 @@ pub(super) struct Shown {
     work: Option<CancellationToken>,
 }
 
-impl Shown {
+impl PageState {
     pub(super) fn is_idle(&self) -> Result<(), Problem> {
         if self.work.is_some() {
             return Err(conflict(
@@ -130,7 +130,7 @@ impl Lab {
     }
 
     /// What is shown. Never held across an await.
-    pub(super) fn shown(&self) -> MutexGuard<'_, Shown> {
+    pub(super) fn shown(&self) -> MutexGuard<'_, PageState> {
         // Each change of it is one assignment: a panic elsewhere leaves nothing half done.
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }

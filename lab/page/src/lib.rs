@@ -42,7 +42,8 @@ use self::lab::Lab;
 pub async fn serve(
     service: &Service,
     settings: &Settings,
-    (home, processes): (&Home, &ProcessTable),
+    home: &Home,
+    processes: &ProcessTable,
     orders: mpsc::Sender<CommandRequest>,
 ) -> anyhow::Result<()> {
     let checked = processes.clone();

@@ -1,4 +1,4 @@
-//! The end of each part's log.
+//! The end of each process's log.
 
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path as FilePath;
@@ -25,7 +25,7 @@ const LINES_MAX: usize = 2_000;
 /// `?contains=&lines=`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
+pub(super) struct LogQuery {
     #[serde(default)]
     contains: String,
     lines: Option<usize>,
@@ -46,9 +46,9 @@ pub(super) async fn list(State(lab): State<Arc<Lab>>) -> Json<Value> {
 pub(super) async fn show(
     State(lab): State<Arc<Lab>>,
     Path(name): Path<String>,
-    Query(wanted): Query<Wanted>,
+    Query(wanted): Query<LogQuery>,
 ) -> Result<Json<Value>, Problem> {
-    // Only names of parts: the path is made of it.
+    // Only known names: the path is made of the name.
     let parts = lab.processes.parts().await;
     if !parts.iter().any(|part| part.name == name) {
         return Err(Problem::not_found("part", &name));
@@ -60,7 +60,7 @@ pub(super) async fn show(
     Ok(Json(json!({ "lines": lines })))
 }
 
-fn last_lines(path: &FilePath, wanted: &Wanted) -> anyhow::Result<Vec<String>> {
+fn last_lines(path: &FilePath, wanted: &LogQuery) -> anyhow::Result<Vec<String>> {
     let reading = || format!("reading {}", path.display());
     let mut file = std::fs::File::open(path).with_context(reading)?;
     let length = file.metadata().with_context(reading)?.len();
@@ -75,7 +75,7 @@ fn last_lines(path: &FilePath, wanted: &Wanted) -> anyhow::Result<Vec<String>> {
 }
 
 /// `is_cut`: the first line is only the end of one.
-fn select(text: &str, is_cut: bool, wanted: &Wanted) -> Vec<String> {
+fn select(text: &str, is_cut: bool, wanted: &LogQuery) -> Vec<String> {
     let contains = wanted.contains.to_lowercase();
     let lines = wanted.lines.unwrap_or(LINES_DEFAULT).min(LINES_MAX);
     let mut selected: Vec<String> = text
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn the_last_lines_that_contain_the_text_are_shown_without_colours() {
         let text = "alf of a line\n\u{1b}[32mINFO\u{1b}[0m one\nWARN two\ninfo three\n";
-        let wanted = |contains: &str, lines| Wanted {
+        let wanted = |contains: &str, lines| LogQuery {
             contains: contains.to_owned(),
             lines,
         };

@@ -16,7 +16,7 @@ const WITHIN: Duration = Duration::from_secs(3);
 pub(super) type Cursor = BTreeMap<i32, i64>;
 
 #[derive(Debug, PartialEq)]
-struct Shown {
+struct MessageRow {
     at_ms: i64,
     partition: i32,
     offset: i64,
@@ -26,11 +26,13 @@ struct Shown {
 /// Up to `limit` messages before the cursor, those whose key begins with `contains`; and the next cursor, if there is more.
 /// Blocks the thread.
 pub(super) fn page(
-    (brokers, topic): (&str, &str),
+    brokers: &str,
+    topic: &str,
     before: &Cursor,
     contains: &str,
     limit: usize,
 ) -> anyhow::Result<(Vec<Value>, Option<Cursor>)> {
+    // A client that joins no group.
     let consumer: BaseConsumer = chassis::kafka::client(brokers, "lab")
         // Never used: no group is joined and nothing is committed.
         .set("group.id", "lab")
@@ -41,6 +43,7 @@ pub(super) fn page(
         .fetch_metadata(Some(topic), WITHIN)
         .context("asking Kafka for the topic")?;
     let metadata = metadata.topics().first().context("no such topic")?;
+    // Of each partition, the last messages before the cursor.
     let mut windows = BTreeMap::new();
     let per_partition = i64::try_from(limit)?;
     for partition in metadata.partitions() {
@@ -56,6 +59,7 @@ pub(super) fn page(
             (low.max(end.saturating_sub(per_partition)), end, low),
         );
     }
+    // Newest first, those with the key.
     let mut messages = read(&consumer, topic, &windows)?;
     messages.retain(|message| {
         let key = message.row.get("key").and_then(Value::as_str);
@@ -63,6 +67,7 @@ pub(super) fn page(
     });
     // Between partitions there is no order but that of time.
     messages.sort_by_key(|message| std::cmp::Reverse((message.at_ms, message.offset)));
+    // Where the next page begins.
     let is_filtered = !contains.is_empty();
     let mut next: Cursor = windows
         .iter()
@@ -87,7 +92,7 @@ fn read(
     consumer: &BaseConsumer,
     topic: &str,
     windows: &BTreeMap<i32, (i64, i64, i64)>,
-) -> anyhow::Result<Vec<Shown>> {
+) -> anyhow::Result<Vec<MessageRow>> {
     let mut assignment = TopicPartitionList::new();
     let mut open: BTreeMap<i32, i64> = BTreeMap::new();
     for (partition, (begin, end, _)) in windows {
@@ -118,7 +123,7 @@ fn read(
     Ok(messages)
 }
 
-fn shown(message: &BorrowedMessage<'_>) -> Shown {
+fn shown(message: &BorrowedMessage<'_>) -> MessageRow {
     let text =
         |bytes: Option<&[u8]>| bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     let headers: BTreeMap<&str, Option<String>> = chassis::consumer::headers(message)
@@ -133,7 +138,7 @@ fn shown(message: &BorrowedMessage<'_>) -> Shown {
         .as_ref()
         .and_then(|payload| payload.get("payment_id"))
         .cloned();
-    Shown {
+    MessageRow {
         at_ms,
         partition: message.partition(),
         offset: message.offset(),

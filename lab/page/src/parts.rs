@@ -22,7 +22,7 @@ use super::snapshot::Behaviour;
 /// The body of `POST /api/parts/{name}`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Act {
+pub(super) struct ActionRequest {
     action: Action,
 }
 
@@ -30,7 +30,7 @@ pub(super) struct Act {
 pub(super) async fn act(
     State(lab): State<Arc<Lab>>,
     Path(name): Path<String>,
-    JsonBody(Act { action }): JsonBody<Act>,
+    JsonBody(ActionRequest { action }): JsonBody<ActionRequest>,
 ) -> Result<StatusCode, Problem> {
     let parts = lab.processes.parts().await;
     let part = parts.into_iter().find(|part| part.name == name);
@@ -53,14 +53,14 @@ pub(super) async fn act(
 /// The body of `PUT /api/relay-mode`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Mode {
+pub(super) struct RelayModeRequest {
     mode: RelayMode,
 }
 
 /// `PUT /api/relay-mode`: returns when the relays are ready in that mode.
 pub(super) async fn switch_relays(
     State(lab): State<Arc<Lab>>,
-    JsonBody(Mode { mode }): JsonBody<Mode>,
+    JsonBody(RelayModeRequest { mode }): JsonBody<RelayModeRequest>,
 ) -> Result<StatusCode, Problem> {
     lab.order(Command::RelayMode(mode)).await?;
     Ok(StatusCode::NO_CONTENT)

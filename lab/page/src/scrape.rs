@@ -30,7 +30,7 @@ impl Scrape {
 }
 
 /// The value of a line `name{labels} value`, if it is meant. What we count is whole; of a gauge that is not, the whole
-/// part counts.
+/// process counts.
 fn value(line: &str, name: &str, labels: &[&str]) -> Option<u64> {
     let rest = line.strip_prefix(name)?;
     let (own, value) = rest.rsplit_once(' ')?;

@@ -24,7 +24,7 @@ use super::problems::away;
 /// `?before=&limit=&contains=`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
+pub(super) struct TableQuery {
     before: Option<String>,
     limit: Option<NonZeroU16>,
     #[serde(default)]
@@ -35,7 +35,7 @@ pub(super) struct Wanted {
 const LIMIT_DEFAULT: u16 = 50;
 const LIMIT_MAX: u16 = 500;
 
-impl Wanted {
+impl TableQuery {
     fn limit(&self) -> u16 {
         self.limit
             .map_or(LIMIT_DEFAULT, |limit| limit.get().min(LIMIT_MAX))
@@ -58,18 +58,18 @@ pub(super) async fn list() -> Json<Value> {
 pub(super) async fn show(
     State(lab): State<Arc<Lab>>,
     Path(name): Path<String>,
-    Query(wanted): Query<Wanted>,
+    Query(wanted): Query<TableQuery>,
 ) -> Result<Json<Value>, Problem> {
     let table = TABLES.iter().find(|table| table.name == name);
     let table = table.ok_or_else(|| Problem::not_found("table", &name))?;
     let (rows, next_before) = match table.source {
         Source::Wallet(select, key, kind) => {
             let pool = &lab.databases().await?.wallet;
-            rows(pool, (select, key, kind), &wanted).await?
+            rows(pool, select, key, kind, &wanted).await?
         }
         Source::Bills(select, key, kind) => {
             let pool = &lab.databases().await?.bills;
-            rows(pool, (select, key, kind), &wanted).await?
+            rows(pool, select, key, kind, &wanted).await?
         }
         Source::Provider => received(&lab, &wanted).await?,
         Source::Topic(topic) => messages_of(&lab, topic, &wanted).await?,
@@ -99,8 +99,10 @@ struct Row {
 
 async fn rows(
     pool: &chassis::database::Pool,
-    (select, key, kind): (&str, &str, Key),
-    wanted: &Wanted,
+    select: &str,
+    key: &str,
+    kind: Key,
+    wanted: &TableQuery,
 ) -> Result<Rows, Problem> {
     let cast = match kind {
         Key::Uuid => "uuid",
@@ -140,12 +142,12 @@ fn unknown_cursor() -> Problem {
 }
 
 #[derive(Deserialize)]
-struct Received {
+struct ProviderPage {
     payments: Vec<Value>,
     next_before: Option<u64>,
 }
 
-async fn received(lab: &Lab, wanted: &Wanted) -> Result<Rows, Problem> {
+async fn received(lab: &Lab, wanted: &TableQuery) -> Result<Rows, Problem> {
     let provider = lab.stack().await?.mock_provider;
     let named = |mut payment: Value| {
         if let Some(fields) = payment.as_object_mut()
@@ -177,7 +179,7 @@ async fn received(lab: &Lab, wanted: &Wanted) -> Result<Rows, Problem> {
             url.push_str(&format!("&before={before}"));
         }
         let answer = client.get(url).send().await?.error_for_status()?;
-        let page: Received = answer.json().await?;
+        let page: ProviderPage = answer.json().await?;
         let payments = page.payments.into_iter().map(named).collect();
         Ok((payments, page.next_before.map(|next| next.to_string())))
     };
@@ -191,7 +193,7 @@ async fn received(lab: &Lab, wanted: &Wanted) -> Result<Rows, Problem> {
     ask().await.map_err(|error| away(&error))
 }
 
-async fn messages_of(lab: &Lab, topic: &str, wanted: &Wanted) -> Result<Rows, Problem> {
+async fn messages_of(lab: &Lab, topic: &str, wanted: &TableQuery) -> Result<Rows, Problem> {
     let stack = lab.stack().await?;
     let before = wanted.before.as_deref().unwrap_or("{}");
     let before: messages::Cursor = serde_json::from_str(before).map_err(|_| unknown_cursor())?;
@@ -199,7 +201,7 @@ async fn messages_of(lab: &Lab, topic: &str, wanted: &Wanted) -> Result<Rows, Pr
     let contains = wanted.contains.clone();
     let limit = usize::from(wanted.limit());
     let read = tokio::task::spawn_blocking(move || {
-        messages::page((&stack.kafka_brokers, &topic), &before, &contains, limit)
+        messages::page(&stack.kafka_brokers, &topic, &before, &contains, limit)
     });
     let read = read.await.map_err(|error| Problem::internal(&error))?;
     let (rows, next) = read.map_err(|error| away(&error))?;

@@ -28,7 +28,7 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(90);
 /// How long to wait before it is audited again.
 const AUDIT_EVERY: Duration = Duration::from_millis(500);
 
-pub(super) struct Ended {
+pub(super) struct RunResult {
     pub(super) latencies: Latencies,
     pub(super) report: Report,
     /// Payments that customers were told are accepted.
@@ -66,7 +66,7 @@ pub(super) async fn run(
     plan: &Plan,
     run: Run,
     stop: &CancellationToken,
-) -> anyhow::Result<Ended> {
+) -> anyhow::Result<RunResult> {
     lab.shown().run = Some(run);
     let ended = drive(lab, plan, stop).await;
     let mut shown = lab.shown();
@@ -90,30 +90,32 @@ pub(super) async fn run(
 }
 
 /// Sends the traffic, waits until the payments have ended, and audits them. Stopped by `stop`, it still does the latter.
-async fn drive(lab: &Lab, plan: &Plan, stop: &CancellationToken) -> anyhow::Result<Ended> {
+async fn drive(lab: &Lab, plan: &Plan, stop: &CancellationToken) -> anyhow::Result<RunResult> {
     let mut stack = stack_of(lab).await?;
     if let Some(mode) = plan.relay_mode
         && stack.relay_mode != mode
     {
         let switched = lab.order(Command::RelayMode(mode)).await;
-        switched.map_err(|problem| told(&problem))?;
+        switched.map_err(|problem| problem_error(&problem))?;
         stack = stack_of(lab).await?;
     }
+    // Customers and their wallets.
     let client = sending::client()?;
     // Before the wallets are made: an id that is made of a wallet's and a key begins with the time of the wallet.
     let since = moment(lab).await?;
     let wallets = sending::make_wallets(&client, &stack, &plan.load).await?;
     let has_faults = plan.load.provider_fault_share > 0.0;
     if has_faults {
-        let told = plan.load.faults().put(&stack.mock_provider).await;
-        told.context("telling the provider to fail")?;
+        let asked = plan.load.faults().put(&stack.mock_provider).await;
+        asked.context("telling the provider to fail")?;
     }
     let show = |change: &dyn Fn(&mut Run)| {
         if let Some(run) = &mut lab.shown().run {
             change(run);
         }
     };
-    let latencies = sending::send(plan, (&client, &stack, &wallets), stop, &show).await;
+    // The traffic itself.
+    let latencies = sending::send(plan, &client, &stack, &wallets, stop, &show).await;
     if has_faults {
         // It may be down: then it has forgotten by itself.
         drop(Behaviour::GOOD.put(&stack.mock_provider).await);
@@ -121,9 +123,10 @@ async fn drive(lab: &Lab, plan: &Plan, stop: &CancellationToken) -> anyhow::Resu
     if let Some(run) = &mut lab.shown().run {
         run.state = RunState::Settling;
     }
+    // Wait for the last payment, and audit.
     let promised = u64::try_from(latencies.count())?;
     let report = settle(lab, since, promised).await?;
-    Ok(Ended {
+    Ok(RunResult {
         latencies,
         report,
         promised,
@@ -139,10 +142,10 @@ async fn stack_of(lab: &Lab) -> anyhow::Result<Stack> {
 
 async fn moment(lab: &Lab) -> anyhow::Result<DateTime<Utc>> {
     let now = lab.now().await;
-    now.map_err(|problem| told(&problem))
+    now.map_err(|problem| problem_error(&problem))
 }
 
-fn told(problem: &Problem) -> anyhow::Error {
+fn problem_error(problem: &Problem) -> anyhow::Error {
     anyhow::anyhow!("{}", problem.detail())
 }
 
@@ -151,7 +154,7 @@ async fn settle(lab: &Lab, since: DateTime<Utc>, promised: u64) -> anyhow::Resul
     let deadline = Instant::now() + SETTLE_WITHIN;
     loop {
         let audited = lab.audit(since).await;
-        let audited = audited.map_err(|problem| told(&problem))?;
+        let audited = audited.map_err(|problem| problem_error(&problem))?;
         match audited {
             Ok(report) if report.in_flight == 0 && report.accepted >= promised => {
                 return Ok(report);

@@ -13,11 +13,11 @@ pub const TOKEN_HEADER: &str = "x-lab-token";
 pub enum Command {
     /// Stop the relays and start them in this mode.
     RelayMode(RelayMode),
-    /// Stop this part until it is told to start.
+    /// Stop this process until it is told to start.
     Stop(String),
-    /// Start this part, which was stopped.
+    /// Start this process, which was stopped.
     Start(String),
-    /// Stop this part and start it.
+    /// Stop this process and start it.
     Restart(String),
 }
 

@@ -2,7 +2,7 @@
 
 use chassis::hosts::Hosts;
 
-use crate::ports::Wanted;
+use crate::ports::WantedPort;
 use crate::relay_mode::RelayMode;
 use crate::sources::{Broker, Connect, Database, Durability, KafkaPorts, Sources};
 
@@ -143,29 +143,29 @@ impl Settings {
     }
 
     /// The ports that must be free, with who wants them.
-    pub fn wanted_ports(&self, sources: &Sources) -> Vec<Wanted> {
+    pub fn wanted_ports(&self, sources: &Sources) -> Vec<WantedPort> {
         let ports = &self.ports;
         let mut wanted = vec![
-            Wanted::new(ports.wallet_api_port, "wallet-api", "WALLET_API_PORT"),
-            Wanted::new(ports.bill_payer_port, "bill-payer", "BILL_PAYER_PORT"),
-            Wanted::new(
+            WantedPort::new(ports.wallet_api_port, "wallet-api", "WALLET_API_PORT"),
+            WantedPort::new(ports.bill_payer_port, "bill-payer", "BILL_PAYER_PORT"),
+            WantedPort::new(
                 ports.mock_provider_port,
                 "mock-provider",
                 "MOCK_PROVIDER_PORT",
             ),
-            Wanted::new(ports.lab_port, "lab", "LAB_PORT"),
+            WantedPort::new(ports.lab_port, "lab", "LAB_PORT"),
         ];
         let relays = (0..=WALLET_RELAYS).map(|nth| ports.relay(nth));
-        wanted.extend(relays.map(|port| Wanted::new(port, "a relay", "RELAY_PORT")));
+        wanted.extend(relays.map(|port| WantedPort::new(port, "a relay", "RELAY_PORT")));
         if let Database::Start { port, .. } = &sources.database {
-            wanted.push(Wanted::new(*port, "postgres", "POSTGRES_PORT"));
+            wanted.push(WantedPort::new(*port, "postgres", "POSTGRES_PORT"));
         }
         if let Connect::Start { port } = &sources.connect {
-            wanted.push(Wanted::new(*port, "kafka connect", "CONNECT_PORT"));
+            wanted.push(WantedPort::new(*port, "kafka connect", "CONNECT_PORT"));
         }
         if let Broker::Start(KafkaPorts { broker, controller }) = &sources.broker {
-            wanted.push(Wanted::new(*broker, "kafka", "KAFKA_PORT"));
-            wanted.push(Wanted::new(
+            wanted.push(WantedPort::new(*broker, "kafka", "KAFKA_PORT"));
+            wanted.push(WantedPort::new(
                 *controller,
                 "kafka's controller",
                 "KAFKA_CONTROLLER_PORT",

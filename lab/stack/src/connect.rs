@@ -50,7 +50,8 @@ pub fn may_have_connectors(home: &Home) -> anyhow::Result<()> {
 /// Fetches the jars into `jars_home` if they are missing, and says how to run the worker, with its settings in
 /// `home`. Workers of another `group` have other connectors.
 pub async fn part(
-    (home, jars_home): (&Home, &Home),
+    home: &Home,
+    jars_home: &Home,
     port: u16,
     kafka_brokers: &str,
     group: &str,

@@ -10,11 +10,6 @@ use crate::home::Home;
 use crate::program::{LogFile, command, run_to_end};
 use crate::url;
 
-/// What each database is called and which program migrates it.
-pub const WALLET: (&str, &str) = ("wallet", "wallet-api");
-/// What each database is called and which program migrates it.
-pub const BILL_PAYER: (&str, &str) = ("bill_payer", "bill-payer");
-
 diesel::table! {
     pg_database (datname) {
         datname -> Text,
@@ -27,7 +22,8 @@ pub async fn prepare(
     home: &Home,
     programs: &Path,
     server: &str,
-    (name, program): (&str, &str),
+    name: &str,
+    program: &str,
 ) -> anyhow::Result<String> {
     create(server, name)
         .await

@@ -13,8 +13,8 @@ pub struct Home {
     root: PathBuf,
 }
 
-/// Held by the process that runs the parts of a home; let go by the operating system when it ends,
-/// however it ends.
+/// Held by the lab of a home; released by the operating system when the lab ends,
+/// however that happens.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
@@ -36,7 +36,7 @@ impl Home {
         &self.root
     }
 
-    /// What the running system offers, for people and programs.
+    /// The addresses of the running system, for people and programs.
     pub fn stack(&self) -> PathBuf {
         self.root.join("stack.json")
     }
@@ -70,7 +70,7 @@ impl Home {
         self.root.join("runs")
     }
 
-    /// Takes the home, unless another process has it.
+    /// Locks the home, unless another process has locked it.
     pub fn lock(&self) -> anyhow::Result<Option<Lock>> {
         let path = self.root.join("lock");
         let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
@@ -84,7 +84,7 @@ impl Home {
     }
 }
 
-/// Replaces the file at once: a reader sees the old content or the new one, never a part. Only its owner may
+/// Replaces the file at once: a reader sees the old content or the new one, never a mixture. Only its owner may
 /// read it: a URL in it may carry a password.
 pub fn write_atomically(path: &Path, content: &str) -> anyhow::Result<()> {
     let new = path.with_extension("new");

@@ -1,4 +1,4 @@
-//! Apache Kafka as a part: one broker, its own controller, from jars that Maven fetches once.
+//! Apache Kafka as a process: one broker, its own controller, from jars that Maven fetches once.
 
 use std::path::Path;
 use std::time::Duration;

@@ -8,7 +8,7 @@ use rand::RngExt as _;
 use serde::{Deserialize, Serialize};
 
 use crate::home::{self, Home};
-use crate::process::{Ended, Identity};
+use crate::process::{Identity, Termination};
 use crate::shutdown_order::ShutdownOrder;
 
 /// What is running, as far as this home knows.
@@ -62,7 +62,7 @@ impl PidFile {
         home::write_atomically(&home.processes(), &text)
     }
 
-    /// Stops every part that still runs, in order. Its supervisor must have ended.
+    /// Stops every process that still runs, in order. Its supervisor must have ended.
     pub async fn stop_leftovers(&self) {
         for shutdown_order in ShutdownOrder::STOPPING {
             let left: Vec<&Record> = self
@@ -90,8 +90,10 @@ impl Record {
             )
             .await
         {
-            Ended::Asked => {}
-            Ended::Killed => terminal::part(&self.name, "did not stop when asked, and was killed"),
+            Termination::Asked => {}
+            Termination::Killed => {
+                terminal::part(&self.name, "did not stop when asked, and was killed");
+            }
         }
     }
 }

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use anyhow::Context as _;
 
 #[derive(Debug, Clone)]
-pub struct Wanted {
+pub struct WantedPort {
     port: u16,
     by: &'static str,
     variable: &'static str,
 }
 
-impl Wanted {
+impl WantedPort {
     /// `by` wants `port`, which the environment variable `variable` changes.
     pub const fn new(port: u16, by: &'static str, variable: &'static str) -> Self {
         Self { port, by, variable }
@@ -21,10 +21,10 @@ impl Wanted {
 }
 
 /// Looks that all of them can be listened on.
-pub fn check(wanted: &[Wanted]) -> anyhow::Result<()> {
+pub fn check(wanted: &[WantedPort]) -> anyhow::Result<()> {
     let mut seen: BTreeMap<u16, &str> = BTreeMap::new();
     let mut problems = Vec::new();
-    for Wanted { port, by, variable } in wanted {
+    for WantedPort { port, by, variable } in wanted {
         let why = match seen.insert(*port, by) {
             Some(other) => format!("is also wanted by {other}"),
             None if is_free(*port) => continue,
@@ -79,7 +79,7 @@ mod tests {
     fn a_busy_port_is_named_with_who_wants_it_and_what_changes_it() {
         let stranger = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let busy = stranger.local_addr().unwrap().port();
-        let error = check(&[Wanted::new(busy, "wallet-api", "WALLET_API_PORT")]).unwrap_err();
+        let error = check(&[WantedPort::new(busy, "wallet-api", "WALLET_API_PORT")]).unwrap_err();
         let expected = format!(
             "nothing was started:\n  port {busy}, wanted by wallet-api, is in use by another program; \
              set WALLET_API_PORT to another one"
@@ -91,8 +91,8 @@ mod tests {
     fn two_parts_on_one_port_are_refused() {
         let [port] = free().unwrap();
         let wanted = [
-            Wanted::new(port, "lab", "LAB_PORT"),
-            Wanted::new(port, "kafka", "KAFKA_PORT"),
+            WantedPort::new(port, "lab", "LAB_PORT"),
+            WantedPort::new(port, "kafka", "KAFKA_PORT"),
         ];
         let error = check(&wanted).unwrap_err().to_string();
         assert!(

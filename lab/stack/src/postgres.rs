@@ -1,4 +1,4 @@
-//! PostgreSQL as a part: its own data folder, from the newest version that is installed.
+//! PostgreSQL as a process: its own data folder, from the newest version that is installed.
 //!
 //! PostgreSQL refuses to run as root, so then it runs as the user `postgres`, and its data goes where
 //! that user can get at it. Data is kept between runs; settings are given with each start.

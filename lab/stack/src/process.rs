@@ -20,7 +20,7 @@ pub struct Identity {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub enum Ended {
+pub enum Termination {
     /// It went when asked.
     Asked,
     /// It did not, and was killed.
@@ -96,18 +96,18 @@ impl Identity {
     }
 
     /// Asks the process to end with `signal`, and kills it if it has not within `grace`.
-    pub async fn end(self, signal: impl Into<Option<Signal>>, grace: Duration) -> Ended {
+    pub async fn end(self, signal: impl Into<Option<Signal>>, grace: Duration) -> Termination {
         if let Some(signal) = signal.into() {
             // A paused process would not hear it.
             self.signal_all(Signal::SIGCONT);
             self.signal(signal);
         }
         if self.wait(grace).await {
-            return Ended::Asked;
+            return Termination::Asked;
         }
         self.signal(Signal::SIGKILL);
         self.wait(Duration::from_secs(5)).await;
-        Ended::Killed
+        Termination::Killed
     }
 }
 

@@ -22,7 +22,7 @@ use crate::stack::Stack;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
     Starting,
-    /// It works.
+    /// It passes its readiness check.
     Ready,
     /// It died, in this way, and will be restarted.
     Restarting(String),
@@ -114,7 +114,7 @@ struct Inner {
     busy: Option<Command>,
 }
 
-/// The states of all parts, shared by whoever changes or shows them.
+/// The states of all processes, shared by whoever changes or shows them.
 #[derive(Debug, Clone)]
 pub struct ProcessTable {
     inner: Arc<Mutex<Inner>>,
@@ -178,7 +178,7 @@ impl ProcessTable {
         self.inner.lock().await.pid_file.token.clone()
     }
 
-    /// A part that is used and is not a process of ours.
+    /// Adds a server that is used and was not started here.
     pub async fn not_ours(&self, name: &str, address: &str, what: &'static str) {
         let mut inner = self.inner.lock().await;
         inner.part(name, address, true).state = State::NotOurs(what);
@@ -193,7 +193,7 @@ impl ProcessTable {
         }
     }
 
-    /// A part has a process now. When this returns, a later command can find it.
+    /// Records that a process was started. When this returns, a later command can find it.
     pub async fn started(&self, part: &ProcessSpec, process: Identity) {
         let mut inner = self.inner.lock().await;
         let status = inner.of(part);
@@ -206,7 +206,7 @@ impl ProcessTable {
         inner.save();
     }
 
-    /// A part works, `took` after it was started.
+    /// Records that a process is ready, `took` after its start.
     pub async fn ready(&self, part: &ProcessSpec, took: Duration) {
         let mut inner = self.inner.lock().await;
         let status = inner.of(part);
@@ -218,7 +218,7 @@ impl ProcessTable {
         );
     }
 
-    /// A process has died and will be restarted after `wait`.
+    /// Records that a process has died and will be restarted after `wait`.
     pub async fn died(&self, part: &ProcessSpec, how: &str, wait: Duration) {
         let mut inner = self.inner.lock().await;
         let status = inner.of(part);
@@ -263,7 +263,7 @@ impl ProcessTable {
         inner.save();
     }
 
-    /// The running system, once all parts have been ready.
+    /// The running system, once all processes have been ready.
     pub async fn stack(&self) -> Option<Stack> {
         let inner = self.inner.lock().await;
         inner.stack.as_ref().map(|stack| inner.with_pids(stack))
@@ -364,7 +364,7 @@ impl Status {
 }
 
 impl Inner {
-    /// The status of a part; parts stay in the order in which they first appeared.
+    /// The status of a process; processes stay in the order in which they first appeared.
     fn part(&mut self, name: &str, address: &str, is_server: bool) -> &mut Status {
         let place = self.parts.iter().position(|part| part.name == name);
         let place = place.unwrap_or_else(|| {

@@ -12,7 +12,7 @@ use tokio::process::Command;
 /// Bytes at which a log is cut; the cut-off text is kept once, in `<name>.log.1`.
 const LOG_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
-/// Lines of a log that are shown when its part fails.
+/// Lines of a log that are shown when its process fails.
 const TAIL_LINES: usize = 15;
 
 /// A log that a process appends to by itself, so that it goes on when the lab is killed.

@@ -27,10 +27,12 @@ impl Servers {
     pub async fn start(
         supervisor: &mut Supervisor,
         process_table: &ProcessTable,
-        (home, jars_home): (&Home, &Home),
+        home: &Home,
+        jars_home: &Home,
         sources: &Sources,
     ) -> anyhow::Result<Self> {
         let mut parts = Vec::new();
+        // PostgreSQL.
         let database_url = match &sources.database {
             Database::Given(url) => {
                 process_table
@@ -45,6 +47,7 @@ impl Servers {
                 url
             }
         };
+        // Kafka.
         let mut embedded = None;
         let kafka_brokers = match &sources.broker {
             Broker::Given(brokers) => {
@@ -67,9 +70,14 @@ impl Servers {
             }
         };
         // Starts at once with the broker: it waits for that one by itself.
-        let homes = (home, jars_home);
-        let (connect_url, connect) =
-            prepare_connect(process_table, homes, &sources.connect, &kafka_brokers).await?;
+        let (connect_url, connect) = prepare_connect(
+            process_table,
+            home,
+            jars_home,
+            &sources.connect,
+            &kafka_brokers,
+        )
+        .await?;
         supervisor
             .start(parts.into_iter().chain(connect).collect())
             .await?;
@@ -115,7 +123,8 @@ const BROKERS_DEFAULT: i32 = -1;
 /// Answers where Kafka Connect will be, and what to start for that.
 pub async fn prepare_connect(
     process_table: &ProcessTable,
-    (home, jars_home): (&Home, &Home),
+    home: &Home,
+    jars_home: &Home,
     source: &Connect,
     kafka_brokers: &str,
 ) -> anyhow::Result<(Option<String>, Option<ProcessSpec>)> {
@@ -126,7 +135,7 @@ pub async fn prepare_connect(
             (Some(url.clone()), None)
         }
         Connect::Start { port } => {
-            let part = connect::part((home, jars_home), *port, kafka_brokers, "connect").await?;
+            let part = connect::part(home, jars_home, *port, kafka_brokers, "connect").await?;
             connect::may_have_connectors(home)?;
             (Some(part.address.clone()), Some(part))
         }
@@ -152,7 +161,7 @@ pub struct GivenServers {
 pub struct FreshServers {
     pub home: Home,
     pub process_table: ProcessTable,
-    /// Owns its parts.
+    /// Owns its processes.
     pub supervisor: Supervisor,
     _lock: Lock,
 }
@@ -180,7 +189,8 @@ impl FreshServers {
         &mut self,
         home: &Home,
         given: &GivenServers,
-        (durability, wants_connect): (Durability, bool),
+        durability: Durability,
+        wants_connect: bool,
     ) -> anyhow::Result<Servers> {
         let [port, broker, controller, connect] = ports::free()?;
         let database = given
@@ -201,8 +211,14 @@ impl FreshServers {
             broker,
             connect,
         };
-        let homes = (&self.home, home);
-        Servers::start(&mut self.supervisor, &self.process_table, homes, &sources).await
+        Servers::start(
+            &mut self.supervisor,
+            &self.process_table,
+            &self.home,
+            home,
+            &sources,
+        )
+        .await
     }
 
     /// Stops everything and removes the home.

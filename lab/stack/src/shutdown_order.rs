@@ -22,7 +22,7 @@ impl ShutdownOrder {
     /// The order to stop in.
     pub const STOPPING: [Self; 4] = [Self::Service, Self::Connect, Self::Broker, Self::Database];
 
-    /// What asks a part to end: for PostgreSQL its fast shutdown, which does not wait for clients.
+    /// What asks a process to end: for PostgreSQL its fast shutdown, which does not wait for clients.
     pub const fn stop_signal(self) -> Signal {
         match self {
             Self::Service | Self::Connect | Self::Broker => Signal::SIGTERM,
@@ -30,7 +30,7 @@ impl ShutdownOrder {
         }
     }
 
-    /// How long a part has to end before it is killed. Services promise 10 s.
+    /// How long a process has to end before it is killed. Services promise 10 s.
     pub const fn stop_within(self) -> Duration {
         match self {
             Self::Service => Duration::from_secs(11),

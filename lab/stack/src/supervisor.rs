@@ -19,7 +19,7 @@ use crate::process_table::ProcessTable;
 use crate::program::{self, LogFile};
 use crate::shutdown_order::ShutdownOrder;
 
-/// How long to wait before a part is started again: a second first, longer if it dies before it is ready.
+/// How long to wait before a process is started again: a second first, longer if it dies before it is ready.
 const RESTART: Backoff = Backoff {
     first: Duration::from_secs(1),
     max: Duration::from_secs(15),
@@ -40,7 +40,7 @@ pub struct Supervisor {
 
 #[derive(Debug)]
 struct Running {
-    part: ProcessSpec,
+    spec: ProcessSpec,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -57,68 +57,68 @@ impl Supervisor {
         }
     }
 
-    /// Starts the parts at once and waits until all are ready. Dropped before, what was started stays owned.
-    pub async fn start(&mut self, parts: Vec<ProcessSpec>) -> anyhow::Result<()> {
-        self.sort_out();
-        self.process_table.announce(&parts).await;
+    /// Starts the processes at once and waits until all are ready. Dropped before, what was started stays owned.
+    pub async fn start(&mut self, specs: Vec<ProcessSpec>) -> anyhow::Result<()> {
+        self.set_failed_aside();
+        self.process_table.announce(&specs).await;
         let mut first_lives = Vec::new();
-        for part in parts {
-            self.aside.retain(|aside| aside.name != part.name);
+        for spec in specs {
+            self.aside.retain(|aside| aside.name != spec.name);
             let (sender, first_life) = oneshot::channel();
             let stop = CancellationToken::new();
             let process_task = ProcessTask {
-                log: LogFile::new(self.home.log(&part.name)),
+                log: LogFile::new(self.home.log(&spec.name)),
                 process_table: self.process_table.clone(),
                 stop: stop.clone(),
-                part: part.clone(),
+                spec: spec.clone(),
             };
-            let task = self.tasks.spawn(process_task.keep(sender));
-            self.running.push(Running { part, stop, task });
+            let task = self.tasks.spawn(process_task.run(sender));
+            self.running.push(Running { spec, stop, task });
             first_lives.push(first_life);
         }
         try_join_all(first_lives.into_iter().map(async |first_life| {
             first_life
                 .await
-                .context("the part was stopped while it started")?
+                .context("the process was stopped while it started")?
         }))
         .await?;
         Ok(())
     }
 
-    /// Stops those of the parts `names` that run, all at once.
+    /// Stops those of the specs `names` that run, all at once.
     pub async fn stop(&mut self, names: &[String]) {
-        self.stop_those(|part| names.contains(&part.name)).await;
+        self.stop_matching(|spec| names.contains(&spec.name)).await;
     }
 
-    /// Stops a part until [`Self::start_again`].
+    /// Stops a spec until [`Self::start_again`].
     pub async fn put_aside(&mut self, name: &str) -> anyhow::Result<()> {
-        self.sort_out();
-        let stopped = self.stop_those(|part| part.name == name).await;
+        self.set_failed_aside();
+        let stopped = self.stop_matching(|spec| spec.name == name).await;
         anyhow::ensure!(!stopped.is_empty(), "{name} does not run");
         self.aside.extend(stopped);
         Ok(())
     }
 
-    /// Starts a part that was put aside, and waits until it is ready.
+    /// Starts a process that was put aside, and waits until it is ready.
     pub async fn start_again(&mut self, name: &str) -> anyhow::Result<()> {
-        self.sort_out();
-        let part = self.aside.iter().find(|part| part.name == name).cloned();
-        let part = part.with_context(|| format!("{name} is not stopped"))?;
-        self.start(vec![part]).await
+        self.set_failed_aside();
+        let spec = self.aside.iter().find(|spec| spec.name == name).cloned();
+        let spec = spec.with_context(|| format!("{name} is not stopped"))?;
+        self.start(vec![spec]).await
     }
 
     /// Puts aside those that ended before they were ready: nothing restarts them.
-    fn sort_out(&mut self) {
+    fn set_failed_aside(&mut self) {
         let failed = self
             .running
             .extract_if(.., |running| running.task.is_finished());
-        self.aside.extend(failed.map(|running| running.part));
+        self.aside.extend(failed.map(|running| running.spec));
     }
 
     /// Stops what uses the servers; PostgreSQL and Kafka stay.
     pub async fn stop_clients(&mut self) {
         for shutdown_order in [ShutdownOrder::Service, ShutdownOrder::Connect] {
-            self.stop_those(|part| part.shutdown_order == shutdown_order)
+            self.stop_matching(|spec| spec.shutdown_order == shutdown_order)
                 .await;
         }
     }
@@ -126,14 +126,17 @@ impl Supervisor {
     /// Stops all processes, in shutdown order.
     pub async fn stop_all(&mut self) {
         for shutdown_order in ShutdownOrder::STOPPING {
-            self.stop_those(|part| part.shutdown_order == shutdown_order)
+            self.stop_matching(|spec| spec.shutdown_order == shutdown_order)
                 .await;
         }
     }
 
-    async fn stop_those(&mut self, are_meant: impl Fn(&ProcessSpec) -> bool) -> Vec<ProcessSpec> {
+    async fn stop_matching(
+        &mut self,
+        are_meant: impl Fn(&ProcessSpec) -> bool,
+    ) -> Vec<ProcessSpec> {
         let running = &mut self.running;
-        let stopping = running.extract_if(.., |running| are_meant(&running.part));
+        let stopping = running.extract_if(.., |running| are_meant(&running.spec));
         join_all(stopping.map(Running::stop)).await
     }
 }
@@ -143,13 +146,13 @@ impl Running {
         self.stop.cancel();
         // Fails if the task panicked: its process is then found by the next `down`.
         drop(self.task.await);
-        self.part
+        self.spec
     }
 }
 
 /// Keeps one process running.
 struct ProcessTask {
-    part: ProcessSpec,
+    spec: ProcessSpec,
     log: LogFile,
     process_table: ProcessTable,
     stop: CancellationToken,
@@ -165,43 +168,44 @@ enum Exit {
 }
 
 impl ProcessTask {
-    /// Starts the part again and again until it is told to stop. If its first life ends before it was
+    /// Starts the process, restarts it when it ends, until it is told to stop. If it ends before it was
     /// ready, that is reported to `first_life`, and it stays stopped.
-    async fn keep(self, first_life: oneshot::Sender<anyhow::Result<()>>) {
+    async fn run(self, first_life: oneshot::Sender<anyhow::Result<()>>) {
         let mut first_life = Some(first_life);
         let mut failures = 0;
         loop {
-            let (how, was_ready) = match self.live(&mut first_life).await {
+            let (how, was_ready) = match self.run_once(&mut first_life).await {
                 Exit::Stopped(remark) => {
-                    return self.process_table.stopped(&self.part, remark).await;
+                    return self.process_table.stopped(&self.spec, remark).await;
                 }
                 Exit::Died { how, was_ready } => (how, was_ready),
             };
             if let Some(first_life) = first_life.take() {
-                let error = anyhow::anyhow!("{} {how}; {}", self.part.name, self.log.tail());
-                self.process_table.stopped(&self.part, "").await;
+                let error = anyhow::anyhow!("{} {how}; {}", self.spec.name, self.log.tail());
+                self.process_table.stopped(&self.spec, "").await;
                 // Nobody listens any more when the start was given up.
                 return drop(first_life.send(Err(error)));
             }
             failures = if was_ready { 1 } else { failures + 1 };
             let wait = RESTART.ceiling(failures);
-            self.process_table.died(&self.part, &how, wait).await;
+            self.process_table.died(&self.spec, &how, wait).await;
             if self
                 .stop
                 .run_until_cancelled(tokio::time::sleep(wait))
                 .await
                 .is_none()
             {
-                return self.process_table.stopped(&self.part, "").await;
+                return self.process_table.stopped(&self.spec, "").await;
             }
         }
     }
 
     /// Runs the process once, from its start to its end.
-    async fn live(&self, first_life: &mut Option<oneshot::Sender<anyhow::Result<()>>>) -> Exit {
+    async fn run_once(&self, first_life: &mut Option<oneshot::Sender<anyhow::Result<()>>>) -> Exit {
         let died = |how: String, was_ready| Exit::Died { how, was_ready };
+        // Start it.
         let started_at = Instant::now();
-        let mut child = match self.part.spawn(&self.log) {
+        let mut child = match self.spec.spawn(&self.log) {
             Ok(child) => child,
             Err(error) => return died(format!("can't be started: {error:#}"), false),
         };
@@ -215,16 +219,17 @@ impl ProcessTask {
                 false,
             );
         };
-        self.process_table.started(&self.part, process).await;
+        self.process_table.started(&self.spec, process).await;
 
-        let ready = tokio::time::timeout(self.part.ready_within, self.part.ready.wait());
+        // Wait until it is ready, has ended, or is to stop.
+        let ready = tokio::time::timeout(self.spec.ready_within, self.spec.ready.wait());
         let not_ready = tokio::select! {
             exit = child.wait() => Some(ended(exit)),
             () = self.stop.cancelled() => return self.end(child, process).await,
             outcome = ready => match outcome {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(format!("can't be watched: {error:#}")),
-                Err(_) => Some(format!("was not ready within {:?}", self.part.ready_within)),
+                Err(_) => Some(format!("was not ready within {:?}", self.spec.ready_within)),
             },
         };
         if let Some(how) = not_ready {
@@ -232,12 +237,13 @@ impl ProcessTask {
             return died(how, false);
         }
         self.process_table
-            .ready(&self.part, started_at.elapsed())
+            .ready(&self.spec, started_at.elapsed())
             .await;
         if let Some(first_life) = first_life.take() {
             drop(first_life.send(Ok(())));
         }
 
+        // Keep its log short until it ends or is to stop.
         let mut trim = tokio::time::interval(TRIM_EVERY);
         loop {
             tokio::select! {
@@ -253,11 +259,11 @@ impl ProcessTask {
 
     /// Asks the process to end, kills it if it does not, and waits for it.
     async fn end(&self, mut child: Child, process: Identity) -> Exit {
-        self.process_table.stopping(&self.part).await;
+        self.process_table.stopping(&self.spec).await;
         // A paused process would not hear it.
         process.signal_all(Signal::SIGCONT);
-        process.signal(self.part.shutdown_order.stop_signal());
-        if tokio::time::timeout(self.part.shutdown_order.stop_within(), child.wait())
+        process.signal(self.spec.shutdown_order.stop_signal());
+        if tokio::time::timeout(self.spec.shutdown_order.stop_within(), child.wait())
             .await
             .is_ok()
         {

@@ -1,4 +1,4 @@
-//! Our services as parts: which programs run, with what settings, where.
+//! Our services as processes: which programs run, with what settings, where.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub fn services(
     let wallet = &stack.wallet_database_url;
     let bills = &stack.bill_payer_database_url;
     let service = |name: &str, port, env: Vec<(&'static str, String)>| {
-        service(programs, &settings.topic_prefix, (name, name, port), env)
+        service(programs, &settings.topic_prefix, name, name, port, env)
     };
     let journal = home.provider_journal().display().to_string();
     let mut bill_payer = data(stack, bills);
@@ -82,12 +82,7 @@ pub fn relays(programs: &Path, stack: &Stack, settings: &Settings) -> Vec<Proces
             "CONNECT_URL",
             connect_url.unwrap_or_else(|| base_url(settings.ports.connect_port)),
         ));
-        service(
-            programs,
-            &settings.topic_prefix,
-            (&name, "relay", port),
-            env,
-        )
+        service(programs, &settings.topic_prefix, &name, "relay", port, env)
     };
     let wallet = &stack.wallet_database_url;
     let wallet_relays =
@@ -109,7 +104,9 @@ fn data(stack: &Stack, database: &str) -> Vec<(&'static str, String)> {
 pub fn service(
     programs: &Path,
     topic_prefix: &str,
-    (name, program, port): (&str, &str, u16),
+    name: &str,
+    program: &str,
+    port: u16,
     env: Vec<(&'static str, String)>,
 ) -> ProcessSpec {
     let address = base_url(port);

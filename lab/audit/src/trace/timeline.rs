@@ -34,18 +34,18 @@ pub(super) async fn of(sources: &Sources, id: Uuid) -> anyhow::Result<(Option<St
 
     let mut steps = Vec::new();
     steps.extend_from_slice(&commands.steps);
-    steps.extend(dead_letters(&wallet, sources, WALLET_COMMANDS, (&commands, id)).await?);
+    steps.extend(dead_letters(&wallet, sources, WALLET_COMMANDS, &commands, id).await?);
     steps.extend(payment.as_ref().map(accepted));
     steps.extend(transfers(&wallet, id, "kind = 'payment'").await?);
     steps.extend(unpublished(&wallet, "wallet outbox", id).await?);
     steps.extend_from_slice(&requests.steps);
-    steps.extend(dead_letters(&bills, sources, WALLET_EVENTS, (&requests, id)).await?);
+    steps.extend(dead_letters(&bills, sources, WALLET_EVENTS, &requests, id).await?);
     steps.extend(bill(&bills, id).await?);
     steps.extend(attempts(&bills, id).await?);
     steps.extend(at_provider(sources, id).await?);
     steps.extend(unpublished(&bills, "bill-payer outbox", id).await?);
     steps.extend_from_slice(&results.steps);
-    steps.extend(dead_letters(&wallet, sources, BILL_EVENTS, (&results, id)).await?);
+    steps.extend(dead_letters(&wallet, sources, BILL_EVENTS, &results, id).await?);
     steps.extend(inbox(&wallet, &results).await?);
     steps.extend(transfers(&wallet, id, "kind in ('settlement', 'refund')").await?);
     steps.extend(payment.as_ref().and_then(ended));
@@ -98,7 +98,7 @@ async fn messages(
                         "event_id": seen.event_id,
                         "outbox_seq": seen.outbox_seq,
                         "outbox_epoch": (!seen.outbox_epoch.is_empty()).then_some(seen.outbox_epoch),
-                        "consumed": seen.is_taken,
+                        "consumed": seen.is_consumed,
                     }),
                 });
                 found.event_ids.extend(seen.event_id);
@@ -201,7 +201,8 @@ async fn dead_letters(
     session: &Session,
     sources: &Sources,
     topic: Topic,
-    (messages, id): (&Messages, Uuid),
+    messages: &Messages,
+    id: Uuid,
 ) -> anyhow::Result<Vec<Step>> {
     let name = topic.full_name(sources).replace('\'', "''");
     let positions = messages.positions.iter();
@@ -253,7 +254,7 @@ async fn at_provider(sources: &Sources, id: Uuid) -> anyhow::Result<Option<Step>
         sources.provider_url.trim_end_matches('/')
     );
     let answer = client().get(&url).send().await.with_context(|| {
-        format!("the provider does not answer at {url}; is it running? ./dev up starts it")
+        format!("the provider does not answer at {url}; is it running, and is the address right?")
     })?;
     if answer.status() == reqwest::StatusCode::NOT_FOUND {
         return Ok(None);

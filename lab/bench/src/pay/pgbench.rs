@@ -35,6 +35,7 @@ pub(super) async fn run(folder: &Path, load: &Load<'_>) -> anyhow::Result<Outcom
     let folder = folder.join("pgbench");
     home::remove(&folder)?;
     std::fs::create_dir(&folder).context("making a folder for pgbench")?;
+    // Run it with the script.
     let script = folder.join("payment.sql");
     std::fs::write(&script, SCRIPT).context("writing pgbench's script")?;
     let mut pgbench = command(postgres::clients()?.join("pgbench"), None);
@@ -49,6 +50,7 @@ pub(super) async fn run(folder: &Path, load: &Load<'_>) -> anyhow::Result<Outcom
         .current_dir(&folder);
     let printed = folder.join("printed");
     run_to_end("pgbench", pgbench, &LogFile::new(printed.clone())).await?;
+    // Read its summary and the latencies that it logged.
     let printed = std::fs::read_to_string(printed).context("reading what pgbench printed")?;
     let (payments, per_second) = summary(&printed)
         .with_context(|| format!("understanding what pgbench printed: {printed}"))?;

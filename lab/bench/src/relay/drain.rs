@@ -13,7 +13,7 @@ use crate::relay_under_test::{RelayUnderTest, Start};
 use crate::stage::Stage;
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Drained {
+pub(super) struct DrainResult {
     /// From the relay's start, or from its going on, until the last row was deleted and the last event
     /// was acknowledged.
     pub time: Duration,
@@ -29,10 +29,12 @@ pub(super) async fn measure(
     stage: &mut Stage<'_>,
     copy: &Copy,
     topic: &Topic,
-    (relay, start): (&RelayUnderTest, Start),
+    relay: &RelayUnderTest,
+    start: Start,
     rows: u32,
-) -> anyhow::Result<Drained> {
+) -> anyhow::Result<DrainResult> {
     let mut conn = database::connect(&copy.url).await?;
+    // The backlog comes while the relay is paused or stopped.
     let held_up = match start {
         Start::HeldUp => Some(PausedProcesses::new(stage.processes_of(relay).await?)),
         Start::Down => {
@@ -43,6 +45,7 @@ pub(super) async fn measure(
     backlog::fill(&copy.url, rows).await?;
     let before = stage.cpu().await?;
     let records_before = topic.records().await?;
+    // The clock runs from its start until all is published and deleted.
     let begun = Instant::now();
     let gone = gone(topic, records_before + u64::from(rows), &mut conn);
     let ended = match held_up {
@@ -56,13 +59,14 @@ pub(super) async fn measure(
             ended
         }
     };
+    // What that took.
     let after = stage.cpu().await?;
     let mut resident_bytes = 0;
     for process in stage.processes_of(relay).await? {
         resident_bytes += process.resident_peak_bytes().unwrap_or(0);
     }
     let records = topic.records().await? - records_before;
-    Ok(Drained {
+    Ok(DrainResult {
         time: ended.duration_since(begun),
         records,
         resident_bytes,

@@ -44,7 +44,7 @@ diesel::table! {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Measured {
+pub(super) struct Measurement {
     /// From the return of a commit to the event's arrival at a consumer.
     pub latency: Latency,
     /// How late the latest event was committed, after its time in the schedule.
@@ -58,11 +58,12 @@ pub(super) async fn measure(
     copy: &Copy,
     topic: &Topic,
     time: Duration,
-) -> anyhow::Result<Measured> {
+) -> anyhow::Result<Measurement> {
     let warm_up = WARM_UP.min(time);
     let events = u32::try_from((warm_up + time).as_secs())? * PER_SECOND;
     let first_counted = u32::try_from(warm_up.as_secs())? * PER_SECOND;
 
+    // A consumer of what comes from now on.
     let brokers = stage.servers.kafka_brokers.clone();
     let given_up = CancellationToken::new();
     let _guard = given_up.clone().drop_guard();
@@ -73,12 +74,14 @@ pub(super) async fn measure(
         tokio::task::spawn_blocking(move || receive(&consumer, wanted, deadline, &given_up));
     let receiving = async { receiving.await.context("receiving")? };
 
+    // Write on schedule and receive at the same time.
     let before = stage.cpu().await?;
     let begun = Instant::now();
-    let writers = (0..WRITERS).map(|writer| write(&copy.url, begun, (writer, events)));
+    let writers = (0..WRITERS).map(|writer| write(&copy.url, begun, writer, events));
     let (committed, received) = try_join(try_join_all(writers), receiving).await?;
     let after = stage.cpu().await?;
 
+    // Commit to arrival, for each event after the warm-up.
     let mut latencies = Vec::new();
     let mut late_max = Duration::ZERO;
     for event in committed.into_iter().flatten() {
@@ -89,7 +92,7 @@ pub(super) async fn measure(
         latencies.push(arrived.saturating_duration_since(event.committed));
         late_max = late_max.max(event.committed.saturating_duration_since(event.due));
     }
-    Ok(Measured {
+    Ok(Measurement {
         latency: Latency::of(latencies).context("nothing was written")?,
         late_max,
         cpu: after.since(&before),
@@ -104,11 +107,7 @@ struct Event {
 }
 
 /// Writes every [`WRITERS`]th event, each at its time.
-async fn write(
-    url: &str,
-    begun: Instant,
-    (writer, events): (u32, u32),
-) -> anyhow::Result<Vec<Event>> {
+async fn write(url: &str, begun: Instant, writer: u32, events: u32) -> anyhow::Result<Vec<Event>> {
     let mut conn = AsyncPgConnection::establish(url).await?;
     let mut written = Vec::new();
     for number in (writer..events).step_by(usize::try_from(WRITERS)?) {

@@ -66,7 +66,9 @@ type Show<'a> = &'a (dyn Fn(&dyn Fn(&mut Run)) + Sync);
 /// Sends the plan's payments, counting them in the run that is shown, until `stop`.
 pub(super) async fn send(
     plan: &Plan,
-    (client, stack, wallets): (&Client, &Stack, &[String]),
+    client: &Client,
+    stack: &Stack,
+    wallets: &[String],
     stop: &CancellationToken,
     show: Show<'_>,
 ) -> Latencies {
@@ -76,6 +78,7 @@ pub(super) async fn send(
     let mut calls = JoinSet::new();
     let mut latencies = Latencies::default();
     for nth in 0..plan.load.requests {
+        // Keep to the rate and to the number in flight.
         if stop.run_until_cancelled(tick.tick()).await.is_none() {
             break;
         }
@@ -84,6 +87,7 @@ pub(super) async fn send(
         {
             latencies.keep(show, ended.ok());
         }
+        // The seed decides the wallet and the crash.
         let wallet = dice.random_range(0..wallets.len());
         let crashes = dice.random_bool(plan.load.crash_share);
         let Some(wallet) = wallets.get(wallet) else {
@@ -98,6 +102,7 @@ pub(super) async fn send(
         if crashes {
             call = call.header("x-lab-crash", "between");
         }
+        // Send it; answers are counted as they come.
         calls.spawn(async move {
             let begun = Instant::now();
             let answer = call.send().await.map(|answer| answer.status().as_u16());
