@@ -8,8 +8,8 @@ use chassis::{Problem, cli};
 use operations::operator::OperatorArgs;
 use uuid::Uuid;
 
-use crate::domain::Status;
-use crate::parked::{self, RetryCall, RetrySummary};
+use crate::domain::{Call, Status};
+use crate::parked::{self, RetrySummary};
 use crate::reads::{self, BillView, BillWithCalls};
 
 /// What to do about bills.
@@ -48,7 +48,7 @@ pub enum Command {
         reason: Option<String>,
         /// What to ask
         #[arg(long, value_enum, default_value_t)]
-        ask: RetryCall,
+        ask: Call,
         /// Who does it, and why
         #[command(flatten)]
         operator: OperatorArgs,
@@ -112,7 +112,7 @@ pub async fn run(command: &Command, pool: &Pool, out: &mut impl Write) -> anyhow
 
 fn table(bills: Vec<BillView>) -> String {
     if bills.is_empty() {
-        return "There are none.\n".to_owned();
+        return "No bills.\n".to_owned();
     }
     let rows = bills.into_iter().map(|it| {
         [

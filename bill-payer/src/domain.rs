@@ -6,10 +6,14 @@
 //!
 //! Begin with [`decide`], then [`judge`].
 
+mod call_result;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
+
+pub use self::call_result::{CallResult, CancellationResult, Health, PaymentResult, UnknownCause};
 
 /// The reason a customer reads when the provider was told to refuse the payment.
 const CANCELLED: &str = "the provider did not answer in time, and the payment was cancelled";
@@ -56,16 +60,29 @@ impl StatusError {
 }
 
 /// What the provider is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
+#[derive(
+    Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, IntoStaticStr, clap::ValueEnum,
+)]
+#[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Call {
     /// To take the money.
     Pay,
     /// To refuse the payment from now on, or to say that the money was taken.
+    // What an operator's retry asks, unless told otherwise: nothing that the bill did not ask before.
+    #[default]
     Cancel,
 }
 
 impl Call {
+    /// The status of a bill whose next call is this one.
+    pub(crate) const fn status(self) -> Status {
+        match self {
+            Self::Pay => Status::Paying,
+            Self::Cancel => Status::Cancelling,
+        }
+    }
+
     /// Returns the result to go on with instead of call number `attempts` (1, 2, ...), when calls that were
     /// begun and whose result was never recorded, as by crashes, have used the attempts up. `None`: make the call.
     #[must_use]
@@ -83,162 +100,6 @@ impl Call {
             Self::Cancel => CallResult::Cancellation(CancellationResult::Unknown(cause)),
         }
     }
-}
-
-/// The result of [`Call::Pay`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PaymentResult {
-    /// The provider took the money; the receipt is its proof of payment.
-    Accepted { receipt: String },
-    /// The provider did not take the money and never will under this payment id. The reason is in its words.
-    Declined { reason: String },
-    /// The provider may have taken the money.
-    Unknown(UnknownCause),
-}
-
-/// The result of [`Call::Cancel`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CancellationResult {
-    /// The provider did not take the money and never will under this payment id.
-    Cancelled,
-    /// The provider had taken the money before.
-    AlreadyPaid { receipt: String },
-    /// The provider may have cancelled the payment, and may have taken the money.
-    Unknown(UnknownCause),
-}
-
-/// The result of either call.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CallResult {
-    Payment(PaymentResult),
-    Cancellation(CancellationResult),
-}
-
-impl CallResult {
-    /// The label of metrics and logs.
-    #[must_use]
-    pub const fn label(&self) -> &'static str {
-        match self {
-            Self::Payment(PaymentResult::Accepted { .. }) => "accepted",
-            Self::Payment(PaymentResult::Declined { .. }) => "declined",
-            Self::Cancellation(CancellationResult::Cancelled) => "cancelled",
-            Self::Cancellation(CancellationResult::AlreadyPaid { .. }) => "already_paid",
-            Self::Payment(PaymentResult::Unknown(cause))
-            | Self::Cancellation(CancellationResult::Unknown(cause)) => cause.into_str(),
-        }
-    }
-
-    /// What an attempt's row keeps: the receipt, or why there is none.
-    #[must_use]
-    pub fn detail(&self) -> Option<String> {
-        match self {
-            Self::Payment(PaymentResult::Accepted { receipt })
-            | Self::Cancellation(CancellationResult::AlreadyPaid { receipt }) => {
-                Some(receipt.clone())
-            }
-            Self::Payment(PaymentResult::Declined { reason }) => Some(reason.clone()),
-            Self::Cancellation(CancellationResult::Cancelled) => None,
-            Self::Payment(PaymentResult::Unknown(cause))
-            | Self::Cancellation(CancellationResult::Unknown(cause)) => Some(cause.to_string()),
-        }
-    }
-
-    /// Why the call's effect is unknown, if it is.
-    #[must_use]
-    pub const fn cause(&self) -> Option<&UnknownCause> {
-        match self {
-            Self::Payment(PaymentResult::Unknown(cause))
-            | Self::Cancellation(CancellationResult::Unknown(cause)) => Some(cause),
-            Self::Payment(PaymentResult::Accepted { .. } | PaymentResult::Declined { .. })
-            | Self::Cancellation(
-                CancellationResult::Cancelled | CancellationResult::AlreadyPaid { .. },
-            ) => None,
-        }
-    }
-
-    pub(crate) const fn health(&self) -> Health {
-        match self.cause() {
-            None => Health::Up,
-            Some(cause) => cause.health(),
-        }
-    }
-}
-
-/// Why nothing is known of a call's effect.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, IntoStaticStr)]
-#[strum(serialize_all = "snake_case", const_into_str)]
-pub enum UnknownCause {
-    #[error("the provider can't be reached: {0}")]
-    Unreachable(String),
-    /// No whole reply came in time.
-    #[error("the provider did not answer in time")]
-    Timeout,
-    /// The connection ended before the reply did.
-    #[error("the connection to the provider broke: {0}")]
-    Broken(String),
-    /// The provider says that it can't serve now: 5xx, 408 or 429.
-    #[error("the provider answered {status}")]
-    Unavailable {
-        status: u16,
-        retry_after: Option<Duration>,
-    },
-    /// The provider rejects the request as such: a setting is wrong, or the contract is broken.
-    #[error("the provider refused the request with {status}: {detail}")]
-    Refused { status: u16, detail: String },
-    /// The reply is not what the contract promises.
-    #[error("the provider's answer can't be trusted: {0}")]
-    Unreadable(String),
-    /// Calls whose results were never recorded, as by crashes, have used the attempts up.
-    #[error("earlier calls ended without a recorded answer")]
-    Unrecorded,
-    #[error("the service stopped before the provider answered")]
-    Stopped,
-}
-
-impl UnknownCause {
-    /// What the cause says about the provider.
-    #[must_use]
-    pub const fn health(&self) -> Health {
-        match self {
-            Self::Unreachable(_)
-            | Self::Timeout
-            | Self::Broken(_)
-            | Self::Unavailable { .. }
-            | Self::Unreadable(_) => Health::Down,
-            Self::Refused { status, .. } => match status {
-                // These are about the request: another one may be served.
-                400 | 405 | 406 | 409..=428 | 431 => Health::Unclear,
-                // Redirected, not let in, not found: the provider does not serve us.
-                _ => Health::Down,
-            },
-            Self::Unrecorded | Self::Stopped => Health::Unclear,
-        }
-    }
-
-    /// How long the provider wants to be left alone, at most `max`; zero if it does not say.
-    #[must_use]
-    pub(crate) fn retry_after(&self, max: Duration) -> Duration {
-        match self {
-            Self::Unavailable { retry_after, .. } => retry_after.unwrap_or_default().min(max),
-            Self::Unreachable(_)
-            | Self::Timeout
-            | Self::Broken(_)
-            | Self::Refused { .. }
-            | Self::Unreadable(_)
-            | Self::Unrecorded
-            | Self::Stopped => Duration::ZERO,
-        }
-    }
-}
-
-/// What one call says about the provider, whatever it says about the bill.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Health {
-    Up,
-    /// The provider does not serve anybody, or not us.
-    Down,
-    /// The result is about this one request, or the call was given up.
-    Unclear,
 }
 
 /// Whether the provider serves other bills.

@@ -7,6 +7,7 @@
 //! lease ends and the provider is asked again under the same idempotency key.
 
 mod outage;
+mod report;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,11 +18,12 @@ use outbox::AppendError;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
 use crate::config::ExecutorConfig;
-use crate::domain::{CallResult, NextStep, Policy, ProviderState, Status, UnknownCause, decide};
+use crate::domain::{CallResult, NextStep, Policy, ProviderState, UnknownCause, decide};
 use crate::executor::outage::Outages;
+use crate::executor::report::{report_call, report_recorded};
 use crate::provider::Provider;
 use crate::record::{self, CallRecord, Decision, RecordError, RecordSummary};
 use crate::store::{self, ClaimedBill};
@@ -365,52 +367,5 @@ fn failure(error: &RecordError) -> Failure {
             classify(error)
         }
         RecordError::Append(AppendError::OutsideTransaction) => Failure::Reject,
-    }
-}
-
-fn report_call(bill: &ClaimedBill, result: &CallResult, elapsed: Duration) {
-    let call = bill.call.into_str();
-    let outcome = result.label();
-    metrics::counter!("provider_calls_total", "call" => call, "outcome" => outcome).increment(1);
-    metrics::histogram!("provider_call_duration_seconds", "call" => call).record(elapsed);
-    let cause = result.cause();
-    info!(
-        payment_id = %bill.request.payment_id,
-        trace_id = bill.traceparent.trace_id(),
-        call,
-        attempt = bill.attempt_state.attempts,
-        outcome,
-        elapsed_ms = elapsed.as_millis(),
-        why = cause.map(ToString::to_string),
-        "provider called"
-    );
-    if let Some(cause @ (UnknownCause::Refused { .. } | UnknownCause::Unreadable(_))) = cause {
-        error!(
-            payment_id = %bill.request.payment_id,
-            "{cause}: check PROVIDER_URL, and whether the provider still keeps the contract"
-        );
-    }
-}
-
-fn report_recorded(recorded: &RecordSummary) {
-    for (payment_id, status) in &recorded.moved {
-        metrics::counter!("bills_recorded_total", "status" => status.into_str()).increment(1);
-        match status {
-            Status::Parked => error!(%payment_id, "bill parked: an operator has to decide"),
-            Status::Paying | Status::Cancelling | Status::Paid | Status::Failed => {
-                debug!(%payment_id, %status, "bill recorded");
-            }
-        }
-    }
-    for payment_id in &recorded.stale {
-        metrics::counter!("bills_stale_answers_total").increment(1);
-        debug!(%payment_id, "the result came too late to change the bill");
-    }
-    for payment_id in &recorded.contradictions {
-        metrics::counter!("bills_contradictions_total").increment(1);
-        error!(
-            %payment_id,
-            "the provider contradicts itself: the bill has ended the other way; compare it with the provider"
-        );
     }
 }

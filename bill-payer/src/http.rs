@@ -12,9 +12,9 @@ use operations::operator::{OperatorRequest, identify};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::domain::Status;
+use crate::domain::{Call, Status};
 use crate::intake::Intake;
-use crate::parked::{self, RetryCall, RetrySummary};
+use crate::parked::{self, RetrySummary};
 use crate::reads::{self, BillView, BillWithCalls};
 
 /// The routes of the API; `intake` takes dead letters that are retried.
@@ -61,18 +61,18 @@ async fn show_bill(
 #[serde(deny_unknown_fields)]
 struct RetryBill {
     #[serde(default)]
-    ask: RetryCall,
+    ask: Call,
     note: Option<String>,
 }
 
 async fn retry_bill(
     State(pool): State<Pool>,
     Path(payment_id): Path<Uuid>,
-    order: OperatorRequest<RetryBill>,
+    request: OperatorRequest<RetryBill>,
 ) -> Result<Json<BillWithCalls>, Problem> {
-    let by = identify(&order.operator, order.body.note.as_deref())?;
+    let by = identify(&request.operator, request.body.note.as_deref())?;
     let mut conn = pool.get().await?;
-    parked::retry(&mut conn, payment_id, order.body.ask, by).await?;
+    parked::retry(&mut conn, payment_id, request.body.ask, by).await?;
     reads::bill_with_calls(&mut conn, payment_id)
         .await
         .map(Json)
@@ -85,16 +85,16 @@ struct RetryBills {
     #[serde(default)]
     reason: String,
     #[serde(default)]
-    ask: RetryCall,
+    ask: Call,
     note: Option<String>,
 }
 
 async fn retry_bills(
     State(pool): State<Pool>,
-    order: OperatorRequest<RetryBills>,
+    request: OperatorRequest<RetryBills>,
 ) -> Result<Json<RetrySummary>, Problem> {
-    let RetryBills { reason, ask, note } = order.body;
-    let by = identify(&order.operator, note.as_deref())?;
+    let RetryBills { reason, ask, note } = request.body;
+    let by = identify(&request.operator, note.as_deref())?;
     if reason.trim().is_empty() || reason.contains('\0') {
         return Err(Problem::invalid("say how the last error begins").in_field("reason"));
     }

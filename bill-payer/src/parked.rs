@@ -11,36 +11,15 @@ use diesel::sql_types::{BigInt, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 use operations::operator_action::{self, Action, Operator};
 use outbox::statement;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tracing::info;
 use uuid::Uuid;
 
-use crate::domain::Status;
+use crate::domain::{Call, Status};
 use crate::schema::bills;
 
 /// Bills that one request retries, at most.
 pub const RETRIED_AT_ONCE_MAX: i64 = 500;
-
-/// The call that a retry makes. Both are safe: the provider takes the money once for a key, and not at all for
-/// a key that it was told to refuse.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum RetryCall {
-    /// To refuse the payment from now on, or to say that it has the money: where the bill was.
-    #[default]
-    Cancel,
-    /// To take the money: the customer still wants the bill paid.
-    Pay,
-}
-
-impl RetryCall {
-    const fn status(self) -> Status {
-        match self {
-            Self::Cancel => Status::Cancelling,
-            Self::Pay => Status::Paying,
-        }
-    }
-}
 
 /// Why nothing was done, and nothing is on record.
 #[derive(Debug, thiserror::Error)]
@@ -53,11 +32,12 @@ pub enum RetryError {
     Database(#[from] diesel::result::Error),
 }
 
-/// Has the provider asked again for one parked bill.
+/// Has `call` made for one parked bill. Either call is safe: the provider takes the money once for a key, and not at all
+/// for a key that it was told to refuse.
 pub async fn retry(
     conn: &mut AsyncPgConnection,
     payment_id: Uuid,
-    ask: RetryCall,
+    call: Call,
     by: Operator<'_>,
 ) -> Result<(), RetryError> {
     conn.transaction(async |conn| {
@@ -75,12 +55,12 @@ pub async fn retry(
             }
             Some(_) => {}
         }
-        unpark(conn, vec![payment_id], ask).await?;
+        unpark(conn, vec![payment_id], call).await?;
         operator_action::record(conn, by, Action::Retry, &[subject(payment_id)]).await?;
         Ok(())
     })
     .await?;
-    info!(%payment_id, operator = by.name, ?ask, "parked bill retried");
+    info!(%payment_id, operator = by.name, ?call, "parked bill retried");
     Ok(())
 }
 
@@ -92,19 +72,19 @@ pub struct RetrySummary {
     pub more: bool,
 }
 
-/// Has the provider asked again for all parked bills whose last error begins with `reason`, at most
+/// Has `call` made for all parked bills whose last error begins with `reason`, at most
 /// [`RETRIED_AT_ONCE_MAX`].
 pub async fn retry_many(
     conn: &mut AsyncPgConnection,
     reason: &str,
-    ask: RetryCall,
+    call: Call,
     by: Operator<'_>,
 ) -> QueryResult<RetrySummary> {
     let retried = conn
         .transaction(async |conn| {
             let payments = lock_of_reason(conn, reason).await?;
             let subjects: Vec<String> = payments.iter().copied().map(subject).collect();
-            unpark(conn, payments, ask).await?;
+            unpark(conn, payments, call).await?;
             operator_action::record(conn, by, Action::Retry, &subjects).await?;
             QueryResult::Ok(subjects.len())
         })
@@ -112,7 +92,7 @@ pub async fn retry_many(
     info!(
         retried,
         operator = by.name,
-        ?ask,
+        ?call,
         reason,
         "parked bills retried"
     );
@@ -142,14 +122,14 @@ async fn lock_of_reason(conn: &mut AsyncPgConnection, reason: &str) -> QueryResu
 async fn unpark(
     conn: &mut AsyncPgConnection,
     payments: Vec<Uuid>,
-    ask: RetryCall,
+    call: Call,
 ) -> QueryResult<usize> {
     statement(
         "update bills set status = $1, attempts = 0, failing_since = null, \
          next_attempt_at = now(), updated_at = now() \
          where payment_id = any($2) and status = 'parked'",
     )
-    .bind::<Text, _>(ask.status().into_str())
+    .bind::<Text, _>(call.status().into_str())
     .bind::<diesel::sql_types::Array<SqlUuid>, _>(payments)
     .execute(conn)
     .await

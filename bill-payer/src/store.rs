@@ -172,11 +172,8 @@ pub async fn claim(
     lease: Duration,
 ) -> QueryResult<Vec<ClaimedBill>> {
     let claim = Uuid::now_v7();
-    let statuses: Vec<&str> = match call {
-        None => vec![Status::Paying.into_str(), Status::Cancelling.into_str()],
-        Some(Call::Pay) => vec![Status::Paying.into_str()],
-        Some(Call::Cancel) => vec![Status::Cancelling.into_str()],
-    };
+    let calls = call.map_or_else(|| vec![Call::Pay, Call::Cancel], |call| vec![call]);
+    let statuses: Vec<&str> = calls.iter().map(|it| it.status().into_str()).collect();
     let rows: Vec<ClaimedRow> = statement(
         "with due as materialized ( \
              select payment_id from bills \

@@ -142,7 +142,7 @@ impl<H: Handler> Consumer<H> {
     /// Takes batches until `stop`; whatever fails is tried again.
     ///
     /// # Errors
-    /// Never fails: the signature is that of a service's task.
+    /// Never fails: a service's tasks return a result.
     pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         let errors = RepeatedError::of("committing offsets");
         let mut failures = 0;

@@ -161,7 +161,7 @@ pub async fn connect(
 /// Applies what is missing of each of `sources`, in their order. Several processes may do so at once.
 ///
 /// # Errors
-/// The database can't be reached, or a migration fails; the failed one leaves nothing behind.
+/// The database can't be reached, or a migration fails; a failed migration changes nothing.
 pub async fn migrate(url: &str, sources: Vec<EmbeddedMigrations>) -> anyhow::Result<Vec<String>> {
     refuse_encryption(url)?;
     let mut conn = AsyncPgConnection::establish(url)

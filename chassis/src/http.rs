@@ -33,14 +33,14 @@ use crate::{Problem, Traceparent};
 /// Bytes of a request's body; a larger one is answered 413.
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
 
-/// The header that carries the trace context, in requests and in answers.
+/// The header that carries the trace context, in requests and in responses.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 #[derive(Clone, Copy)]
 struct BodyTimeout(Duration);
 
 /// A service's routes with what all of them have: problems for what no route matches, a trace, a log
-/// line, metrics, and the routes for operations beside them.
+/// line, metrics, besides the routes for operations.
 pub fn app(routes: Router, operations: Router, config: &HttpConfig) -> Router {
     routes
         .fallback(unknown_route)
@@ -333,7 +333,7 @@ pub struct PageQuery<C> {
 /// Items of a page unless asked for otherwise.
 const LIMIT_DEFAULT: NonZeroU16 = NonZeroU16::new(50).expect("50 is not zero");
 
-/// Items of a page at the most; a larger `limit` is taken as this.
+/// A page has at most so many items; a larger `limit` counts as this.
 const LIMIT_MAX: NonZeroU16 = NonZeroU16::new(500).expect("500 is not zero");
 
 const fn limit_default() -> NonZeroU16 {
@@ -341,7 +341,7 @@ const fn limit_default() -> NonZeroU16 {
 }
 
 impl<C> PageQuery<C> {
-    /// Of a query string that has parameters of its own beside these two.
+    /// Takes the two from a query string that has other parameters besides.
     #[must_use]
     pub fn new(limit: Option<NonZeroU16>, before: Option<C>) -> Self {
         Self {

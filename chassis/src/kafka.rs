@@ -14,6 +14,8 @@ use tracing::{debug, info, warn};
 
 use crate::repeated::RepeatedError;
 
+pub mod producer;
+
 /// The settings of every client, whatever it does.
 #[must_use]
 pub fn client(brokers: &str, client_id: &str) -> ClientConfig {
@@ -21,7 +23,7 @@ pub fn client(brokers: &str, client_id: &str) -> ClientConfig {
     config
         .set("bootstrap.servers", brokers)
         .set("client.id", client_id)
-        // An outage is noticed and left behind quickly; librdkafka's default waits up to 10 s.
+        // An outage is noticed quickly, and so is its end; librdkafka's default waits up to 10 s.
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "1000")
         .set("socket.keepalive.enable", "true")
@@ -98,7 +100,7 @@ impl Probe {
         })
     }
 
-    /// Succeeds when a broker answers.
+    /// Succeeds when a broker responds.
     ///
     /// # Errors
     /// None does within a second and a half.

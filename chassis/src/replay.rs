@@ -46,7 +46,7 @@ pub struct ReplayConfig {
     pub topic: String,
     /// Only messages made since then.
     pub since: DateTime<Utc>,
-    /// Messages of a batch at the most.
+    /// A batch has at most so many messages.
     pub batch_records_max: usize,
 }
 
@@ -54,7 +54,7 @@ pub struct ReplayConfig {
 pub struct Replay {
     stream: Arc<StreamConsumer<LogContext>>,
     topic: String,
-    /// Of each partition that is not read to its end: the offset behind the last message to read.
+    /// Of each partition that is not read to its end: the offset after the last message to read.
     ends: HashMap<i32, i64>,
     begins_late: bool,
     batch_records_max: usize,
@@ -75,7 +75,7 @@ impl Replay {
     /// Finds out where each partition begins and ends.
     ///
     /// # Errors
-    /// No broker answers, or there is no such topic.
+    /// No broker responds, or the topic does not exist.
     pub async fn open(config: ReplayConfig) -> anyhow::Result<Self> {
         let stream = Arc::new(consumer(&config.brokers)?);
         let begun = Instant::now();

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
-use crate::{EnvelopeError, Message, Money};
+use crate::envelope::from_json;
+use crate::{DecodeError, Message, Money};
 
 /// Aggregate type of the events wallet-api publishes.
 pub const WALLET_AGGREGATE: &str = "wallet";
@@ -106,38 +107,6 @@ pub enum BillEvent {
     /// See [`BillPaymentFailed`].
     Failed(BillPaymentFailed),
 }
-
-/// A message can't be read, and never will be: it is a dead letter.
-#[derive(Debug, thiserror::Error)]
-pub enum DecodeError {
-    /// A key or a header is missing or invalid.
-    #[error(transparent)]
-    Envelope(#[from] EnvelopeError),
-    /// The type may be one of a newer version, which has to be rolled out to the consumers first.
-    #[error("this version does not know the type {0:?}")]
-    UnknownType(String),
-    /// The type is known, and the payload does not fit it.
-    #[error("payload is not a {event_type}")]
-    Payload {
-        /// The type of the message.
-        event_type: &'static str,
-        /// The place and the defect.
-        source: serde_json::Error,
-    },
-    /// The key decides the partition, and so the order.
-    #[error("the key is not the wallet id {0}")]
-    Key(Uuid),
-}
-
-impl DecodeError {
-    /// Quotes an unknown type, which may be any text, up to a length.
-    pub(crate) fn unknown(event_type: &str) -> Self {
-        Self::UnknownType(event_type.chars().take(TYPE_CHARS_MAX).collect())
-    }
-}
-
-/// Characters of an unknown type that an error shows.
-const TYPE_CHARS_MAX: usize = 100;
 
 impl Message for WalletEvent {
     const SOURCE: &'static str = WALLET_SOURCE;
@@ -242,11 +211,4 @@ fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
         )));
     }
     Ok(text)
-}
-
-pub(crate) fn from_json<'a, T: Deserialize<'a>>(
-    event_type: &'static str,
-    payload: &'a [u8],
-) -> Result<T, DecodeError> {
-    serde_json::from_slice(payload).map_err(|source| DecodeError::Payload { event_type, source })
 }

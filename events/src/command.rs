@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::bill::from_json;
+use crate::envelope::from_json;
 use crate::{Amount, Currency, DecodeError, Message, WALLET_SOURCE};
 
 /// Topic of commands to wallet-api, keyed by wallet id.

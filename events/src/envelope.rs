@@ -1,9 +1,10 @@
 //! What is around a payload: who says what, about which wallet. Every consumer reads its messages by
 //! [`Envelope::read`], so that none of them checks less than another.
 
+use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::{DecodeError, header};
+use crate::header;
 
 /// What travels on a topic: its events or commands.
 pub trait Message: Sized {
@@ -68,6 +69,38 @@ pub enum EnvelopeError {
     #[error("there is no payload")]
     PayloadMissing,
 }
+
+/// A message can't be read, and never will be: it is a dead letter.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// A key or a header is missing or invalid.
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    /// The type may be one of a newer version, which has to be rolled out to the consumers first.
+    #[error("this version does not know the type {0:?}")]
+    UnknownType(String),
+    /// The type is known, and the payload does not fit it.
+    #[error("payload is not a {event_type}")]
+    Payload {
+        /// The type of the message.
+        event_type: &'static str,
+        /// The place and the defect.
+        source: serde_json::Error,
+    },
+    /// The key decides the partition, and so the order.
+    #[error("the key is not the wallet id {0}")]
+    Key(Uuid),
+}
+
+impl DecodeError {
+    /// Quotes an unknown type, which may be any text, up to a length.
+    pub(crate) fn unknown(event_type: &str) -> Self {
+        Self::UnknownType(event_type.chars().take(TYPE_CHARS_MAX).collect())
+    }
+}
+
+/// Characters of an unknown type that an error shows.
+const TYPE_CHARS_MAX: usize = 100;
 
 impl<'a> Envelope<'a> {
     /// Reads a message: checks its envelope, decodes its payload, and compares the two.
@@ -135,6 +168,13 @@ fn wallet_id(key: Option<&[u8]>) -> Option<Uuid> {
     let text = std::str::from_utf8(key?).ok()?;
     let id: Uuid = text.parse().ok()?;
     (id.to_string() == text).then_some(id)
+}
+
+pub(crate) fn from_json<'a, T: Deserialize<'a>>(
+    event_type: &'static str,
+    payload: &'a [u8],
+) -> Result<T, DecodeError> {
+    serde_json::from_slice(payload).map_err(|source| DecodeError::Payload { event_type, source })
 }
 
 #[cfg(test)]

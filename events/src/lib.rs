@@ -14,11 +14,10 @@ mod money;
 
 pub use bill::{
     BILL_AGGREGATE, BILL_SOURCE, BILL_TOPIC, BillEvent, BillPaid, BillPaymentFailed,
-    BillPaymentRequested, DecodeError, Payee, WALLET_AGGREGATE, WALLET_SOURCE, WALLET_TOPIC,
-    WalletEvent,
+    BillPaymentRequested, Payee, WALLET_AGGREGATE, WALLET_SOURCE, WALLET_TOPIC, WalletEvent,
 };
 pub use command::{COMMAND_TOPIC, PayBill};
-pub use envelope::{Envelope, EnvelopeError, Message};
+pub use envelope::{DecodeError, Envelope, EnvelopeError, Message};
 pub use money::{
     AMOUNT_MAX, Amount, AmountError, Currency, CurrencyError, Money, MoneyError, amount_or_zero,
 };

@@ -260,6 +260,12 @@ impl Money {
         Ok(Self { amount, currency })
     }
 
+    /// The amount, without its currency.
+    #[must_use]
+    pub const fn amount(self) -> Amount {
+        self.amount
+    }
+
     /// The value in major units, greater than zero.
     #[must_use]
     pub const fn value(self) -> Decimal {

@@ -59,7 +59,7 @@ enum Command {
         #[command(flatten)]
         flags: Box<SourceFlags>,
     },
-    /// Measures on a PostgreSQL and a Kafka of its own, beside peers that do the same work
+    /// Measures on a PostgreSQL and a Kafka of its own, against peers that do the same work
     Bench(Bench),
 }
 

@@ -14,7 +14,6 @@ use uuid::Uuid;
 /// How long the payment may take before the demo gives up watching it.
 const WATCH_FOR: Duration = Duration::from_secs(30);
 
-/// What the demo pays.
 const AMOUNT: &str = "100.00";
 
 #[derive(Debug, Deserialize)]
@@ -136,7 +135,6 @@ async fn understand<T: for<'de> Deserialize<'de>>(
     serde_json::from_str(&text).with_context(|| format!("{url} answered {text}"))
 }
 
-/// Asks until the answer is as wanted.
 async fn watch<T: for<'de> Deserialize<'de>>(
     url: &str,
     is_wanted: impl Fn(&T) -> bool,

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use anyhow::Context as _;
 use lab_stack::home::Home;
-use lab_stack::pid_file::Register;
+use lab_stack::pid_file::PidFile;
 use lab_stack::process::Identity;
 use lab_stack::program::LogFile;
 use lab_stack::stop_signal::StopSignal;
@@ -49,7 +49,7 @@ pub(crate) async fn run(home: &Home) -> anyhow::Result<bool> {
         }
     }
 
-    let running = Register::load(home)?.map(|register| register.supervisor);
+    let running = PidFile::load(home)?.map(|pid_file| pid_file.supervisor);
     if process.is_some() && running == process && home.stack().exists() {
         return Ok(true);
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lab_stack::home::{self, Home};
-use lab_stack::pid_file::Register;
+use lab_stack::pid_file::PidFile;
 use lab_stack::process::Ended;
 use lab_stack::servers;
 use lab_terminal as terminal;
@@ -14,11 +14,11 @@ const STOP_WITHIN: Duration = Duration::from_secs(60);
 
 /// Stops everything; that nothing runs is a success too.
 pub(crate) async fn run(home: &Home) -> anyhow::Result<bool> {
-    let register = Register::load(home)?;
+    let pid_file = PidFile::load(home)?;
     let mut stopped = false;
-    if let Some(lab) = register
+    if let Some(lab) = pid_file
         .as_ref()
-        .map(|register| register.supervisor)
+        .map(|pid_file| pid_file.supervisor)
         .filter(|lab| lab.is_alive())
     {
         terminal::line(format_args!("Stopping the lab (pid {}).", lab.pid));
@@ -32,7 +32,7 @@ pub(crate) async fn run(home: &Home) -> anyhow::Result<bool> {
         anyhow::bail!("another command is starting or stopping the system here; try again");
     };
     // Still there only if the lab was killed.
-    if let Some(left) = Register::load(home)? {
+    if let Some(left) = PidFile::load(home)? {
         left.stop_leftovers().await;
         stopped = true;
     }

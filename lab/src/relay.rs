@@ -1,5 +1,4 @@
-//! What the running system is told to do: orders come by HTTP and are carried out one at a time by the process that
-//! owns the parts.
+//! `lab relay`: has the running lab restart the relays in another mode.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +6,7 @@ use anyhow::Context as _;
 use lab_stack::commands::TOKEN_HEADER;
 use lab_stack::home::Home;
 use lab_stack::http;
-use lab_stack::pid_file::Register;
+use lab_stack::pid_file::PidFile;
 use lab_stack::relay_mode::RelayMode;
 use lab_terminal as terminal;
 use lab_terminal::human;
@@ -18,16 +17,16 @@ const WITHIN: Duration = Duration::from_secs(180);
 
 /// `lab relay MODE`: has the running lab carry it out.
 pub(crate) async fn switch(home: &Home, mode: RelayMode) -> anyhow::Result<bool> {
-    let register = Register::load(home)?.filter(|register| register.supervisor.is_alive());
-    let register = register.context("nothing is running: RELAY_MODE=... ./dev up")?;
-    let lab = register
+    let pid_file = PidFile::load(home)?.filter(|pid_file| pid_file.supervisor.is_alive());
+    let pid_file = pid_file.context("nothing is running: RELAY_MODE=... ./dev up")?;
+    let lab = pid_file
         .lab
         .context("processes.json does not say where the lab answers")?;
     let begun = Instant::now();
     let answer = http::client()
         .put(format!("{lab}/api/relay-mode"))
         .timeout(WITHIN)
-        .header(TOKEN_HEADER, register.token)
+        .header(TOKEN_HEADER, pid_file.token)
         .json(&json!({ "mode": mode }))
         .send()
         .await

@@ -11,7 +11,7 @@ use lab_stack::home::Home;
 use lab_stack::process::{self, Identity};
 use lab_stack::program::{self, command};
 use lab_stack::servers::Servers;
-use lab_stack::servers::{Fresh, Given};
+use lab_stack::servers::{FreshServers, GivenServers};
 use lab_stack::sources::Durability;
 use lab_stack::stop_signal::StopSignal;
 use lab_terminal as terminal;
@@ -23,11 +23,10 @@ use tokio::process::Child;
 /// How long the command has to end after a signal.
 const COMMAND_STOP_WITHIN: Duration = Duration::from_secs(10);
 
-/// What to run on which servers.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Services {
     #[command(flatten)]
-    given: Given,
+    given: GivenServers,
     /// The command and its arguments, after `--`
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -36,7 +35,7 @@ pub(crate) struct Services {
 /// Runs the command and returns its exit code, 128 and the signal's number if a signal ended it.
 pub(crate) async fn run(home: &Home, services: Services) -> anyhow::Result<ExitCode> {
     let mut stop = StopSignal::catch()?;
-    let mut fresh = Fresh::begin(home).await?;
+    let mut fresh = FreshServers::begin(home).await?;
     // Whatever the command starts and leaves behind becomes this process's child, and so is found.
     nix::sys::prctl::set_child_subreaper(true).context("becoming the parent of orphans")?;
     let started = tokio::select! {

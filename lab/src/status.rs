@@ -3,18 +3,18 @@
 use anyhow::Context as _;
 use lab_stack::home::Home;
 use lab_stack::http;
-use lab_stack::pid_file::Register;
+use lab_stack::pid_file::PidFile;
 use lab_terminal as terminal;
 
 /// Prints each part and its state; success when all are ready.
 pub(crate) async fn run(home: &Home) -> anyhow::Result<bool> {
-    let Some(register) = Register::load(home)? else {
+    let Some(pid_file) = PidFile::load(home)? else {
         terminal::line("Nothing is running.");
         return Ok(false);
     };
-    if !register.supervisor.is_alive() {
+    if !pid_file.supervisor.is_alive() {
         terminal::line("The lab was killed. What it has left running, for ./dev down to stop:");
-        let left: Vec<_> = register
+        let left: Vec<_> = pid_file
             .parts
             .iter()
             .filter(|part| part.process.is_alive())
@@ -27,7 +27,7 @@ pub(crate) async fn run(home: &Home) -> anyhow::Result<bool> {
         }
         return Ok(false);
     }
-    let lab = register
+    let lab = pid_file
         .lab
         .context("processes.json does not say where the lab answers")?;
     let page = http::client()
@@ -43,11 +43,11 @@ pub(crate) async fn run(home: &Home) -> anyhow::Result<bool> {
 
 /// Says that the system runs, and where.
 pub(crate) async fn already_running(home: &Home) -> anyhow::Result<bool> {
-    match Register::load(home)? {
-        Some(register) if register.supervisor.is_alive() => {
+    match PidFile::load(home)? {
+        Some(pid_file) if pid_file.supervisor.is_alive() => {
             terminal::line(format_args!(
                 "Already running (pid {}).",
-                register.supervisor.pid
+                pid_file.supervisor.pid
             ));
             run(home).await?;
             Ok(true)

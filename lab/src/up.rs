@@ -7,12 +7,12 @@ use std::time::Instant;
 use chassis::Service;
 use chassis::config::{LogConfig, LogFormat};
 use futures_util::future::try_join;
-use lab_stack::commands::{self, Order, Ordered};
+use lab_stack::commands::{self, Command, CommandRequest};
 use lab_stack::config::{Settings, WALLET_RELAYS};
 use lab_stack::home::{self, Home};
-use lab_stack::pid_file::Register;
+use lab_stack::pid_file::PidFile;
 use lab_stack::ports::{Wanted, base_url};
-use lab_stack::process_table::Board;
+use lab_stack::process_table::ProcessTable;
 use lab_stack::relay_mode::RelayMode;
 use lab_stack::servers::Servers;
 use lab_stack::sources::{Connect, Sources};
@@ -29,7 +29,6 @@ use crate::{demo, detach, status};
 /// Who watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// A person at the terminal, to the end.
     Foreground,
     /// The process that `up --detach` has started, until the system is ready.
     Detached,
@@ -46,7 +45,7 @@ pub(crate) async fn run(home: &Home, settings: &Settings, mode: Mode) -> anyhow:
     };
     let mut stop = StopSignal::catch()?;
     let programs = system::programs()?;
-    if let Some(earlier) = Register::load(home)? {
+    if let Some(earlier) = PidFile::load(home)? {
         earlier.stop_leftovers().await;
     }
     let sources = settings.sources(|| jvm::find_java().is_some(), connect::has_connectors(home))?;
@@ -54,15 +53,15 @@ pub(crate) async fn run(home: &Home, settings: &Settings, mode: Mode) -> anyhow:
     home::remove(&home.stack())?;
 
     let lab = base_url(settings.ports.lab_port);
-    let board = Board::new(home.clone(), Some(lab))?;
-    let mut supervisor = Supervisor::new(home.clone(), board.clone());
+    let process_table = ProcessTable::new(home.clone(), Some(lab))?;
+    let mut supervisor = Supervisor::new(home.clone(), process_table.clone());
     let start = Start {
         home,
         settings,
         mode,
         programs: &programs,
         sources: &sources,
-        board: &board,
+        process_table: &process_table,
     };
     let outcome = tokio::select! {
         outcome = start.run(&mut supervisor) => outcome.map(|never| match never {}),
@@ -74,18 +73,17 @@ pub(crate) async fn run(home: &Home, settings: &Settings, mode: Mode) -> anyhow:
     home::remove(&home.processes())?;
     outcome?;
     // Told to stop before it was ready: whoever waits for the system must not take it for running.
-    let was_ready = board.stack().await.is_some();
+    let was_ready = process_table.stack().await.is_some();
     Ok(was_ready)
 }
 
-/// What it takes to start.
 struct Start<'a> {
     home: &'a Home,
     settings: &'a Settings,
     mode: Mode,
     programs: &'a Path,
     sources: &'a Sources,
-    board: &'a Board,
+    process_table: &'a ProcessTable,
 }
 
 impl Start<'_> {
@@ -99,10 +97,16 @@ impl Start<'_> {
         };
         let mut service = Service::start("lab", &log)?;
         let (orders, mut ordered) = commands::channel();
-        lab_page::serve(&service, self.settings, (self.home, self.board), orders).await?;
+        lab_page::serve(
+            &service,
+            self.settings,
+            (self.home, self.process_table),
+            orders,
+        )
+        .await?;
 
         let homes = (self.home, self.home);
-        let servers = Servers::start(supervisor, self.board, homes, self.sources).await?;
+        let servers = Servers::start(supervisor, self.process_table, homes, self.sources).await?;
         let mut stack = prepare(self.home, self.programs, &servers, self.settings).await?;
         supervisor
             .start(system::services(
@@ -115,7 +119,7 @@ impl Start<'_> {
         if self.settings.relay_mode != RelayMode::Debezium {
             self.stop_connect(supervisor, &mut stack).await?;
         }
-        self.board.publish(stack.clone()).await;
+        self.process_table.publish(stack.clone()).await;
         terminal::part("lab", format_args!("{:<10} {}", "ready", stack.lab));
         terminal::line(format_args!("Ready after {}.", human(started_at.elapsed())));
 
@@ -133,26 +137,26 @@ impl Start<'_> {
         }
     }
 
-    /// Carries out orders until it is dropped.
+    /// Carries out commands until it is dropped.
     async fn carry_out(
         &self,
-        ordered: &mut mpsc::Receiver<Ordered>,
+        ordered: &mut mpsc::Receiver<CommandRequest>,
         supervisor: &mut Supervisor,
         stack: &mut Stack,
     ) -> anyhow::Result<Infallible> {
         while let Some((order, answer)) = ordered.recv().await {
-            self.board.set_busy(Some(order.clone())).await;
+            self.process_table.set_busy(Some(order.clone())).await;
             let outcome = match order {
-                Order::RelayMode(mode) => self.switch_relays(mode, supervisor, stack).await,
-                Order::Stop(name) => supervisor.put_aside(&name).await,
-                Order::Start(name) => supervisor.start_again(&name).await,
-                Order::Restart(name) => match supervisor.put_aside(&name).await {
+                Command::RelayMode(mode) => self.switch_relays(mode, supervisor, stack).await,
+                Command::Stop(name) => supervisor.put_aside(&name).await,
+                Command::Start(name) => supervisor.start_again(&name).await,
+                Command::Restart(name) => match supervisor.put_aside(&name).await {
                     Ok(()) => supervisor.start_again(&name).await,
                     Err(error) => Err(error),
                 },
             };
-            self.board.set_busy(None).await;
-            // Who gave the order may be gone.
+            self.process_table.set_busy(None).await;
+            // Whoever gave the command may be gone.
             drop(answer.send(outcome));
         }
         anyhow::bail!("the lab's own server has ended")
@@ -175,7 +179,8 @@ impl Start<'_> {
                 ports::check(&[Wanted::new(port, "kafka connect", "CONNECT_PORT")])?;
             }
             let brokers = &stack.kafka_brokers;
-            let (url, part) = servers::prepare_connect(self.board, homes, &wanted, brokers).await?;
+            let (url, part) =
+                servers::prepare_connect(self.process_table, homes, &wanted, brokers).await?;
             supervisor.start(part.into_iter().collect()).await?;
             stack.connect_url = url;
         }
@@ -183,12 +188,12 @@ impl Start<'_> {
         let relays = system::relays(self.programs, stack, self.settings);
         let names: Vec<String> = relays.iter().map(|relay| relay.name.clone()).collect();
         supervisor.stop(&names).await;
-        self.board.publish(stack.clone()).await;
+        self.process_table.publish(stack.clone()).await;
         supervisor.start(relays).await?;
         if !wants_connect {
             self.stop_connect(supervisor, stack).await?;
         }
-        self.board.publish(stack.clone()).await;
+        self.process_table.publish(stack.clone()).await;
         Ok(())
     }
 
@@ -202,12 +207,12 @@ impl Start<'_> {
             return Ok(());
         }
         supervisor.stop(&[connect::NAME.to_owned()]).await;
-        self.board.forget(connect::NAME).await;
+        self.process_table.forget(connect::NAME).await;
         connect::has_no_connectors(self.home)
     }
 }
 
-/// Makes databases and topics, and says where everything is; `pids` is left to the board.
+/// Makes databases and topics, and says where everything is; `pids` is left to the process_table.
 async fn prepare(
     home: &Home,
     programs: &Path,

@@ -180,7 +180,7 @@ fn list(shared: &Shared, request: &Request) -> Result<Reply, Problem> {
     let body = json!({
         "calls": ledger.calls(),
         "accepted": ledger.accepted(),
-        "payments": Vec::from_iter(page.payments.into_iter().map(listed_payment_json)),
+        "payments": Vec::from_iter(page.payments.into_iter().map(listed)),
         "next_before": page.next_before,
     });
     Ok(Reply::json(StatusCode::OK, &body))
@@ -195,7 +195,7 @@ fn forget(shared: &Shared, _: &Request) -> Result<Reply, Problem> {
 fn show(shared: &Shared, request: &Request) -> Result<Reply, Problem> {
     let reference = request::path_reference(request)?;
     match shared.state().ledger().find(reference) {
-        Some(payment) => Ok(Reply::json(StatusCode::OK, &listed_payment_json(payment))),
+        Some(payment) => Ok(Reply::json(StatusCode::OK, &listed(payment))),
         None => Err(Problem::not_found("payment", reference)),
     }
 }
@@ -296,9 +296,18 @@ fn payment_json(payment: &Payment) -> Value {
 }
 
 /// A payment as the provider's own list shows it.
-fn listed_payment_json(payment: &Payment) -> Value {
-    let mut listed = payment_json(payment);
-    listed["calls"] = json!(payment.calls);
-    listed["traceparent"] = json!(payment.traceparent);
-    listed
+#[derive(Serialize)]
+struct ListedPayment<'a> {
+    #[serde(flatten)]
+    payment: Value,
+    calls: u64,
+    traceparent: Option<&'a str>,
+}
+
+fn listed(payment: &Payment) -> ListedPayment<'_> {
+    ListedPayment {
+        payment: payment_json(payment),
+        calls: payment.calls,
+        traceparent: payment.traceparent.as_deref(),
+    }
 }

@@ -18,17 +18,12 @@ use outbox::statement;
 pub struct NewDeadLetter {
     /// The consumer that could not take it.
     pub consumer: &'static str,
-    /// Where it was read.
     pub topic: String,
-    /// Where it was read.
     pub kafka_partition: i32,
-    /// Where it was read.
     pub kafka_offset: i64,
-    /// The message's key, as it was.
     pub key: Option<Vec<u8>>,
     /// The message's headers: an array of `[name, value]`, which holds no NUL character.
     pub headers: serde_json::Value,
-    /// The message's payload, as it was.
     pub payload: Option<Vec<u8>>,
     /// What is wrong with it, as a person would want to read it.
     pub reason: String,
@@ -87,10 +82,6 @@ pub struct Filter<'a> {
 /// A dead letter as it is stored.
 #[derive(Debug, Clone, QueryableByName)]
 #[diesel(table_name = dead_letters)]
-#[expect(
-    missing_docs,
-    reason = "the fields are those of NewDeadLetter and of the table"
-)]
 pub struct DeadLetter {
     pub id: i64,
     pub consumer: String,
@@ -111,9 +102,6 @@ pub struct DeadLetter {
 }
 
 /// Records `letters`; one that is already there (a redelivery) is left as it is.
-///
-/// # Errors
-/// Whatever the database says.
 pub async fn record(conn: &mut AsyncPgConnection, letters: &[NewDeadLetter]) -> QueryResult<usize> {
     if letters.is_empty() {
         return Ok(0);
@@ -127,9 +115,6 @@ pub async fn record(conn: &mut AsyncPgConnection, letters: &[NewDeadLetter]) -> 
 }
 
 /// The newest dead letters of a status that `filter` matches, at most `limit`, older than the one with id `before`.
-///
-/// # Errors
-/// Whatever the database says.
 pub async fn list(
     conn: &mut AsyncPgConnection,
     status: Status,
@@ -158,9 +143,6 @@ pub async fn list(
 }
 
 /// One dead letter, whole.
-///
-/// # Errors
-/// Whatever the database says.
 pub async fn find(conn: &mut AsyncPgConnection, id: i64) -> QueryResult<Option<DeadLetter>> {
     statement(
         "select id, consumer, topic, kafka_partition, kafka_offset, key, headers, payload, \
@@ -173,10 +155,7 @@ pub async fn find(conn: &mut AsyncPgConnection, id: i64) -> QueryResult<Option<D
     .optional()
 }
 
-/// As [`find`], and nobody else changes it until the transaction ends.
-///
-/// # Errors
-/// Whatever the database says.
+/// Finds one and locks its row until the transaction ends.
 pub async fn lock(conn: &mut AsyncPgConnection, id: i64) -> QueryResult<Option<DeadLetter>> {
     statement("select from dead_letters where id = $1 for update")
         .bind::<BigInt, _>(id)
@@ -186,9 +165,6 @@ pub async fn lock(conn: &mut AsyncPgConnection, id: i64) -> QueryResult<Option<D
 }
 
 /// The ids of open dead letters that `filter` matches, oldest first, greater than `after`.
-///
-/// # Errors
-/// The database fails.
 pub async fn open_ids(
     conn: &mut AsyncPgConnection,
     filter: Filter<'_>,
@@ -215,10 +191,7 @@ pub async fn open_ids(
     Ok(ids.into_iter().map(|row| row.id).collect())
 }
 
-/// A retry took it.
-///
-/// # Errors
-/// Whatever the database says.
+/// Records that a retry took the message.
 pub async fn take(conn: &mut AsyncPgConnection, id: i64) -> QueryResult<usize> {
     statement(
         "update dead_letters set status = 'taken', ended_at = now(), retries = retries + 1 \
@@ -229,10 +202,7 @@ pub async fn take(conn: &mut AsyncPgConnection, id: i64) -> QueryResult<usize> {
     .await
 }
 
-/// It is given up.
-///
-/// # Errors
-/// Whatever the database says.
+/// Records that the message was given up.
 pub async fn discard(conn: &mut AsyncPgConnection, id: i64) -> QueryResult<usize> {
     statement(
         "update dead_letters set status = 'discarded', ended_at = now() \
@@ -243,10 +213,7 @@ pub async fn discard(conn: &mut AsyncPgConnection, id: i64) -> QueryResult<usize
     .await
 }
 
-/// A retry did not take it either: it stays, with the new reason.
-///
-/// # Errors
-/// Whatever the database says.
+/// Records that a retry did not take the message: it stays, with the new reason.
 pub async fn refuse_again(
     conn: &mut AsyncPgConnection,
     id: i64,
@@ -259,21 +226,16 @@ pub async fn refuse_again(
         .await
 }
 
-/// How many are open, and the age of the oldest in seconds, 0 if there is none.
+/// The number of open letters, and the age of the oldest in seconds (0 without any).
 #[derive(Debug, Clone, Copy, QueryableByName)]
 pub struct OpenLetters {
-    /// How many.
     #[diesel(sql_type = Double)]
     pub letters: f64,
-    /// Seconds.
     #[diesel(sql_type = Double)]
     pub oldest_s: f64,
 }
 
 /// Counts those that are open.
-///
-/// # Errors
-/// Whatever the database says.
 pub async fn open(conn: &mut AsyncPgConnection) -> QueryResult<OpenLetters> {
     statement(
         "select count(*)::float8 as letters, \

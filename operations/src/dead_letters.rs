@@ -1,9 +1,8 @@
 //! Dead letters of a consumer: made from the record that could not be taken, and what an operator does about
 //! them, by HTTP or at the command line.
 //!
-//! Promises: a retry takes the message as its consumer would have, with its event id, so what has taken effect
-//! before does so no second time; it commits with its audit row, all or nothing; what is refused again stays,
-//! with the new reason. Nothing is discarded without a note.
+//! Promises: a retry takes the message as its consumer would have, with its event id, so an effect does not happen
+//! twice; it commits together with its audit row; a message that is refused again stays, with the new reason. Nothing is discarded without a note.
 
 pub mod cli;
 mod http;
@@ -21,10 +20,10 @@ use chassis::telemetry::chain;
 
 pub use http::routes;
 
-/// Dead letters that one request retries at the most.
+/// One request retries at most so many dead letters.
 pub const RETRIED_AT_ONCE_MAX: i64 = 100;
 
-/// Dead letters that one request discards at the most.
+/// One request discards at most so many dead letters.
 pub const DISCARDED_AT_ONCE_MAX: i64 = 500;
 
 /// A dead letter of `record`, to be stored in the transaction that goes on without it.
@@ -104,7 +103,7 @@ pub enum RedeliverError {
     Database(#[from] diesel::result::Error),
 }
 
-/// What came of a retry.
+/// The result of [`retry`].
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
@@ -124,20 +123,15 @@ pub enum ActionError {
     /// No such dead letter.
     #[error("there is no dead letter {0}")]
     Unknown(i64),
-    /// Somebody was quicker.
+    /// Another operator was faster.
     #[error("dead letter {id} is {status} already")]
-    Ended {
-        /// Its id.
-        id: i64,
-        /// What became of it.
-        status: String,
-    },
+    Ended { id: i64, status: String },
     /// The database can't be reached or refuses.
     #[error("changing a dead letter")]
     Database(#[from] diesel::result::Error),
 }
 
-/// Has one taken again.
+/// Delivers one again.
 ///
 /// # Errors
 /// [`ActionError`]; nothing was done then, and nothing is on record.
@@ -188,18 +182,16 @@ async fn retry_in_transaction(
     Ok(Retried::Refused { reason })
 }
 
-/// What came of a retry of many.
+/// The result of [`retry_many`].
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 pub struct RetriedMany {
-    /// Those that were taken.
     pub taken: u64,
-    /// Those that stay.
     pub refused: u64,
-    /// Go on behind this one; none if all were tried.
+    /// Continue after this one; none if all were tried.
     pub next_after: Option<i64>,
 }
 
-/// Has all open ones taken again that `filter` matches, oldest first, after the one with the id `after`; at most
+/// Delivers all open ones again that `filter` matches, oldest first, after the one with the id `after`; at most
 /// [`RETRIED_AT_ONCE_MAX`], each in a transaction of its own.
 ///
 /// # Errors
@@ -218,7 +210,7 @@ pub async fn retry_many(
         match retry(conn, redeliver, id, by).await {
             Ok(Retried::Taken) => many.taken += 1,
             Ok(Retried::Refused { .. }) => many.refused += 1,
-            // Somebody was quicker.
+            // Another operator was faster.
             Err(ActionError::Unknown(_) | ActionError::Ended { .. }) => {}
             Err(error @ ActionError::Database(_)) => return Err(error),
         }
@@ -226,7 +218,7 @@ pub async fn retry_many(
     Ok(many)
 }
 
-/// Gives one up; its row stays for its retention.
+/// Discards one; its row stays for its retention.
 ///
 /// # Errors
 /// [`ActionError`]; nothing was done then.
@@ -251,16 +243,15 @@ pub async fn discard(
     Ok(())
 }
 
-/// What came of giving up many.
+/// The result of [`discard_many`].
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
 pub struct DiscardedMany {
-    /// Those that were given up.
     pub discarded: u64,
     /// Continue after this one; none if all were met.
     pub next_after: Option<i64>,
 }
 
-/// Gives all open ones up that `filter` matches, oldest first, after the one with the id `after`; at most
+/// Discards all open ones that `filter` matches, oldest first, after the one with the id `after`; at most
 /// [`DISCARDED_AT_ONCE_MAX`], each with a row of its own that says who did it and why.
 ///
 /// # Errors
@@ -277,7 +268,7 @@ pub async fn discard_many(
     for id in ids {
         match discard(conn, id, by).await {
             Ok(()) => many.discarded += 1,
-            // Somebody was quicker.
+            // Another operator was faster.
             Err(ActionError::Unknown(_) | ActionError::Ended { .. }) => {}
             Err(error @ ActionError::Database(_)) => return Err(error),
         }

@@ -53,7 +53,7 @@ impl HousekeepingConfig {
 
 /// A service's own tables.
 pub trait Sweep: Send {
-    /// Sweeps one batch behind `self`'s place, and moves it; the place is the beginning again when a walk is over.
+    /// Deletes one batch after the cursor and advances the cursor, which resets at the end of the table.
     fn sweep(
         &mut self,
         conn: &mut AsyncPgConnection,
@@ -75,7 +75,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Of a walk, whose place is kept in `place`.
+    /// Makes the batch of what was swept, and keeps the cursor in `place`.
     pub fn of<C>(swept: Swept<C>, place: &mut Option<C>) -> Self {
         *place = swept.next;
         Self {
@@ -85,7 +85,7 @@ impl Batch {
     }
 }
 
-/// A service that has no table of its own to sweep.
+/// A service that has no tables of its own.
 #[derive(Debug)]
 pub struct NoOwnTables;
 
@@ -114,7 +114,6 @@ pub struct Housekeeping<S> {
 }
 
 impl<S: Sweep> Housekeeping<S> {
-    /// Of one database.
     pub const fn new(pool: Pool, config: HousekeepingConfig, own: S) -> Self {
         Self { pool, config, own }
     }
@@ -136,9 +135,6 @@ impl<S: Sweep> Housekeeping<S> {
     }
 
     /// Sweeps now and then until `stop`.
-    ///
-    /// # Errors
-    /// None: the signature is that of a service's task.
     pub async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
         let every = Duration::from_secs(self.config.housekeeping_every_s.into());
         let mut tick = tokio::time::interval(every);
@@ -260,7 +256,7 @@ pub fn too_short(config: &HousekeepingConfig, kept: Kept) -> Option<String> {
 /// Asks the brokers how long they keep `topic`.
 ///
 /// # Errors
-/// None answers within ten seconds, or there is no such topic.
+/// No broker responds within ten seconds, or the topic does not exist.
 pub async fn kept(brokers: &str, topic: &str) -> anyhow::Result<Kept> {
     let admin: AdminClient<LogContext> = kafka::client(brokers, "housekeeping")
         .create_with_context(LogContext::of("asking how long Kafka keeps a topic"))

@@ -21,7 +21,7 @@ use chassis::{Problem, cli};
 /// The header that names the operator.
 pub const OPERATOR: HeaderName = HeaderName::from_static("x-operator");
 
-/// Characters of a name and of a note at the most.
+/// A name and a note have at most so many characters.
 const NAME_CHARS_MAX: usize = 100;
 const NOTE_CHARS_MAX: usize = 1_000;
 
@@ -39,9 +39,6 @@ pub enum OperatorError {
 }
 
 /// Who does something, and why: checked.
-///
-/// # Errors
-/// [`OperatorError`].
 pub fn identify<'a>(
     operator: &'a str,
     note: Option<&'a str>,
@@ -76,12 +73,11 @@ impl From<OperatorError> for Problem {
     }
 }
 
-/// A request of an operator: the name from [`OPERATOR`], and a JSON body; `T`'s default if there is none.
+/// A request of an operator: the name from [`OPERATOR`], and a JSON body, or `T`'s default if the body is empty.
 #[derive(Debug)]
 pub struct OperatorRequest<T> {
     /// As it was said; [`by`] checks it.
     pub operator: String,
-    /// The body.
     pub body: T,
 }
 
@@ -171,9 +167,6 @@ pub struct OperatorArgs {
 
 impl OperatorArgs {
     /// See [`by`].
-    ///
-    /// # Errors
-    /// [`OperatorError`].
     pub fn by(&self) -> Result<Operator<'_>, OperatorError> {
         identify(&self.operator, self.note.as_deref())
     }
@@ -182,7 +175,7 @@ impl OperatorArgs {
 /// Prints what operators did.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Actions {
-    /// Actions at the most
+    /// At most so many actions
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=500))]
     limit: i64,
     /// Only those older than the one with this id
@@ -195,9 +188,6 @@ pub struct Actions {
 
 impl Actions {
     /// Writes them to `out`, newest first.
-    ///
-    /// # Errors
-    /// The database can't be reached or refuses.
     pub async fn run(&self, pool: &Pool, out: &mut impl Write) -> anyhow::Result<()> {
         let mut conn = pool.get().await?;
         let actions = operator_action::list(&mut conn, self.before, self.limit).await?;

@@ -44,7 +44,6 @@ impl Action {
 /// An action, as it is stored.
 #[derive(Debug, Clone, QueryableByName)]
 #[diesel(table_name = operator_actions)]
-#[expect(missing_docs, reason = "the columns are described in the migration")]
 pub struct OperatorAction {
     pub id: i64,
     pub at: DateTime<Utc>,
@@ -55,9 +54,6 @@ pub struct OperatorAction {
 }
 
 /// Records an action on each of `subjects`, such as `dead_letter/17`.
-///
-/// # Errors
-/// Whatever the database says.
 pub async fn record(
     conn: &mut AsyncPgConnection,
     by: Operator<'_>,
@@ -77,9 +73,6 @@ pub async fn record(
 }
 
 /// The newest actions, at most `limit`, older than the one with id `before`.
-///
-/// # Errors
-/// Whatever the database says.
 pub async fn list(
     conn: &mut AsyncPgConnection,
     before: Option<i64>,

@@ -26,16 +26,11 @@ pub struct Swept<C> {
 pub struct InboxPlace {
     /// The consumer that took the event.
     pub consumer: String,
-    /// Who published it.
     pub source: String,
-    /// Its id.
     pub event_id: Uuid,
 }
 
-/// Deletes rows of the inbox seen more than `retention_h` hours ago, among the next `rows_max` behind `after`.
-///
-/// # Errors
-/// Whatever the database says.
+/// Deletes rows of the inbox seen more than `retention_h` hours ago, among the next `rows_max` after `after`.
 pub async fn sweep_inbox(
     conn: &mut AsyncPgConnection,
     after: Option<InboxPlace>,
@@ -92,9 +87,6 @@ pub async fn sweep_inbox(
 /// Deletes up to `rows_max` dead letters that were taken or discarded more than `retention_h` hours ago.
 ///
 /// Those that are open stay, however old they are: each is a message about money that nobody has decided on.
-///
-/// # Errors
-/// Whatever the database says.
 pub async fn sweep_dead_letters(
     conn: &mut AsyncPgConnection,
     retention_h: i64,

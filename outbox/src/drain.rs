@@ -64,8 +64,8 @@ pub async fn next_of_shards(
     bytes_max: usize,
 ) -> QueryResult<Page> {
     let select = statement(NEXT_OF_SHARDS)
-        .bind::<Array<Integer>, _>(shards)
-        .bind::<Array<Text>, _>(skipped)
+        .bind::<Array<Integer>, _>(shards.to_vec())
+        .bind::<Array<Text>, _>(skipped.to_vec())
         .bind::<BigInt, _>(rows_per_shard_max);
     let mut page = read(conn, select, bytes_max).await?;
     page.events.sort_unstable_by_key(|event| event.seq);
@@ -90,7 +90,7 @@ pub async fn next(
              select aggregateid from parked_events where replay_requested_at is null) \
          order by seq limit $2",
     )
-    .bind::<Array<Text>, _>(skipped)
+    .bind::<Array<Text>, _>(skipped.to_vec())
     .bind::<BigInt, _>(rows_max);
     read(conn, select, bytes_max).await
 }

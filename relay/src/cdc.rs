@@ -5,23 +5,23 @@
 //! | step | what | lock | why here |
 //! | --- | --- | --- | --- |
 //! | 1 | take the mode's lock, then the lock of the one relay that works | both, by the session | the second relay stands by, and takes over when the connection of the first ends |
-//! | 2 | see to publication and slot | | from now on the stream will bring whatever commits |
-//! | 3 | **sweep**: read the first rows in `seq` order and what the query sees, in one snapshot; publish, delete, again until there are none | | takes what is older than the slot, what a crash left and what was waiting for Kafka; no transaction is open while Kafka is awaited. Not through before all have ended that were running at step 2: a new slot does not bring one that was just becoming visible |
-//! | 4 | open the stream; receive a batch, leaving out the transactions that the last snapshot saw | | those were the sweep's; events of keys that are held up are left out too, and wait in the table |
+//! | 2 | create or check publication and slot | | from now on the stream brings whatever commits |
+//! | 3 | **sweep**: read the first rows in `seq` order and what the query sees, in one snapshot; publish, delete, and repeat until the table has no more | | takes what is older than the slot, what a crash left and what was waiting for Kafka; no transaction is open while Kafka is awaited. The sweep ends only after every transaction has ended that was running at step 2: a new slot does not bring one that was just becoming visible |
+//! | 4 | open the stream; receive a batch, leaving out the transactions that the last snapshot saw | | those were the sweep's; events of blocked keys are left out too, and wait in the table |
 //! | 5 | publish, await every report; receive the next batch meanwhile | no transaction is open | Kafka may take its time |
 //! | 6 | `delete` what was acknowledged | the rows | a crash before it publishes again, with the same ids |
-//! | 7 | a delete that finds too little: again, until SQL sees every transaction of the batch | | the log is ahead of what queries see for a moment; what is missing then was deleted before |
-//! | 8 | park what was refused for good | the key's row in `parked_events` | its key is held up from now on |
+//! | 7 | a delete that finds too little: repeat it until SQL sees every transaction of the batch | | the log is ahead of what queries see for a moment; what is missing then was deleted before |
+//! | 8 | park what was refused for good | the key's row in `parked_events` | its key is blocked from now on |
 //! | 9 | confirm the end of the last transaction that is done as a whole | | PostgreSQL may forget it: what is not published is in the table |
 //! | 10 | every 5 s: is the publication as it was, has the table old rows? | | an altered publication leaves events out of the stream, without a word |
 //!
-//! Keys are held up whose event is parked, and for a while those whose event Kafka did not take. Sweep again
-//! when it is time to try one of these, when a parked event is gone or to be replayed, and while the stream
-//! is still busy with what was swept: new events don't wait behind old ones. Sweep also when the table has old rows,
+//! A key is blocked while its event is parked, and for a while after Kafka did not take its event. The relay sweeps again
+//! when it is time to retry such a key, when a parked event is gone or to be replayed, and while the stream
+//! still brings what was swept: new events don't wait for old ones. It also sweeps when the table has old rows,
 //! and before an event that follows an alteration of the table or the publication: PostgreSQL describes the table
 //! again before it, so that what the alteration has left out goes first. Why no event overtakes one of
-//! its key: in a snapshot, and in the log, an event is there only if those of its key before it are (the
-//! writer locks the key first); a sweep publishes all it sees, and the stream goes on with what it did not
+//! its key: in a snapshot, and in the log, an event is there only if the earlier ones of its key are (the
+//! writer locks the key first); a sweep publishes all it sees, and the stream continues with what the sweep did not
 //! see.
 //!
 //! One connection does the locks and the deletes: when it is lost, nothing more is published. A stream that
@@ -29,7 +29,7 @@
 //! PostgreSQL can be stopped.
 
 pub mod pgoutput;
-pub mod snapshot;
+mod snapshot;
 mod stream;
 mod table;
 
@@ -51,41 +51,35 @@ use crate::progress::{BatchStats, Health};
 use crate::publisher::Publisher;
 use crate::session::{SessionError, with_timeout};
 use crate::slot::{self, Slot, SlotError};
-
-/// How long to wait for the stream before looking around.
 const RECEIVE_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often to sweep while the stream brings what was swept.
 const CATCH_UP_EVERY: Duration = Duration::from_millis(50);
 
-/// How often to look whether the stream leaves something out.
+/// How often to check whether the stream leaves something out.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// How often to ask PostgreSQL about a stream that is silent.
 const PROBE_EVERY: Duration = Duration::from_secs(5);
 
-/// How long the log may grow without a word of it in the stream: each piece of log is followed by one.
+/// How long the log may grow while the stream is silent: PostgreSQL reports each piece of log to the stream.
 const STREAM_SILENCE_MAX: Duration = Duration::from_secs(60);
 
-/// Why a relay can't go on with its connections.
+/// Why a relay can't continue with its connections.
+#[expect(missing_docs, reason = "the messages say it")]
 #[derive(Debug, thiserror::Error)]
 pub enum CdcError {
-    /// The database refused or is away.
     #[error(transparent)]
     Session(#[from] SessionError),
-    /// There is no slot to stream from.
     #[error(transparent)]
     Slot(#[from] SlotError),
-    /// The stream is lost.
     #[error(transparent)]
     Stream(#[from] StreamError),
-    /// The stream is open and dead.
     #[error(
         "the replication stream is silent although the log has grown for {STREAM_SILENCE_MAX:?}"
     )]
     Silent,
-    /// The stream leaves events out.
-    #[error("the publication {0} was altered or dropped: it is made again, with its slot")]
+    #[error("the publication {0} was altered or dropped: it is recreated, with its slot")]
     Publication(&'static str),
 }
 
@@ -98,21 +92,17 @@ impl CdcError {
 /// The one relay that works: its connection, its stream, and what they brought.
 pub struct Cdc {
     database_url: String,
-    /// How long Kafka may be away before the stream is closed.
     kafka_away_max: Duration,
     slot: Slot,
     table: Table,
     /// Open once a sweep is through.
     stream: Option<Stream>,
-    /// Received and not yet published.
     received: Batch,
-    /// None: a sweep is due, or not yet through.
+    /// None while a sweep is due or has more to do.
     swept: Option<SweepSnapshot>,
-    /// When the last sweep began to be through.
     swept_at: Instant,
     /// The stream is still busy with what was swept.
     catching_up: bool,
-    /// When the table and the publication were looked at last.
     looked_at: Instant,
     /// When the stream was found silent, and how far the log was then.
     silent: Option<(Instant, Lsn)>,
@@ -123,7 +113,7 @@ impl Mode for Cdc {
     type Client = Publisher;
     type Error = CdcError;
 
-    /// Sees to the publication and the slot.
+    /// Creates the publication and the slot if they are missing or invalid.
     async fn start(
         mut conn: AsyncPgConnection,
         config: &Config,
@@ -157,6 +147,7 @@ impl Mode for Cdc {
         publisher: &mut Publisher,
         stop: &CancellationToken,
     ) -> Result<BatchStats, CdcError> {
+        // A sweep, if one is due.
         if self.table.is_parking_changed().await? || self.is_something_left_out().await? {
             self.swept = None;
         }
@@ -166,6 +157,7 @@ impl Mode for Cdc {
         if self.sweep_is_due() {
             return self.sweep_once(publisher, stop).await;
         }
+        // Else the stream, which opens once a sweep has ended.
         if self.stream.is_none() {
             slot::release(self.table.connection(), &self.slot.name).await?;
             let opened = Stream::open(&self.database_url, &self.slot);
@@ -174,6 +166,7 @@ impl Mode for Cdc {
             };
             self.stream = Some(stream?);
         }
+        // The next batch. One that follows an alteration waits for a sweep.
         if self.received.is_empty() {
             self.receive(stop).await?;
         }
@@ -251,8 +244,13 @@ impl Cdc {
         stop: &CancellationToken,
     ) -> Result<BatchStats, CdcError> {
         let step = self.table.sweep_once(publisher, stop);
-        let stream = (&mut self.stream, &mut self.received);
-        let (step, lost) = receive_while(stream, self.kafka_away_max, step).await;
+        let (step, lost) = receive_while(
+            &mut self.stream,
+            &mut self.received,
+            self.kafka_away_max,
+            step,
+        )
+        .await;
         let (run, swept) = step?;
         self.swept = swept;
         self.swept_at = Instant::now();
@@ -261,7 +259,7 @@ impl Cdc {
         lost.map_or(Ok(run), |error| Err(error.into()))
     }
 
-    /// Waits for the stream; if it stays silent, asks whether it should be.
+    /// Waits for the stream; if the stream is silent, checks whether it should be.
     async fn receive(&mut self, stop: &CancellationToken) -> Result<(), CdcError> {
         let Some(stream) = &mut self.stream else {
             return Ok(());
@@ -279,7 +277,7 @@ impl Cdc {
         }
     }
 
-    /// A half-open connection says nothing for ever; PostgreSQL says whether there is anything to say.
+    /// A half-open connection stays silent for ever: the log and the slot tell whether there is anything to send.
     async fn probe(&mut self) -> Result<(), CdcError> {
         let silent_for = self.stream.as_ref().map(|stream| stream.heard().elapsed());
         if silent_for.is_none_or(|silent_for| silent_for < PROBE_EVERY) {
@@ -298,7 +296,7 @@ impl Cdc {
         Ok(())
     }
 
-    /// Publishes what of `batch` is the stream's to publish, deletes and confirms it.
+    /// Publishes the events of `batch` that no sweep has published, deletes them, and confirms the batch.
     async fn publish_and_delete(
         &mut self,
         mut batch: Batch,
@@ -306,18 +304,26 @@ impl Cdc {
         stop: &CancellationToken,
     ) -> Result<BatchStats, CdcError> {
         metrics::gauge!("relay_slot_lag_seconds").set(batch.lag.as_secs_f64());
+        // Leave out what the last sweep published, and the events of blocked keys.
         let received = batch.events.len();
         if let Some(swept) = &self.swept {
             batch.retain(|_, transaction| !swept.includes(transaction));
         }
         self.catching_up = batch.events.len() < received;
         batch.retain(|event, _| !self.table.is_blocked(event.key()));
-        let carried =
+        // Publish and delete, and receive meanwhile.
+        let done =
             self.table
                 .publish_and_delete(&batch.events, &batch.transactions, publisher, stop);
-        let stream = (&mut self.stream, &mut self.received);
-        let (carried, lost) = receive_while(stream, self.kafka_away_max, carried).await;
-        let run = carried?;
+        let (done, lost) = receive_while(
+            &mut self.stream,
+            &mut self.received,
+            self.kafka_away_max,
+            done,
+        )
+        .await;
+        let run = done?;
+        // Confirm, unless the stream was closed meanwhile.
         if self.stream.is_none() || run.again > 0 {
             self.swept = None;
         }
@@ -332,7 +338,8 @@ impl Cdc {
 /// Awaits `work` and receives meanwhile. When that takes longer than `kafka_away_max`, or the stream
 /// fails, the stream is closed, and what was received is left for a sweep.
 async fn receive_while<T>(
-    (stream, received): (&mut Option<Stream>, &mut Batch),
+    stream: &mut Option<Stream>,
+    received: &mut Batch,
     kafka_away_max: Duration,
     work: impl Future<Output = T>,
 ) -> (T, Option<StreamError>) {

@@ -29,12 +29,12 @@ pub enum Command {
 /// What to do about parked events.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum Parked {
-    /// List them, with the reason, and how many events wait behind each
+    /// List them, with the reason, and how many events wait for each
     List {
-        /// Events at the most
+        /// Events at most
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=500))]
         limit: i64,
-        /// Only those behind the one with this SEQ: the next page
+        /// Only those after this SEQ: the next page
         #[arg(long, default_value_t = 0)]
         after: i64,
         /// As JSON
@@ -49,7 +49,7 @@ pub enum Parked {
         #[arg(long)]
         json: bool,
     },
-    /// Have one tried again, and then those behind it, in order; refused again, it is parked again
+    /// Have one retried, and then the later ones of its key, in order; refused again, it is parked again
     Replay {
         /// Its key
         #[arg(required_unless_present = "all")]
@@ -60,7 +60,7 @@ pub enum Parked {
     },
 }
 
-/// Does what `command` says and writes the answer to `out`.
+/// Runs `command` and writes the result to `out`.
 ///
 /// # Errors
 /// The database can't be reached or refuses, or there is no such event.
@@ -106,7 +106,7 @@ pub async fn run(command: &Command, config: &Config, out: &mut impl Write) -> an
                 (0, None) => writeln!(out, "Nothing is parked.")?,
                 (_, _) => writeln!(
                     out,
-                    "{requested} to be tried again by the relay, in order; \"relay parked list\" shows what is \
+                    "{requested} to be retried by the relay, in order; \"relay parked list\" shows what is \
                      refused again."
                 )?,
             }
@@ -118,8 +118,6 @@ pub async fn run(command: &Command, config: &Config, out: &mut impl Write) -> an
 fn not_parked(name: &str) -> String {
     format!("nothing is parked under {name:?}: see \"relay parked list\"")
 }
-
-/// The events, one a line.
 fn table(events: &[ParkedEvent]) -> String {
     if events.is_empty() {
         return "Nothing is parked.\n".to_owned();
@@ -154,31 +152,25 @@ fn table(events: &[ParkedEvent]) -> String {
     });
     cli::table(head, rows.collect())
 }
-
-/// One event, a line for each thing to know.
 fn page(event: &ParkedEvent, topic_prefix: &str) -> String {
-    let id = event.event_id.to_string();
-    let topic = format!("{topic_prefix}{}", event.topic);
     let replay = event.replay_requested_at.as_deref().unwrap_or("no");
-    let (seq, tries) = (event.seq.to_string(), event.tries.to_string());
-    let (waiting, bytes) = (event.waiting.to_string(), event.payload_bytes.to_string());
     let lines = [
-        ("key", event.key.as_str()),
-        ("seq", &seq),
-        ("topic", &topic),
-        ("created at", &event.created_at),
-        ("parked at", &event.parked_at),
-        ("tries", &tries),
-        ("replay requested", replay),
-        ("reason", &event.reason),
-        ("waiting behind it", &waiting),
-        ("ce_id", &id),
-        ("ce_type", &event.event_type),
-        ("ce_source", &event.source),
-        ("ce_specversion", &event.specversion),
-        ("content-type", &event.contenttype),
-        ("traceparent", &event.traceparent),
-        ("payload bytes", &bytes),
+        ("key", event.key.clone()),
+        ("seq", event.seq.to_string()),
+        ("topic", format!("{topic_prefix}{}", event.topic)),
+        ("created at", event.created_at.clone()),
+        ("parked at", event.parked_at.clone()),
+        ("tries", event.tries.to_string()),
+        ("replay requested", replay.to_owned()),
+        ("reason", event.reason.clone()),
+        ("waiting after it", event.waiting.to_string()),
+        ("ce_id", event.event_id.to_string()),
+        ("ce_type", event.event_type.clone()),
+        ("ce_source", event.source.clone()),
+        ("ce_specversion", event.specversion.clone()),
+        ("content-type", event.contenttype.clone()),
+        ("traceparent", event.traceparent.clone()),
+        ("payload bytes", event.payload_bytes.to_string()),
     ];
     let mut text: String = lines
         .iter()

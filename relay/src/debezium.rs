@@ -3,17 +3,17 @@
 //! | step | what | lock | why here |
 //! | --- | --- | --- | --- |
 //! | 1 | take the mode's lock, then the lock of the one relay that works | both, by the session | the second relay stands by |
-//! | 2 | see to the publication, drop a slot that is of no use, register the connector | | Debezium makes the slot, and begins with a snapshot of the table |
+//! | 2 | create or check the publication, drop an invalid slot, register the connector | | Debezium creates the slot, and begins with a snapshot of the table |
 //! | 3 | **look**: read the `seq` of the first rows, then the end of the log | none | whatever a query sees was committed before that end |
 //! | 4 | wait until the slot is confirmed up to there | | PostgreSQL does not bring those rows again |
-//! | 5 | ask Connect whether its own position agrees | | a slot that was made anew is confirmed up to where it begins: its rows come by a snapshot, which Connect knows of |
+//! | 5 | ask Connect whether its own position agrees | | a recreated slot starts confirmed at its creation LSN: its rows come by a snapshot, which Connect knows of |
 //! | 6 | `delete` the rows | the rows | a crash before it finds them again |
 //!
-//! Meanwhile, once a second: a connector that is gone is registered again, what has failed of it is started again, a
-//! slot that is lost is dropped, so that Debezium begins anew, with a snapshot: the table is the truth.
+//! Meanwhile, once a second: the relay registers a missing connector again, restarts what has failed of it, and drops a
+//! slot that is lost, so that Debezium begins again with a snapshot: the table is the truth.
 //!
-//! An altered publication leaves rows out, and the connector comes past them all the same. So step 6 happens only if the
-//! publication is still the one that the connector was registered with; otherwise the slot is dropped, too.
+//! An altered publication leaves rows out, and the connector's position passes them all the same. So step 6 happens only if the
+//! publication is still the one that the connector was registered with; otherwise the slot is dropped too.
 //!
 //! What this mode can't do: leave out an event that Kafka refuses for good. Debezium's task stops there, for all
 //! keys; the log says what to do.
@@ -26,11 +26,12 @@ pub(crate) mod connector;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use ::outbox::schema::outbox;
+use ::outbox::{drain, statement};
 use chassis::Backoff;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
-use outbox::statement;
 use tokio_postgres::types::PgLsn;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -42,17 +43,14 @@ use crate::config::Config;
 use crate::mode::{Mode, RelayMode};
 use crate::parked;
 use crate::progress::{BatchStats, Health};
-use crate::rows;
 use crate::session::{self, SessionError, with_timeout};
 use crate::slot::{self, Slot, SlotError};
 
-/// Rows looked at and deleted together at the most: 8 bytes each in memory.
+/// Rows looked at and deleted together at most: 8 bytes each in memory.
 const ROWS_MAX: i64 = 50_000;
-
-/// How often to look whether rows are published.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// How often to ask Connect how the connector does.
+/// How often to ask Connect for the connector's status.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// How long to leave a connector alone that has failed. Too short: its log fills with the same failure.
@@ -61,7 +59,7 @@ const RESTART: Backoff = Backoff {
     max: Duration::from_secs(30),
 };
 
-/// What Debezium says of a slot that begins behind the position that it has reached: somebody has made it anew.
+/// Debezium's error when the slot begins after the position that Debezium has reached: somebody has recreated the slot.
 const STRANGE_SLOT: &str = "Cannot seek to the last known offset";
 
 /// Partitions of the topic of heartbeats: all have the same key.
@@ -69,29 +67,20 @@ const HEARTBEAT_PARTITIONS: i32 = 1;
 
 /// Leaves the number of replicas to the brokers.
 const BROKERS_DEFAULT: i32 = -1;
-
-/// Why a relay can't go on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DebeziumError {
-    /// The database refused or is away.
     #[error(transparent)]
     Session(#[from] SessionError),
-    /// There is nothing to stream from.
     #[error(transparent)]
     Slot(#[from] SlotError),
-    /// Debezium could not connect.
     #[error(transparent)]
     Url(#[from] UrlError),
-    /// Kafka Connect refused or is away.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The topic of heartbeats is not there.
     #[error("the topic of heartbeats: {0:#}")]
     Topic(anyhow::Error),
-    /// The connector may have come past rows without publishing them.
     #[error("the publication {0} was altered or dropped: Debezium begins again, with a snapshot")]
     Publication(&'static str),
-    /// PostgreSQL gives a position of another form.
     #[error("a position in the log of another form: {0}")]
     Position(String),
 }
@@ -102,14 +91,12 @@ pub(crate) struct Debezium {
     connect: Connect,
     connector: Connector,
     slot: Slot,
-    /// Rows that wait until they are known to be published.
     seen: Option<Seen>,
     watched: Instant,
-    /// What is wrong with the connector, if something is.
     trouble: Option<Trouble>,
 }
 
-/// Rows, and a position in the log behind the commit of each.
+/// Rows, and a position in the log after the commit of each.
 struct Seen {
     rows: Vec<i64>,
     until: PgLsn,
@@ -119,7 +106,6 @@ struct Seen {
 struct Trouble {
     reason: String,
     restarts: u32,
-    /// Not before.
     restart_at: Instant,
 }
 
@@ -138,7 +124,7 @@ impl Mode for Debezium {
     type Client = Connect;
     type Error = DebeziumError;
 
-    /// Sees to the publication and the topic of heartbeats, and registers the connector.
+    /// Creates the publication and the topic of heartbeats if they are missing, and registers the connector.
     async fn start(
         mut conn: AsyncPgConnection,
         config: &Config,
@@ -218,6 +204,7 @@ impl Debezium {
             self.watched = Instant::now();
             self.watch().await?;
         }
+        // Steps 3 to 5: rows, and whether they are published.
         let seen = match self.seen.take() {
             Some(seen) => seen,
             None => self.look().await?,
@@ -233,9 +220,10 @@ impl Debezium {
             self.seen = Some(seen);
             return Ok(run);
         }
-        // Last: an alteration after the rows were committed does no harm to them.
+        // Step 6. The publication last: an alteration after the rows were committed does no harm to them.
         self.check_publication().await?;
-        run.deleted = rows::delete(&mut self.conn, &seen.rows).await?;
+        let deleted = drain::delete(&mut self.conn, &seen.rows);
+        run.deleted = with_timeout("deleting what was published", deleted).await?;
         with_timeout("tidying parked events", parked::tidy(&mut self.conn)).await?;
         run.published = run.deleted;
         self.trouble = None;
@@ -250,7 +238,9 @@ impl Debezium {
             #[diesel(sql_type = Text)]
             log_end: String,
         }
-        let rows = rows::first(&mut self.conn, ROWS_MAX).await?;
+        let rows = outbox::table.order(outbox::seq).select(outbox::seq);
+        let rows = rows.limit(ROWS_MAX).load(&mut self.conn);
+        let rows: Vec<i64> = with_timeout("looking at the outbox", rows).await?;
         let end = statement("select pg_current_wal_insert_lsn()::text as log_end");
         let end: End =
             with_timeout("asking for the log's end", end.get_result(&mut self.conn)).await?;
@@ -259,8 +249,6 @@ impl Debezium {
             until: position(&end.log_end)?,
         })
     }
-
-    /// Whether Kafka has everything that was committed before `until`.
     async fn is_published(&mut self, until: PgLsn) -> Result<bool, DebeziumError> {
         let state = slot::state(&mut self.conn, &self.slot.name);
         let state = with_timeout("looking at the slot", state).await?;
@@ -284,7 +272,7 @@ impl Debezium {
         }
     }
 
-    /// Sees to it that the connector is there and runs.
+    /// Registers the connector if it is missing, and restarts what has failed of it.
     async fn watch(&mut self) -> Result<(), DebeziumError> {
         let name = self.connector.name.clone();
         let Some(status) = self.connect.status(&name).await? else {
@@ -294,13 +282,13 @@ impl Debezium {
         match status.verdict() {
             Verdict::Runs => self.recovered(),
             Verdict::Starts => {}
-            Verdict::Paused(state) => self.in_trouble(format!(
-                "the connector is {state}: PUT /connectors/{name}/resume at Kafka Connect lets it go on"
+            Verdict::Paused(state) => self.report_trouble(format!(
+                "the connector is {state}: PUT /connectors/{name}/resume at Kafka Connect resumes it"
             )),
             Verdict::Failed(reason) => {
                 let advice = advice(&reason);
                 let strange_slot = reason.contains(STRANGE_SLOT);
-                self.in_trouble(format!("the connector has failed: {reason}{advice}"));
+                self.report_trouble(format!("the connector has failed: {reason}{advice}"));
                 self.restart(strange_slot).await?;
             }
         }
@@ -333,7 +321,7 @@ impl Debezium {
         Ok(())
     }
 
-    /// Starts what has failed again, if it is time; before that, sees to what it may have failed for.
+    /// Restarts what has failed, if it is time; before that, mends the publication and the slot if they are the cause.
     async fn restart(&mut self, recreate_slot: bool) -> Result<(), DebeziumError> {
         let now = Instant::now();
         let Some(trouble) = self
@@ -358,8 +346,8 @@ impl Debezium {
         Ok(())
     }
 
-    /// Says so once.
-    fn in_trouble(&mut self, reason: String) {
+    /// Logs a new reason once.
+    fn report_trouble(&mut self, reason: String) {
         let trouble = self.trouble.get_or_insert_with(Trouble::begin);
         if trouble.reason != reason {
             error!(connector = self.connector.name, "{reason}");
@@ -367,8 +355,8 @@ impl Debezium {
         }
     }
 
-    /// Believes it when the connector has run for as long as it was left alone: one that fails at the same event
-    /// again and again runs for a moment each time.
+    /// Ends the trouble when the connector has run for as long as it was left alone: a connector that fails at the same
+    /// event again and again runs for a moment each time.
     fn recovered(&mut self) {
         if self
             .trouble
@@ -411,12 +399,9 @@ async fn schema(conn: &mut AsyncPgConnection) -> QueryResult<String> {
     Ok(schema.schema)
 }
 
-/// Removes the connector, the publication and the slot that mode debezium has left; answers what was there.
+/// Removes the connector, the publication and the slot that mode debezium has left; returns what was there.
 ///
 /// Only to be called while nobody runs in this mode. What is not published yet is still in the table.
-///
-/// # Errors
-/// What could not be removed is still there.
 pub(crate) async fn remove(
     conn: &mut AsyncPgConnection,
     config: &Config,
@@ -433,14 +418,9 @@ pub(crate) async fn remove(
         slot,
     })
 }
-
-/// What was removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Removed {
-    /// From Kafka Connect.
     pub(crate) connector: bool,
-    /// From the database.
     pub(crate) publication: bool,
-    /// From the server.
     pub(crate) slot: bool,
 }

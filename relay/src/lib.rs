@@ -5,6 +5,33 @@
 //! event id, and skips nothing. Leaves to others: what the events mean, and taking each once (the inbox).
 //!
 //! Knows nothing of wallets: topic, key, headers and payload are columns of the row.
+//!
+//! # The modules, in reading order
+//!
+//! ```text
+//!  main ──► driver     connects, locks, retries, reports     cli      relay parked, relay connector
+//!             │
+//!             ├─ mode, mode_lock, session    one mode at a time; the connection that holds the locks
+//!             ├─ cleanup                     removes what other modes have left
+//!             ▼
+//!    the trait Mode: start, run_once
+//!    ┌──────────────┬──────────────────┬────────────────────┐
+//!  poller          cdc               debezium          find events, and delete the published ones
+//!  └ shards        ├ stream, pgoutput  ├ connector       (cdc and debezium: with a slot)
+//!                  └ table, snapshot   └ connect
+//!    └──────┬───────┘                    (Kafka Connect publishes)
+//!           ▼
+//!       publisher      one lane a topic: what is acknowledged, refused, pending
+//!           ▼
+//!     rows, parked, waiting    deletes rows; parks refused events; blocks keys for a while
+//!
+//!  progress, pending, slot::gauges    what /readyz and /metrics show
+//! ```
+//!
+//! Begin with [`driver`], then [`poller`], the shortest mode, and [`publisher`]. A program of your own gives
+//! [`driver::run`] a [`config::Config`].
+//!
+//! The features `cdc` and `debezium` are the modes of these names; the poller is always there.
 
 #![warn(missing_docs, clippy::missing_errors_doc)]
 #![cfg_attr(
@@ -20,7 +47,6 @@ pub mod config;
 #[cfg(feature = "debezium")]
 mod debezium;
 pub mod driver;
-pub mod event;
 pub mod mode;
 pub mod mode_lock;
 pub mod parked;
@@ -28,7 +54,6 @@ pub mod pending;
 pub mod poller;
 pub mod progress;
 pub mod publisher;
-mod rows;
 pub mod session;
 pub mod slot;
 mod waiting;

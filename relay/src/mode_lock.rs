@@ -24,8 +24,6 @@ pub const LOCK_CLASS: i32 = 0x6f62_786d;
 /// First half of the key of the one relay that works, in modes that have one; the second is
 /// [`RelayMode::number`]. Any constant that nobody else takes: "obxc".
 pub(crate) const WORKING_LOCK_CLASS: i32 = 0x6f62_7863;
-
-/// Second half of the gate's key.
 const GATE: i32 = 0;
 
 /// Whether the database is this mode's.
@@ -72,8 +70,7 @@ pub async fn claim(conn: &mut AsyncPgConnection, mode: RelayMode) -> diesel::Que
     .await
 }
 
-/// Takes the lock of the one relay of `mode` that works; answers whether it is held now, until the connection
-/// ends.
+/// Tries to take the lock of the one relay of `mode` that works; the lock is held until the connection ends.
 pub(crate) async fn try_to_work(
     conn: &mut AsyncPgConnection,
     mode: RelayMode,
@@ -90,8 +87,6 @@ pub(crate) async fn try_to_work(
         .await?;
     Ok(locked.locked)
 }
-
-/// A connection that holds a mode's lock.
 #[derive(QueryableByName)]
 struct Holder {
     #[diesel(sql_type = Integer)]

@@ -2,81 +2,57 @@
 //! key with them.
 //!
 //! The event stays in `outbox`, where a row is an event not yet known to be published. Its row in
-//! `parked_events` says that the key is to be left alone, by every relay and every mode, and why.
+//! `parked_events` says that the key is blocked, for every relay and every mode, and why.
 //!
 //! | who | does | and then |
 //! | --- | --- | --- |
 //! | the relay | [`park`]s the event that was refused | nobody reads the key's events |
 //! | an operator | [`request_replay`] | the relay reads them again, in order; refused again is parked again |
-//! | an operator | deletes the event from `outbox`: given up | [`tidy`] removes its parking, and the relay goes on behind it |
+//! | an operator | deletes the event from `outbox`, to give it up | [`tidy`] removes its parking, and the relay continues after it |
 
 use std::collections::HashSet;
 
 use diesel::QueryableByName;
 use diesel::result::QueryResult;
-use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Integer, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
-use outbox::statement;
+use outbox::{drain, statement};
 use serde::Serialize;
 use tracing::{error, warn};
 use uuid::Uuid;
 
 use crate::publisher::Refusal;
 
-/// Keys that are held up at the most, about: a batch may go beyond. When more are refused, something is
-/// wrong with a topic rather than with the events: they are tried again, at the pace of tries.
+/// Keys that are blocked at most, about: a batch may exceed it. When more are refused, something is
+/// wrong with a topic rather than with the events: they are retried, with back-off.
 pub const PARKED_KEYS_MAX: i64 = 10_000;
 
 /// Events that are logged when many are parked together: those of a topic that is missing.
-const SAID_MAX: usize = 10;
+const LOGGED_MAX: usize = 10;
 
 /// Characters of a payload that are shown; the outbox has all of them.
 pub(crate) const SHOWN_PAYLOAD_CHARS_MAX: i32 = 4_096;
 
-/// Parks the refused events; answers the `seq` of those that are. The others are gone from the outbox, or
-/// there is no room. One that was parked before keeps its place and has one try more.
+/// Parks the refused events; returns the `seq` of each that is parked now. The others are gone from the outbox, or
+/// there is no room. An event that was parked before keeps its place and has one more try.
 pub(crate) async fn park(
     conn: &mut AsyncPgConnection,
     refused: &[Refusal<'_>],
 ) -> QueryResult<HashSet<i64>> {
-    if refused.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let seqs: Vec<i64> = refused.iter().map(|refusal| refusal.event.seq).collect();
-    let reasons: Vec<&str> = refused.iter().map(|refusal| &*refusal.reason).collect();
-    let parked: Vec<Seq> = statement(
-        "insert into parked_events (aggregateid, seq, reason) \
-         select aggregateid, seq, refused.reason \
-         from unnest($1, $2) as refused (seq, reason) join outbox using (seq) \
-         where (select count(*) from parked_events) < $3 \
-             or aggregateid in (select known.aggregateid from parked_events as known) \
-         on conflict (aggregateid) do update set \
-             tries = case when parked_events.seq = excluded.seq then parked_events.tries + 1 else 1 end, \
-             parked_at = case when parked_events.seq = excluded.seq then parked_events.parked_at else now() end, \
-             seq = excluded.seq, reason = excluded.reason, replay_requested_at = null \
-         returning seq",
-    )
-    .bind::<Array<BigInt>, _>(seqs)
-    .bind::<Array<Text>, _>(reasons)
-    .bind::<BigInt, _>(PARKED_KEYS_MAX)
-    .load(conn)
-    .await?;
-    let parked: HashSet<i64> = parked.into_iter().map(|row| row.seq).collect();
-    say(refused, &parked);
+    let refusals: Vec<(i64, &str)> = refused
+        .iter()
+        .map(|refusal| (refusal.event.seq, &*refusal.reason))
+        .collect();
+    let parked = drain::park(conn, &refusals, PARKED_KEYS_MAX).await?;
+    log_parked(refused, &parked);
     Ok(parked)
 }
 
-#[derive(QueryableByName)]
-struct Seq {
-    #[diesel(sql_type = BigInt)]
-    seq: i64,
-}
-
-fn say(refused: &[Refusal<'_>], parked: &HashSet<i64>) {
+fn log_parked(refused: &[Refusal<'_>], parked: &HashSet<i64>) {
     for Refusal { event, reason } in refused
         .iter()
         .filter(|refusal| parked.contains(&refusal.event.seq))
-        .take(SAID_MAX)
+        .take(LOGGED_MAX)
     {
         error!(
             seq = event.seq,
@@ -84,14 +60,14 @@ fn say(refused: &[Refusal<'_>], parked: &HashSet<i64>) {
             trace_id = event.trace_id(),
             key = event.key(),
             bytes = event.payload.len(),
-            "Kafka does not take an event; it is parked, and those of its key wait behind it: {reason}. \
+            "Kafka does not take an event; it is parked, and the later ones of its key wait for it: {reason}. \
              See \"relay parked list\"; if it is too large, raise MESSAGE_BYTES_MAX and the topic's \
-             max.message.bytes; if its topic is missing or may not be written, see to the topic; then \
+             max.message.bytes; if its topic is missing or may not be written, mend the topic; then \
              \"relay parked replay KEY\""
         );
     }
-    if parked.len() > SAID_MAX {
-        error!("and {} more are parked", parked.len() - SAID_MAX);
+    if parked.len() > LOGGED_MAX {
+        error!("and {} more are parked", parked.len() - LOGGED_MAX);
     }
     if parked.len() < refused.len() {
         let count = refused.len() - parked.len();
@@ -101,7 +77,7 @@ fn say(refused: &[Refusal<'_>], parked: &HashSet<i64>) {
             .map_or("", |refusal| &refusal.reason);
         warn!(
             "{count} events that Kafka refuses are not parked: they are gone, or about {PARKED_KEYS_MAX} keys \
-             are held up already; the first: {reason}"
+             are blocked already; the first: {reason}"
         );
     }
 }
@@ -116,8 +92,6 @@ pub(crate) async fn tidy(conn: &mut AsyncPgConnection) -> QueryResult<usize> {
     .execute(conn)
     .await
 }
-
-/// The keys to be left alone.
 pub(crate) async fn keys(conn: &mut AsyncPgConnection) -> QueryResult<HashSet<String>> {
     #[derive(QueryableByName)]
     struct Key {
@@ -134,60 +108,43 @@ pub(crate) async fn keys(conn: &mut AsyncPgConnection) -> QueryResult<HashSet<St
 /// A parked event, for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, QueryableByName, Serialize)]
 pub(crate) struct ParkedEvent {
-    /// The key that is held up.
     #[diesel(sql_type = Text)]
     pub(crate) key: String,
-    /// The event's number in the outbox.
     #[diesel(sql_type = BigInt)]
     pub(crate) seq: i64,
-    /// The event's identity.
     #[diesel(sql_type = SqlUuid)]
     pub(crate) event_id: Uuid,
-    /// The event's type.
     #[diesel(sql_type = Text)]
     pub(crate) event_type: String,
-    /// The topic, without the prefix.
     #[diesel(sql_type = Text)]
     pub(crate) topic: String,
-    /// When the event was appended, RFC 3339, UTC.
     #[diesel(sql_type = Text)]
     pub(crate) created_at: String,
-    /// When it was refused first, RFC 3339, UTC.
     #[diesel(sql_type = Text)]
     pub(crate) parked_at: String,
-    /// When its replay was requested, if it was since the last try, RFC 3339, UTC.
     #[diesel(sql_type = Nullable<Text>)]
     pub(crate) replay_requested_at: Option<String>,
-    /// How often it was refused.
     #[diesel(sql_type = Integer)]
     pub(crate) tries: i32,
-    /// What Kafka said the last time.
     #[diesel(sql_type = Text)]
     pub(crate) reason: String,
-    /// Events of the key behind it.
     #[diesel(sql_type = BigInt)]
     pub(crate) waiting: i64,
-    /// Bytes of the payload.
     #[diesel(sql_type = Integer)]
     pub(crate) payload_bytes: i32,
-    /// The service that speaks.
     #[diesel(sql_type = Text)]
     pub(crate) source: String,
-    /// Version of the CloudEvents specification.
     #[diesel(sql_type = Text)]
     pub(crate) specversion: String,
-    /// Media type of the payload.
     #[diesel(sql_type = Text)]
     pub(crate) contenttype: String,
-    /// W3C trace context of what caused the event.
     #[diesel(sql_type = Text)]
     pub(crate) traceparent: String,
-    /// The beginning of the payload, at most [`SHOWN_PAYLOAD_CHARS_MAX`].
     #[diesel(sql_type = Text)]
     pub(crate) payload: String,
 }
 
-/// The parked events in `seq` order, at most `limit`, behind the one with number `after`.
+/// The parked events in `seq` order, at most `limit`, after the one with number `after`.
 pub(crate) async fn list(
     conn: &mut AsyncPgConnection,
     after: i64,
@@ -237,7 +194,7 @@ async fn select(
     .await
 }
 
-/// Requests a replay of the parked event of `key`, or of all; answers of how many. The relay that is
+/// Requests a replay of the parked event of `key`, or of all; returns of how many. The relay that is
 /// running, or the next one, tries them within about a second.
 pub(crate) async fn request_replay(
     conn: &mut AsyncPgConnection,

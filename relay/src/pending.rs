@@ -1,7 +1,6 @@
-//! How much is waiting, since when, and how much of it for a person: the gauges that matter, and half of what
-//! `/readyz` says.
+//! The gauges of the outbox: how many events wait, since when, and how many are parked; and half of what `/readyz` says.
 //!
-//! Apart from the relaying, on a connection of its own: they go on when that stands still.
+//! Apart from the relaying, on a connection of its own: the gauges stay current when the relaying stands still.
 
 use std::time::Duration;
 
@@ -19,10 +18,8 @@ use crate::progress::Progress;
 /// Rows are counted up to this many, so that counting a backlog does not slow down its removal.
 pub(crate) const PENDING_ROWS_MAX: i64 = 10_000;
 
-/// How often to look.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 
-/// How long a look may take.
 const LOOK_WITHIN: Duration = Duration::from_secs(5);
 
 /// What is waiting in the outbox.
@@ -31,7 +28,7 @@ pub struct Pending {
     /// Rows, up to [`PENDING_ROWS_MAX`].
     #[diesel(sql_type = BigInt)]
     pub rows: i64,
-    /// Seconds since the transaction of the oldest row began; zero if there is none.
+    /// Seconds since the transaction of the oldest row began; zero without one.
     #[diesel(sql_type = Double)]
     pub oldest_age_seconds: f64,
     /// Parked events, up to [`PENDING_ROWS_MAX`].
@@ -42,7 +39,7 @@ pub struct Pending {
     pub oldest: Option<String>,
 }
 
-/// Looks once.
+/// Queries the outbox once.
 pub async fn sample(conn: &mut AsyncPgConnection) -> diesel::QueryResult<Pending> {
     statement(
         "select count(*) as rows, \
@@ -62,7 +59,7 @@ pub async fn sample(conn: &mut AsyncPgConnection) -> diesel::QueryResult<Pending
     .await
 }
 
-/// Looks with a connection of `pool`. One that says nothing is given up: it may be half-open.
+/// Runs a query on a connection of `pool`. A connection that stays silent is given up: it may be half-open.
 pub(crate) async fn look<T>(
     pool: &Pool,
     look: impl AsyncFnOnce(&mut AsyncPgConnection) -> diesel::QueryResult<T>,
@@ -88,7 +85,7 @@ pub async fn run(pool: Pool, progress: Progress, stop: CancellationToken) -> any
     );
     metrics::describe_gauge!(
         "relay_parked_events",
-        "Events that Kafka refuses for good, counted up to 10000; those of their keys wait behind them"
+        "Events that Kafka refuses for good, counted up to 10000; the later ones of their keys wait"
     );
     let mut tick = tokio::time::interval(SAMPLE_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -104,7 +101,7 @@ pub async fn run(pool: Pool, progress: Progress, stop: CancellationToken) -> any
                     .set(pending.oldest_age_seconds);
                 progress.oldest_is(pending.oldest);
             }
-            // The relaying says so when the database is away; a line a second more helps nobody.
+            // The driver logs it when the database is away; a line a second more helps nobody.
             Some(Err(error)) => debug!("sampling the outbox: {}", chain(&*error)),
         }
     }

@@ -2,55 +2,35 @@
 //!
 //! | step | what | lock | why here |
 //! | --- | --- | --- | --- |
-//! | 1 | `select` the first rows of each held shard, in `seq` order, but for those of keys that are parked or left alone for a while | shards, by the session | no cursor: a smaller `seq` may commit later |
+//! | 1 | `select` the first rows of each held shard, in `seq` order, but for those of keys that are parked or blocked for a while | shards, by the session | no cursor: a smaller `seq` may commit later |
 //! | 2 | publish, await every report | shards; no transaction is open | Kafka may take its time |
 //! | 3 | `delete` what was acknowledged | the rows | a crash before it publishes again, with the same ids |
 //! | 4 | park what was refused for good | the key's row in `parked_events` | step 1 leaves the key out from now on; a crash before it tries once more |
 //!
 //! One connection does the locks, the reads and the deletes: when it is lost, so are the shards, and
-//! nothing goes on with shards that may be another's by now.
+//! nothing continues with shards that may be another relay's by now.
 
 pub mod shards;
 
 use std::time::{Duration, Instant};
 
 use chassis::Backoff;
-use diesel::sql_types::{Array, BigInt, Integer, Text};
 use diesel_async::AsyncPgConnection;
-use outbox::statement;
+use outbox::drain;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::config::{Config, PollerConfig};
-use crate::event::Event;
 use crate::mode::{Mode, RelayMode};
 use crate::parked;
 use crate::progress::BatchStats;
 use crate::publisher::{self, ByOutcome, Publisher};
-use crate::rows;
 use crate::session::{self, SessionError, with_timeout};
 use crate::waiting::WaitingKeys;
+use outbox::Event;
 
 /// The first wait when there is nothing to do; doubles up to the configured maximum.
 const IDLE_WAIT_FIRST: Duration = Duration::from_millis(1);
-
-/// The next events of the shards `$1`, at most `$3` each, but for those of keys that are parked and of the keys `$2`.
-///
-/// A range of the index, and not `shard = $1 order by seq`: while one shard has all the rows, PostgreSQL
-/// would rather read the whole table by its primary key, once for each shard. `not in`, whose list is read
-/// once and costs nothing while it is empty: an anti join, planned then, is slow when it is not empty.
-/// Guarded by `plans::the_poller_reads_ranges_of_its_index_whatever_the_statistics_say`.
-pub const NEXT_OF_SHARDS: &str = "select next.* from unnest($1) as held (shard) \
-     cross join lateral ( \
-         select seq, id, aggregatetype, aggregateid, type, source, specversion, contenttype, \
-             traceparent, payload::text as payload \
-         from outbox \
-         where (outbox.shard, seq) >= (held.shard, 0) and (outbox.shard, seq) < (held.shard + 1, 0) \
-             and aggregateid not in ( \
-                 select aggregateid from parked_events where replay_requested_at is null) \
-             and aggregateid not in (select unnest($2)) \
-         order by outbox.shard, seq limit $3 \
-     ) as next";
 
 /// A connection and the shards it holds.
 pub struct Poller {
@@ -58,7 +38,6 @@ pub struct Poller {
     session: i32,
     shards: Vec<i32>,
     rebalanced: Option<Instant>,
-    /// Keys whose next event Kafka did not take this time.
     waiting: WaitingKeys,
     epoch: String,
     config: PollerConfig,
@@ -103,7 +82,9 @@ impl Mode for Poller {
         let events = self.read(now).await?;
         let outcomes = publisher.publish(&self.epoch, &events, stop).await;
         let sorted = ByOutcome::new(&events, outcomes);
-        let deleted = rows::delete(&mut self.conn, &sorted.seqs()).await?;
+        let seqs = sorted.seqs();
+        let deleted = drain::delete(&mut self.conn, &seqs);
+        let deleted = with_timeout("deleting what was published", deleted).await?;
         publisher.forget(&sorted.published);
         let parked = parked::park(&mut self.conn, &sorted.refused);
         let parked = with_timeout("parking what is refused", parked).await?;
@@ -139,7 +120,7 @@ impl Mode for Poller {
 }
 
 impl Poller {
-    /// Sees to a fair share of shards, and to parked events that are gone, if it is time.
+    /// Takes or releases shards for a fair share, and tidies parked events, if it is time.
     async fn rebalance(&mut self) -> Result<(), SessionError> {
         let every = self.config.rebalance_every();
         if self.rebalanced.is_some_and(|last| last.elapsed() < every) {
@@ -162,22 +143,25 @@ impl Poller {
         Ok(())
     }
 
-    /// The next events of each held shard, in `seq` order, but for those of keys that are parked or left alone.
+    /// The next events of each held shard, in `seq` order, but for those of keys that are parked or blocked.
     async fn read(&mut self, now: Instant) -> Result<Vec<Event>, SessionError> {
         if self.shards.is_empty() {
             return Ok(Vec::new());
         }
-        let select = statement(NEXT_OF_SHARDS)
-            .bind::<Array<Integer>, _>(self.shards.clone())
-            .bind::<Array<Text>, _>(self.waiting.left_alone(now))
-            .bind::<BigInt, _>(i64::from(self.config.rows_per_shard_max));
-        let (mut events, cut_off) =
-            rows::read(&mut self.conn, select, publisher::BYTES_MAX).await?;
-        if cut_off {
-            // The shards that were left out come sooner the next time.
+        let skipped = self.waiting.blocked(now);
+        let rows_max = i64::from(self.config.rows_per_shard_max);
+        let page = drain::next_of_shards(
+            &mut self.conn,
+            &self.shards,
+            &skipped,
+            rows_max,
+            publisher::BYTES_MAX,
+        );
+        let page = with_timeout("reading the outbox", page).await?;
+        if page.is_cut_off {
+            // The shards that were left out come first the next time.
             self.shards.rotate_left(1);
         }
-        events.sort_unstable_by_key(|event| event.seq);
-        Ok(events)
+        Ok(page.events)
     }
 }

@@ -1,4 +1,4 @@
-//! Whether the relay makes progress: what `/readyz` answers and the counters show.
+//! Relay progress, as `/readyz` and the counters report it.
 
 use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,9 +24,7 @@ const RETRY_SESSION: Backoff = Backoff {
     first: Duration::from_millis(100),
     max: Duration::from_secs(60),
 };
-
-/// How often to log a failure that lasts.
-const SAY_EVERY: Duration = Duration::from_secs(30);
+const LOG_EVERY: Duration = Duration::from_secs(30);
 
 /// Whether the relay works, and whether events wait for longer than they should. Clones share it.
 #[derive(Debug, Clone)]
@@ -44,7 +42,6 @@ enum Phase {
     Starting,
     Works,
     StandsBy,
-    /// By what.
     Blocked(String),
 }
 
@@ -58,22 +55,19 @@ impl Default for Progress {
 }
 
 impl Progress {
-    /// Something was published, or nothing is pending.
     pub(crate) fn made(&self) {
         self.state().phase = Phase::Works;
     }
 
-    /// Another relay works.
     pub(crate) fn stands_by(&self) {
         self.state().phase = Phase::StandsBy;
     }
 
-    /// No progress can be made, and why.
     pub(crate) fn blocked(&self, reason: String) {
         self.state().phase = Phase::Blocked(reason);
     }
 
-    /// What the table says: its oldest event that is neither published nor parked, in words.
+    /// Takes from the table its oldest event that is neither published nor parked, in words.
     pub(crate) fn oldest_is(&self, event: Option<String>) {
         let mut state = self.state();
         if state.oldest.as_ref().map(|(known, _)| known) != event.as_ref() {
@@ -115,11 +109,11 @@ pub struct BatchStats {
     pub published: usize,
     /// Refused by Kafka for good.
     pub refused: usize,
-    /// Parked: refused, and never to be tried again unless somebody says so.
+    /// Parked: refused, and retried only when an operator requests it.
     pub parked: usize,
-    /// Gone from the outbox.
+    /// Deleted from the outbox.
     pub deleted: usize,
-    /// Come again at the next look: neither published nor parked, and their keys are not left alone for a while.
+    /// Read again by the next run: neither published nor parked, and their keys are not blocked.
     pub again: usize,
 }
 
@@ -143,12 +137,11 @@ pub(crate) enum NextStep {
     Idle,
     /// There may be more.
     Continue,
-    /// Kafka took nothing, or an event that could not be parked comes again: wait before the next try.
+    /// Kafka took nothing, or an event that could not be parked is read again: wait before the next try.
     Retry,
 }
 
 impl BatchStats {
-    /// What is to be done after it.
     pub(crate) const fn next(self) -> NextStep {
         let nothing_done = self.published + self.parked == 0;
         if self.again > 0 && (nothing_done || self.parked < self.refused) {
@@ -159,8 +152,6 @@ impl BatchStats {
             NextStep::Continue
         }
     }
-
-    /// Whether the work succeeds.
     pub(crate) const fn health(self) -> Health {
         if self.read == 0 || (self.published > 0 && self.deleted > 0) {
             Health::Works
@@ -184,19 +175,18 @@ impl BatchStats {
 #[derive(Debug, Default)]
 pub(crate) struct Repeated {
     reason: String,
-    /// When it began, and when it was logged last.
     since: Option<(Instant, Instant)>,
     times: u32,
 }
 
 impl Repeated {
-    /// It has happened once more; answers how to log it, if that is due.
+    /// Counts a failure; returns the text to log, if that is due.
     pub(crate) fn happened(&mut self, reason: &str) -> Option<String> {
         let now = Instant::now();
         self.times += 1;
         let (begun, said) = *self.since.get_or_insert((now, now));
         let is_new = self.reason != reason;
-        if !is_new && said.elapsed() < SAY_EVERY {
+        if !is_new && said.elapsed() < LOG_EVERY {
             return None;
         }
         self.since = Some((begun, now));
@@ -214,7 +204,7 @@ impl Repeated {
         })
     }
 
-    /// It has ended; answers how often it has happened and for how long, if it has.
+    /// Ends the failure; returns how often it has happened and for how long, if it has.
     pub(crate) fn end(&mut self) -> Option<(u32, Duration)> {
         let (begun, _) = self.since?;
         let Self { times, .. } = std::mem::take(self);
@@ -225,9 +215,9 @@ impl Repeated {
 /// Failures in a row: each wait is longer. Work that succeeds ends them, not a connection.
 #[derive(Debug, Default)]
 pub(crate) struct RetryState {
-    /// To reach the database or Kafka Connect.
+    /// Failures to reach the database or Kafka Connect.
     unreached: u32,
-    /// Of what was done with a connection.
+    /// Failures of what was done with a connection.
     failures: u32,
     repeated: Repeated,
 }
@@ -237,11 +227,11 @@ impl RetryState {
         (self.unreached, self.failures) = (0, 0);
         if let Some((failures, lasted)) = self.repeated.end() {
             let seconds = lasted.as_secs();
-            info!(failures, seconds, "relaying goes on");
+            info!(failures, seconds, "relaying continues");
         }
     }
 
-    /// Says so, and waits before the next try, or until `stop`.
+    /// Logs the failure, and waits before the next try, or until `stop`.
     pub(crate) async fn failed(
         &mut self,
         error: &(dyn Error + Send + Sync + 'static),
@@ -326,13 +316,13 @@ mod tests {
         assert_eq!(repeated.happened("away"), None);
         let changed = repeated.happened("read-only").unwrap();
         assert_eq!(changed, "read-only (failure 3, for 0 s)");
-        let long_ago = Instant::now() - SAY_EVERY;
+        let long_ago = Instant::now() - LOG_EVERY;
         repeated.since = Some((long_ago, long_ago));
         let lasts = repeated.happened("read-only").unwrap();
         assert_eq!(lasts, "read-only (failure 4, for 30 s)");
         assert_eq!(repeated.happened("read-only"), None);
         let (times, lasted) = repeated.end().unwrap();
-        assert!(times == 5 && lasted >= SAY_EVERY);
+        assert!(times == 5 && lasted >= LOG_EVERY);
         assert_eq!(repeated.happened("read-only").as_deref(), Some("read-only"));
     }
 

@@ -1,8 +1,8 @@
 //! Publishing to Kafka: what is acknowledged, what is refused, what has to wait.
 //!
-//! Promises: events of one key arrive in the order given, and none arrives that stands behind an event
-//! that did not; an outage is waited out, however long; a topic that fails holds up the keys of its events and no
-//! others. Leaves to the caller: deleting, trying again, and what to do about a refused event.
+//! Promises: events of one key arrive in the order given, and none arrives after an event of its key that did
+//! not; an outage is waited out, however long; a topic that fails blocks the keys of its events and no
+//! others. Leaves to the caller: deleting, retrying, and what to do about a refused event.
 //!
 //! Each topic has a producer of its own, a [`Lane`]. While Kafka is away a call waits for all lanes; when Kafka
 //! works, it does not wait for a topic that is silent: its events are pending until their reports are in.
@@ -29,12 +29,10 @@ pub use self::outcome::Outcome;
 pub(crate) use self::outcome::{ByOutcome, Refusal};
 use crate::SERVICE;
 use crate::config::PublisherConfig;
-use crate::event::Event;
+use outbox::Event;
 
-/// How long acknowledgements may take before the log says that they do not come, and Kafka is asked whether it works.
+/// How long acknowledgements may take before the log says that they are late, and the relay probes Kafka.
 const OUTAGE_AFTER: Duration = Duration::from_secs(2);
-
-/// How long to wait after a broker did not answer that.
 const PROBE_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// Events published at once at most: what the producer's queue has room for.
@@ -43,9 +41,8 @@ pub(crate) const EVENTS_MAX: usize = 100_000;
 /// Bytes of them at most, about.
 pub(crate) const BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Topics that are remembered at most. An outbox has one or two; more are rows that somebody made up.
+/// Topics that are remembered at most. An outbox has one or two.
 const LANES_MAX: usize = 32;
-
 /// A producer for each topic.
 pub struct Publisher {
     settings: ClientConfig,
@@ -54,7 +51,7 @@ pub struct Publisher {
     probe: Probe,
     /// By aggregate type.
     lanes: HashMap<String, Lane>,
-    /// What Kafka has acknowledged and is not known to be deleted: it is not published again because a delete fails.
+    /// Acknowledged, and not known to be deleted: a failed delete does not publish them again.
     acknowledged: HashSet<(i64, Uuid)>,
 }
 
@@ -75,7 +72,7 @@ impl Publisher {
     }
 
     /// Publishes `events`, at most [`EVENTS_MAX`] and about [`BYTES_MAX`], with `epoch` in a header, and waits until
-    /// the fate of each is known; answers for each, in order. During an outage that takes as long as the outage, or
+    /// the outcome of each is known; returns them in order. During an outage that takes as long as the outage, or
     /// until a few seconds after `stop`. Does not wait for a topic that fails while Kafka works.
     ///
     /// Not to be dropped half-way: events would still be in flight.
@@ -88,12 +85,14 @@ impl Publisher {
         if events.is_empty() {
             return Vec::new();
         }
+        // What is known already, and what each lane is to send.
         for lane in self.lanes.values_mut() {
             lane.look().await;
         }
         let mut outcomes = vec![Outcome::Pending; events.len()];
         let mut work = self.distribute(events, &mut outcomes);
 
+        // All lanes send at once.
         let kafka_works = CancellationToken::new();
         let call = Call {
             settings: &self.settings,
@@ -107,12 +106,13 @@ impl Publisher {
                 lanes.push(lane.publish(events, &call));
             }
         }
-        let mut answers = pin!(answers(&self.probe));
+        // Collect the outcomes. Once Kafka works, the lanes don't wait for a silent topic.
+        let mut kafka_answers = pin!(kafka_answers(&self.probe));
         loop {
             let published = tokio::select! {
                 biased;
                 published = lanes.next() => published,
-                () = &mut answers, if !kafka_works.is_cancelled() => {
+                () = &mut kafka_answers, if !kafka_works.is_cancelled() => {
                     kafka_works.cancel();
                     continue;
                 }
@@ -123,7 +123,7 @@ impl Publisher {
                     kafka_works.cancel();
                     if let Some(event) = events.get(place) {
                         self.acknowledged.insert(event.row());
-                        say_published(event, &self.topic_prefix);
+                        log_published(event, &self.topic_prefix);
                     }
                 }
                 if let Some(place) = outcomes.get_mut(place) {
@@ -139,13 +139,13 @@ impl Publisher {
         for event in events {
             self.acknowledged.remove(&event.row());
         }
-        // Others were deleted by somebody else, or restored away. Published again, they do no harm.
+        // The rest was deleted by another session, or restored away. Published again, it does no harm.
         if self.acknowledged.len() > EVENTS_MAX {
             self.acknowledged.clear();
         }
     }
 
-    /// Writes into `outcomes` what is known; answers what each lane is to send. In one call the events of a key go to
+    /// Writes into `outcomes` what is known; returns what each lane is to send. In one call the events of a key go to
     /// one topic only: those for another topic wait until they are acknowledged.
     fn distribute<'a>(
         &mut self,
@@ -157,6 +157,7 @@ impl Publisher {
         let mut keys: HashMap<&str, Option<&str>> = HashMap::new();
         for ((place, event), outcome) in events.iter().enumerate().zip(outcomes) {
             let aggregate_type = event.aggregatetype.as_str();
+            // An earlier event of its key is sent to the same topic, or waits.
             match keys.get(event.key()) {
                 Some(Some(sent)) if *sent == aggregate_type => {
                     work.entry(aggregate_type).or_default().push((place, event));
@@ -168,6 +169,7 @@ impl Publisher {
                 }
                 None => {}
             }
+            // Published before, and not deleted.
             if self.acknowledged.contains(&event.row()) {
                 *outcome = Outcome::Published;
                 continue;
@@ -176,11 +178,12 @@ impl Publisher {
                 keys.insert(event.key(), None);
                 continue;
             };
+            // Its report was late, or it is to be sent.
             match lane.known(event.row()) {
                 Some(Outcome::Published) => {
                     *outcome = Outcome::Published;
                     self.acknowledged.insert(event.row());
-                    say_published(event, &self.topic_prefix);
+                    log_published(event, &self.topic_prefix);
                 }
                 Some(refused @ Outcome::Refused(_)) => {
                     *outcome = refused;
@@ -198,7 +201,7 @@ impl Publisher {
         work
     }
 
-    /// None while too many other topics fail.
+    /// Returns nothing while too many other topics fail.
     fn lane(&mut self, aggregate_type: &str) -> Option<&mut Lane> {
         if !self.lanes.contains_key(aggregate_type) {
             if self.lanes.len() >= LANES_MAX {
@@ -216,7 +219,7 @@ impl Publisher {
 }
 
 /// Returns when acknowledgements take long although Kafka answers.
-async fn answers(probe: &Probe) {
+async fn kafka_answers(probe: &Probe) {
     tokio::time::sleep(OUTAGE_AFTER).await;
     // A probe can meet the one broker that is away: the next one soon meets another.
     while probe.clone().check().await.is_err() {
@@ -224,8 +227,8 @@ async fn answers(probe: &Probe) {
     }
 }
 
-fn say_published(event: &Event, topic_prefix: &str) {
-    // Costs a tenth of the throughput of a backlog: "info,relay::published=off" saves it.
+fn log_published(event: &Event, topic_prefix: &str) {
+    // The line costs a tenth of the throughput of a backlog: "info,relay::published=off" saves it.
     info!(
         target: "relay::published",
         trace_id = event.trace_id(),
@@ -238,20 +241,11 @@ fn say_published(event: &Event, topic_prefix: &str) {
 }
 
 fn settings(kafka: &KafkaConfig, config: &PublisherConfig) -> ClientConfig {
-    let mut settings = chassis::kafka::client(&kafka.kafka_brokers, SERVICE);
+    let mut settings = chassis::kafka::producer::settings(&kafka.kafka_brokers, SERVICE);
     settings
-        .set("acks", "all")
-        .set("enable.idempotence", "true")
-        .set("enable.gapless.guarantee", "true")
-        // What the Java clients do, Kafka Connect among them: another mode finds the same partition.
-        .set("partitioner", "murmur2_random")
-        .set("compression.codec", "lz4")
         .set("linger.ms", config.linger_ms.to_string())
         // Never given up here: what is in flight during an outage arrives after it, in order.
         .set("message.timeout.ms", "0")
-        // A topic that is missing: one that is created within this time is found at once, a later one by the next
-        // try.
-        .set("topic.metadata.propagation.max.ms", "5000")
         .set("message.max.bytes", config.message_bytes_max.to_string())
         .set("queue.buffering.max.messages", EVENTS_MAX.to_string())
         // Headers and librdkafka's own come on top of the payloads.

@@ -1,5 +1,5 @@
 //! The one connection by which a relay reads, deletes and holds its locks: when it is lost, so are the
-//! locks, and nothing goes on with what may be another's by now.
+//! locks, and nothing continues with what may be another relay's by now.
 
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ use crate::progress::Progress;
 
 /// The session's settings.
 ///
-/// It reads by index whatever the statistics of a table that is empty at one moment and full at the next,
-/// and without planning anew. A delete that a crash of the server takes back is a redelivery, so its commit
+/// The session reads by index whatever the statistics say of a table that is empty at one moment and full at the next,
+/// and plans each statement once. A delete that a crash of the server takes back is a redelivery, so its commit
 /// need not wait for the disk. A relay that dies in the middle of a statement is noticed, and its locks are
 /// freed, before that statement ends.
 pub const SETTINGS: &str = "set enable_seqscan = off; \
@@ -32,11 +32,7 @@ pub const SETTINGS: &str = "set enable_seqscan = off; \
 /// How long the database may take to answer. More than its own `statement_timeout`: only a server
 /// that can't be reached is silent for longer.
 const DATABASE_SILENCE_MAX: Duration = Duration::from_secs(20);
-
-/// How often to look whether another mode has ended.
 const MODE_LOCK_EVERY: Duration = Duration::from_secs(1);
-
-/// How often one that stands by tries to take over.
 const STANDBY_EVERY: Duration = Duration::from_millis(200);
 
 /// Why a relay can't continue with its connection.
@@ -55,7 +51,6 @@ pub enum SessionError {
 }
 
 impl SessionError {
-    /// Whether the database can't be reached.
     pub(crate) const fn is_away(&self) -> bool {
         matches!(self, Self::Connect(_) | Self::Silent { .. })
     }
@@ -88,7 +83,7 @@ pub(crate) async fn begin(
     }
 }
 
-/// Waits until this is the relay of its mode that works. One that stands by is ready: it does what it should.
+/// Waits until this is the relay of its mode that works. A standby is ready: it does what it should.
 /// May be dropped half-way.
 pub(crate) async fn stand_by(
     conn: &mut AsyncPgConnection,
@@ -138,8 +133,7 @@ pub async fn epoch(conn: &mut AsyncPgConnection) -> QueryResult<String> {
     Ok(epoch.epoch)
 }
 
-/// Frees the mode's lock and all others of the connection: the next relay need not wait for the server to notice
-/// that the connection has ended.
+/// Releases the mode's lock and all others of the connection.
 pub(crate) async fn release_locks(conn: &mut AsyncPgConnection) -> Result<(), SessionError> {
     let released = statement("select pg_advisory_unlock_all()").execute(conn);
     with_timeout("releasing the locks", released).await?;

@@ -1,5 +1,4 @@
-//! The replication slot and the publication of a mode: made when they are missing, made anew when they are of no
-//! use.
+//! The replication slot and the publication of a mode: created if missing, recreated if invalid.
 //!
 //! | step | statement | why here |
 //! | --- | --- | --- |
@@ -37,55 +36,41 @@ pub const fn publication(mode: RelayMode) -> Option<&'static str> {
         RelayMode::Debezium => Some(DEBEZIUM),
     }
 }
-
-/// How often to try to drop a slot that somebody streams from.
 const DROP_TRIES: u32 = 3;
 
 /// The longest name that PostgreSQL keeps whole, in bytes.
 const NAME_BYTES_MAX: usize = 63;
 
 /// Why there is no slot to stream from.
+#[expect(missing_docs, reason = "the messages say it")]
 #[derive(Debug, thiserror::Error)]
 pub enum SlotError {
-    /// The server does not write what is needed.
     #[error(
         "this mode needs wal_level=logical and the server has wal_level={0}: \
          alter system set wal_level = 'logical', and restart PostgreSQL"
     )]
     WalLevel(String),
-    /// The role may not.
     #[error(
         "this mode needs a role that may replicate and \"{0}\" may not: alter role \"{0}\" replication"
     )]
     NotAllowed(String),
-    /// Somebody else's.
-    #[error("there is a replication slot {0} that is not this relay's: drop it or rename it")]
+    #[error("replication slot {0} exists and is not this relay's: drop it or rename it")]
     Foreign(String),
-    /// Dropped in vain.
     #[error("the replication slot {0} is in use again and again")]
     InUse(String),
-    /// The database does not do it.
     #[error(transparent)]
     Session(#[from] SessionError),
 }
-
-/// A slot, and who streams from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Slot {
-    /// Its name, unique in the cluster.
     pub name: String,
-    /// What it streams.
     pub publication: &'static str,
-    /// The database it belongs to.
     pub database: String,
-    /// The role that streams.
     pub user: String,
-    /// Another one after each alteration of the publication.
     pub publication_version: String,
 }
 
 /// The name of the slot of a database: readable, and another for another database.
-#[must_use]
 pub(crate) fn slot_name(publication: &str, database: &str, oid: i64) -> String {
     let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     let name = format!("{publication}_{database}");
@@ -102,8 +87,8 @@ pub(crate) fn slot_name(publication: &str, database: &str, oid: i64) -> String {
     )
 }
 
-/// Sees to it that `publication` is there, and that its slot is of use if it is there; `recreate` if the slot is
-/// known to be of none. Answers whether there is a slot.
+/// Creates `publication` if it is missing, and drops its slot if that is invalid, or if `recreate` says so. Returns
+/// whether there is a slot.
 pub(crate) async fn ensure(
     conn: &mut AsyncPgConnection,
     publication: &'static str,
@@ -111,12 +96,14 @@ pub(crate) async fn ensure(
 ) -> Result<(Slot, bool), SlotError> {
     let asking = "asking for the server's settings";
     let server = with_timeout(asking, server(conn)).await?;
+    // Step 1: the server and the role.
     if server.wal_level != "logical" {
         return Err(SlotError::WalLevel(server.wal_level));
     }
     if !server.may_replicate {
         return Err(SlotError::NotAllowed(server.user));
     }
+    // What is there.
     let database = with_timeout(asking, database(conn)).await?;
     let found = with_timeout(asking, publication_version(conn, publication)).await?;
     let has_publication = found.is_some();
@@ -127,6 +114,7 @@ pub(crate) async fn ensure(
         user: server.user,
         publication_version: found.unwrap_or_default(),
     };
+    // Steps 2 and 3: drop an invalid slot, create the publication.
     let state = with_timeout("looking at the slot", state(conn, &slot.name)).await?;
     let mut there = state.is_some();
     if let Some(state) = &state {
@@ -134,10 +122,7 @@ pub(crate) async fn ensure(
             return Err(SlotError::Foreign(slot.name));
         }
         if recreate || state.wal_status.as_deref() == Some("lost") || !has_publication {
-            warn!(
-                slot = slot.name,
-                "the slot is of no use any more and is made anew"
-            );
+            warn!(slot = slot.name, "the slot is invalid and is recreated");
             drop_slot(conn, &slot.name).await?;
             there = false;
         }
@@ -155,7 +140,6 @@ pub(crate) async fn ensure(
     Ok((slot, there))
 }
 
-/// Creates the slot.
 pub(crate) async fn create(conn: &mut AsyncPgConnection, slot: &Slot) -> Result<(), SessionError> {
     let created = statement("select pg_create_logical_replication_slot($1, 'pgoutput')")
         .bind::<Text, _>(&slot.name)
@@ -166,7 +150,7 @@ pub(crate) async fn create(conn: &mut AsyncPgConnection, slot: &Slot) -> Result<
     Ok(())
 }
 
-/// Drops the slot `name` if it is there; ends who streams from it. Only to be called by the holder of a
+/// Drops the slot `name` if it is there, and ends the process that streams from it. Only to be called by the holder of a
 /// mode's lock: nobody else's stream is alive then but that of a relay that is dead or about to notice.
 pub(crate) async fn drop_slot(
     conn: &mut AsyncPgConnection,
@@ -183,7 +167,7 @@ pub(crate) async fn drop_slot(
     Ok(())
 }
 
-/// Drops the slot `name` of this database if it is there, as [`drop_slot`] does; answers whether it was.
+/// Drops the slot `name` of this database if it is there, as [`drop_slot`] does; returns whether it was.
 pub(crate) async fn drop_ours(conn: &mut AsyncPgConnection, name: &str) -> Result<bool, SlotError> {
     let looking = "looking for a slot";
     let found = with_timeout(looking, state(conn, name)).await?;
@@ -195,7 +179,7 @@ pub(crate) async fn drop_ours(conn: &mut AsyncPgConnection, name: &str) -> Resul
         if with_timeout(looking, state(conn, name)).await?.is_none() {
             return Ok(true);
         }
-        // Somebody was quicker, and streams from it: gone is gone, at the next try.
+        // Another process was quicker and streams from it: the next try drops it.
         if let Err(error) = dropped {
             warn!(slot = name, "dropping a slot: {}", chain(&error));
         }
@@ -203,7 +187,7 @@ pub(crate) async fn drop_ours(conn: &mut AsyncPgConnection, name: &str) -> Resul
     Err(SlotError::InUse(name.to_owned()))
 }
 
-/// Drops the publication if it is there; answers whether it was.
+/// Drops the publication if it is there; returns whether it was.
 pub(crate) async fn drop_publication(
     conn: &mut AsyncPgConnection,
     publication: &str,
@@ -238,7 +222,7 @@ pub(crate) async fn traces(
     Ok(slot.is_some_and(|slot| slot.is_ours) || has(conn, publication).await?)
 }
 
-/// Ends who streams from the slot `name`, and waits a while until it has ended.
+/// Ends the process that streams from the slot `name`, and waits up to 5 s for its end.
 pub(crate) async fn release(conn: &mut AsyncPgConnection, name: &str) -> Result<(), SessionError> {
     let released = statement(
         "select pg_terminate_backend(active_pid, 5000) from pg_replication_slots \
@@ -250,7 +234,7 @@ pub(crate) async fn release(conn: &mut AsyncPgConnection, name: &str) -> Result<
     Ok(())
 }
 
-/// What there is to know of the slot and of the log.
+/// The slot, and the end of the log.
 #[derive(Debug, Clone, QueryableByName)]
 pub(crate) struct State {
     #[diesel(sql_type = Bool)]
@@ -262,18 +246,15 @@ pub(crate) struct State {
     /// Bytes of log that PostgreSQL keeps for it.
     #[diesel(sql_type = BigInt)]
     pub(crate) retained_bytes: i64,
-    /// Bytes of log that it has not confirmed.
     #[diesel(sql_type = BigInt)]
     pub(crate) lag_bytes: i64,
-    /// How far the log has come.
     #[diesel(sql_type = Text)]
     pub(crate) log_end: String,
-    /// What is before is confirmed.
+    /// Everything before is confirmed.
     #[diesel(sql_type = Nullable<Text>)]
     pub(crate) confirmed: Option<String>,
 }
 
-/// Looks at the slot `name`.
 pub(crate) async fn state(
     conn: &mut AsyncPgConnection,
     name: &str,
@@ -292,7 +273,6 @@ pub(crate) async fn state(
     Ok(states.into_iter().next())
 }
 
-/// What the server and the role are like.
 #[derive(QueryableByName)]
 struct Server {
     #[diesel(sql_type = Text)]
@@ -340,8 +320,6 @@ pub(crate) async fn publication_version(
     .await?;
     Ok(versions.into_iter().next().map(|found| found.version))
 }
-
-/// The name of this database's slot.
 pub(crate) async fn name_here(
     conn: &mut AsyncPgConnection,
     publication: &str,
@@ -350,7 +328,6 @@ pub(crate) async fn name_here(
     Ok(slot_name(publication, &database.name, database.oid))
 }
 
-/// This database.
 #[derive(QueryableByName)]
 struct Database {
     #[diesel(sql_type = Text)]

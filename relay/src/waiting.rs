@@ -1,4 +1,4 @@
-//! Keys whose next event Kafka did not take this time: they are left alone for a while, and their events wait in
+//! Keys whose next event Kafka did not take this time: they are blocked for a while, and their events wait in
 //! the table.
 //!
 //! In memory only: a relay that starts reads the table and finds out by itself.
@@ -8,20 +8,18 @@ use std::time::{Duration, Instant};
 
 use chassis::Backoff;
 
-use crate::event::Event;
 use crate::publisher::ByOutcome;
+use outbox::Event;
 
-/// How long to leave a key alone. A topic that keeps failing has a back-off of its own, so a try is often no more
+/// How long a key is blocked. A topic that keeps failing has a back-off of its own, so a try is often no more
 /// than a question to the publisher.
 const RETRY: Backoff = Backoff {
     first: Duration::from_millis(500),
     max: Duration::from_secs(5),
 };
 
-/// Keys at most, a megabyte of them. When more wait, relaying goes at the pace of tries.
+/// Keys at most, a megabyte of them. When more wait, the relay retries with back-off.
 const KEYS_MAX: usize = 10_000;
-
-/// The keys whose next event was not taken.
 #[derive(Debug, Default)]
 pub(crate) struct WaitingKeys(HashMap<String, Waiting>);
 
@@ -32,18 +30,15 @@ struct Waiting {
 }
 
 impl WaitingKeys {
-    /// The keys to be left alone now.
-    pub(crate) fn left_alone(&self, now: Instant) -> Vec<String> {
-        let left_alone = self.0.iter().filter(|(_, waiting)| now < waiting.until);
-        left_alone.map(|(key, _)| key.clone()).collect()
+    pub(crate) fn blocked(&self, now: Instant) -> Vec<String> {
+        let blocked = self.0.iter().filter(|(_, waiting)| now < waiting.until);
+        blocked.map(|(key, _)| key.clone()).collect()
     }
-
-    /// All of them.
     pub(crate) fn all(&self) -> Vec<String> {
         self.0.keys().cloned().collect()
     }
 
-    /// Whether the key's next event was not taken: those behind it wait.
+    /// Whether the key's next event was not taken: the later ones wait.
     pub(crate) fn contains(&self, key: &str) -> bool {
         !self.0.is_empty() && self.0.contains_key(key)
     }
@@ -58,8 +53,8 @@ impl WaitingKeys {
         self.0.retain(|_, waiting| now < waiting.until);
     }
 
-    /// Remembers the keys of `sorted` that have to wait; the events with the numbers `parked` are parked by now. Answers
-    /// how many of the others come again at once, because there is no room for their keys.
+    /// Remembers the keys of `sorted` that have to wait; the events with the numbers `parked` are parked by now. Returns
+    /// how many of the others are read again at once, because there is no room for their keys.
     pub(crate) fn remember(&mut self, sorted: &ByOutcome<'_>, parked: &HashSet<i64>) -> usize {
         for event in &sorted.published {
             self.forget(event.key());
@@ -109,17 +104,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_left_alone_for_longer_and_longer_up_to_five_seconds() {
+    fn a_key_is_blocked_for_longer_and_longer_up_to_five_seconds() {
         let mut keys = WaitingKeys::default();
         let mut now = Instant::now();
         for pause_ms in [500, 1_000, 2_000, 4_000, 5_000, 5_000] {
             keys.not_taken("k", now);
-            assert_eq!(keys.left_alone(now), ["k"]);
+            assert_eq!(keys.blocked(now), ["k"]);
             assert!(!keys.is_due(now));
-            // Those behind it don't make it longer.
+            // The later ones don't make it longer.
             keys.not_taken("k", now);
             now += Duration::from_millis(pause_ms);
-            assert!(keys.left_alone(now).is_empty(), "after {pause_ms} ms");
+            assert!(keys.blocked(now).is_empty(), "after {pause_ms} ms");
             assert!(keys.is_due(now) && keys.contains("k"));
         }
     }
@@ -145,6 +140,6 @@ mod tests {
         for key in 0..2 * KEYS_MAX {
             keys.not_taken(&key.to_string(), now);
         }
-        assert_eq!(keys.left_alone(now).len(), KEYS_MAX);
+        assert_eq!(keys.blocked(now).len(), KEYS_MAX);
     }
 }

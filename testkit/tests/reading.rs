@@ -17,7 +17,7 @@ fn one_payment_s_way_is_read_in_an_evening() {
 }
 
 #[test]
-fn test_modules_do_not_count() {
+fn modules_of_tests_do_not_count() {
     let code =
         "//! Doc.\nuse a;\n\n#[cfg(test)]\nmod tests {\n    use super::*;\n}\n\nfn f() {\n}\n";
     let output = reading(Some(&guide("counted", &[("a.rs", code)])));

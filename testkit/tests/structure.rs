@@ -108,7 +108,7 @@ fn production_lines(text: &str) -> Vec<&str> {
     let mut lines = Vec::new();
     let mut test_item: Option<&str> = None;
     for line in text.lines() {
-        let indent = &line[..line.len() - line.trim_start().len()];
+        let (indent, _) = line.split_at(line.len() - line.trim_start().len());
         if let Some(attribute_indent) = test_item {
             let ends = line.ends_with(';') || line.trim_start().starts_with('}');
             if indent == attribute_indent && ends {

@@ -17,10 +17,11 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tracing::{error, info};
 
 use crate::config::WriterConfig;
-use crate::domain::{Accepted, Decline, PaymentRequest};
+use crate::domain::{Accepted, Decline};
 use crate::pattern::{Pattern, count_request};
 use crate::pay_error::{BatchError, PayError};
 use crate::payments::{Publishing, Try, write_batch};
+use crate::request::PaymentRequest;
 
 /// Tries of a batch after transient failures. With the waits of [`RETRY`] they take about two seconds.
 const TRIES_MAX: u32 = 8;
@@ -103,7 +104,8 @@ impl PaymentWriter {
         if taken == 0 {
             return 0;
         }
-        metrics::histogram!("payment_batch_requests").record(to_f64(taken));
+        metrics::histogram!("payment_batch_requests")
+            .record(f64::from(u32::try_from(taken).unwrap_or(u32::MAX)));
         let (requests, answers): (Vec<PaymentRequest>, Vec<_>) = queued
             .into_iter()
             .map(|queued| (queued.request, queued.answer))
@@ -178,12 +180,4 @@ fn count(request: &PaymentRequest, outcome: &Result<Accepted, PayError>) {
         trace_id = trace_id(&request.traceparent),
         "payment {label}"
     );
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a metric: batches are far below 2^52"
-)]
-const fn to_f64(count: usize) -> f64 {
-    count as f64
 }

@@ -1,10 +1,27 @@
 //! Wallets and their payments over HTTP.
 //!
 //! Promises: a debit, its ledger entry and its outbox event commit together or not at all; a wallet is
-//! never negative; the same idempotency key and body gives the same answer; a result of the bill's
-//! provider settles or refunds a payment once. Other patterns than the outbox promise less, and say so
+//! never negative; the same idempotency key and body gives the same answer; a result from the bill's
+//! provider settles or refunds a payment once. Patterns other than the outbox promise less, and say so
 //! ([`patterns`]). Leaves to others: publishing the outbox's events (the relay) and paying the provider
 //! (bill-payer).
+//!
+//! The modules, in reading order:
+//!
+//! | module | what happens there |
+//! | --- | --- |
+//! | [`http`] | the routes; `http/pay_bill.rs` is where a payment comes in |
+//! | [`request`] | what a client asks for, checked |
+//! | [`patterns`] | the way that a request takes; by default it goes to the queue of the next row |
+//! | [`group_commit`] | requests that wait together are written together |
+//! | `payments` | **begin here**: the hot transaction, statement by statement |
+//! | [`domain`] | its decisions: funds, currency, keys; pure code |
+//! | `ledger` | its transfers and balances |
+//! | `pay_error` | what can go wrong, and what follows from that |
+//! | [`settlement`] | the end of a payment: results settle or refund it |
+//!
+//! Around them: making and topping up wallets (`wallets`), what the API shows ([`reads`]), repairs after a loss
+//! ([`recovery`]), dead letters ([`dead_letters`]), and the two patterns that do without the outbox (`patterns/`).
 
 pub mod config;
 pub mod dead_letters;
@@ -18,6 +35,7 @@ mod pay_error;
 mod payments;
 pub mod reads;
 pub mod recovery;
+pub mod request;
 mod schema;
 pub mod settlement;
 mod wallets;

@@ -1,5 +1,5 @@
-//! The wallet-api process: `wallet-api` to serve, `wallet-api migrate`, and what an operator does about dead letters and
-//! losses.
+//! The wallet-api process: `wallet-api` serves, `wallet-api migrate` updates the database, and the other commands are an
+//! operator's, for dead letters and losses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use wallet_api::config::{CommandIntake, Config};
 use wallet_api::dead_letters::DeadLetterHandler;
 use wallet_api::group_commit::group_commit;
 use wallet_api::http::{self, App};
-use wallet_api::patterns::{COMMANDS_BATCH_MAX, Commands, Patience, Patterns, Publisher};
+use wallet_api::patterns::{COMMANDS_BATCH_MAX, Commands, MessageTimeout, Patterns, Publisher};
 use wallet_api::settlement::Settlement;
 use wallet_api::{MIGRATIONS, SERVICE, recovery};
 
@@ -49,7 +49,7 @@ enum Command {
     OperatorActions(Actions),
 }
 
-/// Results of one transaction of the settlement at the most.
+/// Results in one transaction of the settlement, at most.
 const RESULTS_BATCH_MAX: usize = 500;
 
 #[tokio::main]
@@ -84,17 +84,13 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let lab = config.pattern.lab()?;
     let service = Service::start(SERVICE, &config.log)?;
     let pool = database::pool(&config.database, SERVICE)?;
+    // The group commit.
     let (queue, writers) = group_commit(&config.writer, &pool);
     for writer in writers {
         service.spawn("payment writer", writer.run());
     }
-    let results = ConsumerConfig {
-        brokers: config.kafka.kafka_brokers.clone(),
-        group: config.kafka.prefixed(SERVICE),
-        topic: config.kafka.prefixed(events::BILL_TOPIC),
-        batch_records_max: RESULTS_BATCH_MAX,
-        ignored_types: config.intake.ignored_event_types.clone(),
-    };
+    // The consumer of results and, where the pattern needs it, that of commands.
+    let results = consumer_config(config, SERVICE, events::BILL_TOPIC, RESULTS_BATCH_MAX);
     let results = Consumer::new(results, Settlement::new(pool.clone()))?;
     let settling = results.health();
     service.spawn("settlement", results.run(service.stop_token()));
@@ -108,20 +104,21 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
             readiness = readiness.require("commands", move || std::future::ready(debiting.check()));
         }
         CommandIntake::Watch => {
-            let left = warn_of_commands(commands_config(config), service.stop_token());
-            service.spawn("commands", left);
+            let watch = warn_of_commands(commands_config(config), service.stop_token());
+            service.spawn("commands", watch);
         }
     }
-    let patience = Patience::Within(config.pattern.publish_timeout());
-    let publisher = Publisher::new(&config.kafka, patience);
+    // The API.
+    let timeout = MessageTimeout::After(config.pattern.publish_timeout());
+    let publisher = Publisher::new(&config.kafka, timeout);
     let app = App {
         payments: Arc::new(Patterns::new(queue, pool.clone(), publisher)),
         pattern: config.pattern.pay_pattern,
         lab,
         pool: pool.clone(),
     };
-    let kept = config.housekeeping.clone();
-    Housekeeping::new(pool.clone(), kept, NoOwnTables).spawn(
+    let housekeeping = config.housekeeping.clone();
+    Housekeeping::new(pool.clone(), housekeeping, NoOwnTables).spawn(
         &service,
         &config.kafka,
         events::BILL_TOPIC,
@@ -130,7 +127,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         &[outbox::MIGRATIONS, operations::MIGRATIONS, MIGRATIONS],
         "run `wallet-api migrate`",
     )?;
-    // Not Kafka: payments are accepted while it is away, and settled when it is back.
+    // Kafka is not required: payments are accepted while it is away, and settled when it is back.
     let readiness = readiness.require("database", move || {
         database::check(pool.clone(), schema.clone())
     });
@@ -142,25 +139,29 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
 }
 
 fn commands(service: &Service, config: &Config, pool: &Pool) -> anyhow::Result<Consumer<Commands>> {
-    let publisher = Publisher::new(&config.kafka, Patience::Endless);
+    let publisher = Publisher::new(&config.kafka, MessageTimeout::Never);
     let handler = Commands::new(pool.clone(), publisher, service.stop_token());
     Consumer::new(commands_config(config), handler)
 }
 
 fn commands_config(config: &Config) -> ConsumerConfig {
+    let group = format!("{SERVICE}-commands");
+    consumer_config(config, &group, events::COMMAND_TOPIC, COMMANDS_BATCH_MAX)
+}
+
+fn consumer_config(config: &Config, group: &str, topic: &str, batch_max: usize) -> ConsumerConfig {
     ConsumerConfig {
         brokers: config.kafka.kafka_brokers.clone(),
-        group: config.kafka.prefixed(&format!("{SERVICE}-commands")),
-        topic: config.kafka.prefixed(events::COMMAND_TOPIC),
-        batch_records_max: COMMANDS_BATCH_MAX,
+        group: config.kafka.prefixed(group),
+        topic: config.kafka.prefixed(topic),
+        batch_records_max: batch_max,
         ignored_types: config.intake.ignored_event_types.clone(),
     }
 }
 
-/// How often to look whether there are commands that nobody carries out.
 const LOOK_FOR_COMMANDS_EVERY: Duration = Duration::from_secs(10);
 
-/// Says so while callers have been told "accepted" and nobody carries their commands out.
+/// Warns while callers have been told "accepted" and nobody carries out their commands.
 async fn warn_of_commands(config: ConsumerConfig, stop: CancellationToken) -> anyhow::Result<()> {
     let lag = GroupLag::new(&config)?;
     let waiting = RepeatedError::of("accepted payments that nobody carries out");

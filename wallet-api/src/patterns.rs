@@ -19,11 +19,12 @@ use tracing::info;
 use uuid::Uuid;
 
 pub use self::listen_to_yourself::{COMMANDS_BATCH_MAX, Commands};
-pub use self::publisher::{Patience, PublishError, Publisher};
-use crate::domain::{Accepted, PaymentRequest};
+pub use self::publisher::{MessageTimeout, PublishError, Publisher};
+use crate::domain::Accepted;
 use crate::group_commit::PaymentQueue;
 use crate::pattern::{Choice, Pattern, count_request};
 use crate::pay_error::PayError;
+use crate::request::PaymentRequest;
 
 /// What the patterns write with.
 pub struct Patterns {
@@ -41,7 +42,7 @@ pub(crate) enum Answer {
 }
 
 impl Patterns {
-    /// `publisher` is for the patterns that publish in the request, so its patience has to end.
+    /// `publisher` is for the patterns that publish in the request, so it needs a timeout.
     #[must_use]
     pub const fn new(queue: PaymentQueue, pool: Pool, publisher: Publisher) -> Self {
         Self {

@@ -25,11 +25,11 @@ use rust_decimal::Decimal;
 use uuid::Uuid;
 
 use crate::domain::{
-    self, Accepted, Decision, Decline, KeySource, KnownPayment, KnownPayments, PaymentRequest,
-    Replayed, Wallet,
+    self, Accepted, Decision, Decline, KnownPayment, KnownPayments, Replayed, Wallet,
 };
 use crate::ledger::{self, Kind, Transfer};
 use crate::pay_error::BatchError;
+use crate::request::{KeySource, PaymentRequest};
 use crate::schema::PaymentRow;
 use crate::{SERVICE, schema};
 
@@ -67,10 +67,13 @@ pub(crate) async fn pay_batch(
     attempt: Try,
     publishing: Publishing,
 ) -> Result<Vec<Result<Accepted, Decline>>, BatchError> {
+    // 1, 2: what is known, and stays so until the commit.
     let (mut wallets, now) =
         lock_wallets(conn, batch.iter().map(|request| request.wallet_id)).await?;
     let mut known = find_by_key(conn, batch, attempt).await?;
+    // 3: a decision for each request.
     let decisions = domain::decide(batch, &mut wallets, &mut known, now);
+    // 4 to 7: rows for the payments that were accepted.
     write_accepted(conn, batch, &decisions, publishing).await?;
     let answers = decisions.into_iter().map(|decision| match decision {
         Decision::Accept(accepted) | Decision::Replay(accepted) => Ok(accepted),

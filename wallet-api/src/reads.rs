@@ -1,10 +1,10 @@
-//! What can be looked at: wallets, payments and transfers, a page at a time, newest first.
+//! What the API shows: wallets, payments and transfers, a page at a time, newest first.
 
 use axum::http::StatusCode;
 use chassis::Problem;
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Nullable, Numeric, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{BigInt, Nullable, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use events::Currency;
 use outbox::statement;
@@ -15,7 +15,6 @@ use uuid::Uuid;
 use crate::domain::Decline;
 use crate::schema::{self, PaymentRow};
 
-/// A wallet, as the API shows it.
 #[derive(Debug, Serialize)]
 pub(crate) struct WalletView {
     pub(crate) id: Uuid,
@@ -25,27 +24,23 @@ pub(crate) struct WalletView {
     pub(crate) created_at: DateTime<Utc>,
 }
 
-/// A payment, as the API shows it.
 #[derive(Debug, Serialize)]
 pub(crate) struct PaymentView {
     pub(crate) id: Uuid,
     pub(crate) wallet_id: Uuid,
-    /// At the currency's scale; of a declined payment with all decimals that were asked for.
+    /// At the currency's scale; a declined payment keeps all decimals of its request.
     pub(crate) amount: String,
     pub(crate) currency: String,
     pub(crate) provider: String,
     pub(crate) account_number: String,
     /// `pending`, `paid`, `refunded` or `declined`.
     pub(crate) status: String,
-    /// The provider's, once paid.
     pub(crate) receipt: Option<String>,
-    /// Why it was refunded or declined.
     pub(crate) reason: Option<String>,
     pub(crate) created_at: DateTime<Utc>,
     pub(crate) updated_at: DateTime<Utc>,
 }
 
-/// A transfer, as the API shows it.
 #[derive(Debug, Serialize)]
 pub(crate) struct TransferView {
     pub(crate) id: Uuid,
@@ -60,7 +55,7 @@ pub(crate) struct TransferView {
     pub(crate) created_at: DateTime<Utc>,
 }
 
-/// A sum as text, at the scale of a stored currency or, if that can't express it, at its own.
+/// A sum as text, at the scale of a stored currency, or at its own scale if the currency can't express it.
 fn at_scale(value: Decimal, currency: &str) -> Result<String, Problem> {
     let currency: Currency = currency
         .parse()
@@ -115,20 +110,14 @@ impl TryFrom<PaymentRow> for PaymentView {
 }
 
 #[derive(QueryableByName)]
+#[diesel(table_name = schema::transfers, check_for_backend(diesel::pg::Pg))]
 struct TransferRow {
-    #[diesel(sql_type = SqlUuid)]
     id: Uuid,
-    #[diesel(sql_type = Text)]
     kind: String,
-    #[diesel(sql_type = SqlUuid)]
     debit_account: Uuid,
-    #[diesel(sql_type = SqlUuid)]
     credit_account: Uuid,
-    #[diesel(sql_type = Numeric)]
     amount: Decimal,
-    #[diesel(sql_type = Nullable<SqlUuid>)]
     payment_id: Option<Uuid>,
-    #[diesel(sql_type = Timestamptz)]
     created_at: DateTime<Utc>,
 }
 
@@ -149,7 +138,6 @@ pub(crate) async fn wallets(
     rows.into_iter().map(TryInto::try_into).collect()
 }
 
-/// One wallet.
 pub(crate) async fn wallet(conn: &mut AsyncPgConnection, id: Uuid) -> Result<WalletView, Problem> {
     schema::wallets::table
         .find(id)
@@ -161,7 +149,6 @@ pub(crate) async fn wallet(conn: &mut AsyncPgConnection, id: Uuid) -> Result<Wal
         .try_into()
 }
 
-/// One payment.
 pub(crate) async fn payment(
     conn: &mut AsyncPgConnection,
     id: Uuid,
@@ -189,7 +176,7 @@ fn no_payment(id: Uuid) -> Problem {
 
 /// A wallet's payments before a moment and an id, newest first: a range of the index `payments_of_wallet_by_time`.
 ///
-/// By time and not by id alone: in `listen-to-yourself` the id follows from the request.
+/// By time and not by id alone: in `listen-to-yourself` the id follows from the request and carries no time.
 pub const PAYMENTS_OF_WALLET: &str = "\
     select id, wallet_id, amount, currency, provider, account_number, status, idempotency_key, fingerprint, \
     receipt, reason, created_at, updated_at from payments where wallet_id = $1 and (created_at, id) < (coalesce($2, 'infinity'), $3) \
@@ -217,7 +204,7 @@ pub(crate) async fn payments(
     rows.into_iter().map(TryInto::try_into).collect()
 }
 
-/// When the payment was made that a page begins after.
+/// The time of the payment that a page begins after.
 async fn made_at(
     conn: &mut AsyncPgConnection,
     wallet_id: Uuid,

@@ -1,7 +1,7 @@
 //! Repairing a loss: payments whose event or result is gone, and a wallet database that was restored from a backup.
 //!
-//! Promises: whatever is done here may be done again, at any time, also while the services run: each step after it takes a
-//! payment once. `docs/recovery.md` tells what to do when.
+//! Promises: each repair may be repeated, at any time, also while the services run, because each step after it takes a
+//! payment once. `docs/recovery.md` tells when to use which.
 
 pub mod cli;
 mod recover;
@@ -10,7 +10,7 @@ mod results;
 
 use uuid::Uuid;
 
-/// As in `operator_actions`.
+/// The subject in `operator_actions`.
 fn subject(payment_id: Uuid) -> String {
     format!("payment/{payment_id}")
 }

@@ -94,7 +94,7 @@ pub(crate) struct PaymentRow {
 }
 
 impl PaymentRow {
-    /// What the payment debited; none if its columns hold no money. An amount that was declined may be none.
+    /// None where the currency can't express the amount, as a declined payment may have it.
     pub(crate) fn money(&self) -> Option<Money> {
         let amount = self.amount.normalize().to_string().parse().ok()?;
         Money::new(amount, self.currency.parse().ok()?).ok()

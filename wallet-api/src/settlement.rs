@@ -10,7 +10,7 @@
 //! | 6 | `insert dead_letters` | their rows | results that fit no payment |
 //! | 7 | `commit` | releases all | then, and only then, the offsets |
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chassis::consumer::{HandleError, Handler, Record};
 use chassis::database::Pool;
@@ -37,12 +37,27 @@ use crate::{SERVICE, schema};
 #[derive(Clone)]
 pub struct Settlement {
     pool: Pool,
+    outcomes: BTreeMap<&'static str, u64>,
 }
 
 impl Settlement {
     #[must_use]
     pub const fn new(pool: Pool) -> Self {
-        Self { pool }
+        Self {
+            pool,
+            outcomes: BTreeMap::new(),
+        }
+    }
+
+    /// Results so far, by outcome: what the metric counts.
+    pub(crate) const fn outcomes(&self) -> &BTreeMap<&'static str, u64> {
+        &self.outcomes
+    }
+
+    fn count(&mut self, outcome: &'static str, results: usize) {
+        let results = u64::try_from(results).unwrap_or(u64::MAX);
+        metrics::counter!("bill_results_total", "outcome" => outcome).increment(results);
+        *self.outcomes.entry(outcome).or_default() += results;
     }
 }
 
@@ -60,13 +75,18 @@ impl Handler for Settlement {
         let report = conn
             .transaction(async |conn| settle(conn, &results, letters).await)
             .await?;
-        report.log_and_count();
+        report.log();
+        self.count("settled", report.settled.len());
+        self.count("refunded", report.refunded.len());
+        self.count("again", report.again);
+        self.count("conflict", report.conflicts);
+        self.count("dead_letter", report.dead_letters);
         Ok(())
     }
 
     async fn reject(&mut self, record: &Record, reason: &str) -> Result<(), HandleError> {
         dead_letters::store(&self.pool, SERVICE, record, reason).await?;
-        count("dead_letter", 1);
+        self.count("dead_letter", 1);
         Ok(())
     }
 }
@@ -139,7 +159,7 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
-    fn log_and_count(&self) {
+    fn log(&self) {
         let log = |result: &BillResult<'_>, outcome: &str| {
             let payment_id = result.event.payment_id();
             let trace_id = trace_id(result.traceparent);
@@ -151,19 +171,9 @@ impl Report<'_> {
         self.refunded
             .iter()
             .for_each(|result| log(result, "refunded"));
-        count("settled", self.settled.len());
-        count("refunded", self.refunded.len());
-        count("again", self.again);
-        count("conflict", self.conflicts);
-        count("dead_letter", self.dead_letters);
         let (again, dead_letters) = (self.again, self.dead_letters);
         debug!(again, dead_letters, "results taken");
     }
-}
-
-fn count(outcome: &'static str, results: usize) {
-    let results = u64::try_from(results).unwrap_or(u64::MAX);
-    metrics::counter!("bill_results_total", "outcome" => outcome).increment(results);
 }
 
 /// Steps 1 to 6.
@@ -267,37 +277,36 @@ fn unmatched_reason(event: &BillEvent) -> String {
     )
 }
 
-/// What a result makes of its payment.
-struct Outcome<'a> {
-    status: &'static str,
-    receipt: Option<&'a str>,
-    reason: Option<&'a str>,
+/// The status that a result gives its payment.
+const fn status(event: &BillEvent) -> &'static str {
+    match event {
+        BillEvent::Paid(_) => "paid",
+        BillEvent::Failed(_) => "refunded",
+    }
 }
 
-fn outcome(event: &BillEvent) -> Outcome<'_> {
+fn receipt(event: &BillEvent) -> Option<&str> {
     match event {
-        BillEvent::Paid(paid) => Outcome {
-            status: "paid",
-            receipt: Some(&paid.receipt),
-            reason: None,
-        },
-        BillEvent::Failed(failed) => Outcome {
-            status: "refunded",
-            receipt: None,
-            reason: Some(&failed.reason),
-        },
+        BillEvent::Paid(paid) => Some(&paid.receipt),
+        BillEvent::Failed(_) => None,
+    }
+}
+
+fn reason(event: &BillEvent) -> Option<&str> {
+    match event {
+        BillEvent::Paid(_) => None,
+        BillEvent::Failed(failed) => Some(&failed.reason),
     }
 }
 
 /// Whether `event` says what `payment` ended with: the result came again under another event id. The reason of a refund
 /// may differ: it moves no money.
 fn repeats(event: &BillEvent, payment: &PaymentRow) -> bool {
-    let outcome = outcome(event);
     let same_payee = event.payee().is_none_or(|payee| {
         payee.provider == payment.provider && payee.account_number == payment.account_number
     });
-    payment.status == outcome.status
-        && payment.receipt.as_deref() == outcome.receipt
+    payment.status == status(event)
+        && payment.receipt.as_deref() == receipt(event)
         && payment.wallet_id == event.wallet_id()
         && payment.amount == event.money().value()
         && payment.currency == event.money().currency().code()
@@ -375,9 +384,9 @@ async fn move_payments(
     .column::<SqlUuid, _, _>(results, |event| event.wallet_id())
     .column::<Numeric, _, _>(results, |event| event.money().value())
     .column::<Text, _, _>(results, |event| event.money().currency().code())
-    .column::<Text, _, _>(results, |event| outcome(event).status)
-    .column::<Nullable<Text>, _, _>(results, |event| outcome(event).receipt)
-    .column::<Nullable<Text>, _, _>(results, |event| outcome(event).reason)
+    .column::<Text, _, _>(results, |event| status(event))
+    .column::<Nullable<Text>, _, _>(results, |event| receipt(event))
+    .column::<Nullable<Text>, _, _>(results, |event| reason(event))
     .column::<Nullable<Text>, _, _>(results, |event| event.payee().map(|payee| &payee.provider))
     .column::<Nullable<Text>, _, _>(results, |event| event.payee().map(|payee| &payee.account_number))
     .load(conn)

@@ -10,8 +10,9 @@ use events::{Amount, Currency, Money, MoneyError};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
-use crate::domain::{Decline, Fingerprint, IdempotencyKey, Replayed};
+use crate::domain::{Decline, Replayed};
 use crate::ledger::{self, Kind, SystemAccount, Transfer};
+use crate::request::{Fingerprint, IdempotencyKey};
 use crate::schema::{accounts, top_ups, wallet_keys, wallets};
 
 /// Tries of a transaction after transient failures, such as a serialization failure. A payment has as many.
@@ -63,18 +64,17 @@ pub(crate) struct NewWallet {
 pub(crate) struct TopUp {
     pub(crate) id: Uuid,
     pub(crate) money: Money,
-    /// The wallet's balance after it.
+    /// The wallet's balance after the top-up.
     pub(crate) balance: Decimal,
     pub(crate) replayed: Replayed,
 }
 
-/// The tries of one request.
-struct Tries {
+struct RetryState {
     made: u32,
     begun: Instant,
 }
 
-impl Tries {
+impl RetryState {
     fn begin() -> Self {
         Self {
             made: 0,
@@ -82,19 +82,19 @@ impl Tries {
         }
     }
 
-    /// Whether to try again after `error`; waits before it says yes.
-    async fn go_on_after(&mut self, error: &WalletError) -> bool {
+    /// Waits before another try, or says that there is none after `error`.
+    async fn wait_after(&mut self, error: &WalletError) -> bool {
         self.made += 1;
-        let may_pass = match error {
+        let transient = match error {
             WalletError::Database(error) => classify(error) != Failure::Reject,
             // The pool has waited as long as a client should.
             WalletError::Pool(_) | WalletError::Declined(_) => false,
         };
-        let goes_on = may_pass && self.made < TRIES_MAX && self.begun.elapsed() < TRIED_FOR_MAX;
-        if goes_on {
+        let again = transient && self.made < TRIES_MAX && self.begun.elapsed() < TRIED_FOR_MAX;
+        if again {
             tokio::time::sleep(RETRY.wait(self.made)).await;
         }
-        goes_on
+        again
     }
 }
 
@@ -108,9 +108,9 @@ pub(crate) async fn create(
     let opening = opening_balance
         .map(|amount| Money::new(amount, currency))
         .transpose()?;
-    // One id for all tries: if it is in the database, an earlier try of this request was committed unnoticed.
+    // All tries have one id: if it is in the database, an earlier try of this request was committed unnoticed.
     let id = Uuid::now_v7();
-    let mut tries = Tries::begin();
+    let mut tries = RetryState::begin();
     loop {
         let mut conn = pool.get().await?;
         let created = conn
@@ -119,7 +119,7 @@ pub(crate) async fn create(
         // Other requests may use it during the wait.
         drop(conn);
         match created {
-            Err(error) if tries.go_on_after(&error).await => {}
+            Err(error) if tries.wait_after(&error).await => {}
             created => return created,
         }
     }
@@ -139,7 +139,7 @@ async fn create_once(
     };
     let amount = opening.map_or_else(String::new, |money| money.value().to_string());
     let fingerprint = Fingerprint::of(&["create-wallet", currency.code(), &amount]);
-    // Waits for another request with this key to end.
+    // The key, which waits for another request with this key to end.
     let first = diesel::insert_into(wallet_keys::table)
         .values((
             wallet_keys::idempotency_key.eq(key.as_str()),
@@ -160,6 +160,7 @@ async fn create_once(
         }
         return Ok(wallet(made, Replayed::of(made, id)));
     }
+    // The accounts: the currency's, which are there unless this is its first wallet, and the wallet's.
     let system = SystemAccount::ALL.map(|account| {
         (
             accounts::id.eq(account.id(currency)),
@@ -199,7 +200,7 @@ pub(crate) async fn top_up(
 ) -> Result<TopUp, WalletError> {
     // As in `create`.
     let id = Uuid::now_v7();
-    let mut tries = Tries::begin();
+    let mut tries = RetryState::begin();
     loop {
         let mut conn = pool.get().await?;
         let topped_up = conn
@@ -208,7 +209,7 @@ pub(crate) async fn top_up(
         // Other requests may use it during the wait.
         drop(conn);
         match topped_up {
-            Err(error) if tries.go_on_after(&error).await => {}
+            Err(error) if tries.wait_after(&error).await => {}
             topped_up => return topped_up,
         }
     }
@@ -222,6 +223,7 @@ async fn top_up_once(
     key: &IdempotencyKey,
 ) -> Result<TopUp, WalletError> {
     let fingerprint = Fingerprint::of(&["top-up", &amount.to_string()]);
+    // The wallet's lock: nobody else adds this key to the wallet meanwhile.
     let (currency, balance): (String, Decimal) = wallets::table
         .find(wallet_id)
         .select((wallets::currency, wallets::balance))
@@ -234,6 +236,7 @@ async fn top_up_once(
         .parse::<Currency>()
         .map_err(|error| diesel::result::Error::DeserializationError(Box::new(error)))?;
     let money = Money::new(amount, currency)?;
+    // The same key again: the first answer, or a refusal.
     let known: Option<(Uuid, Vec<u8>, Decimal)> = top_ups::table
         .filter(top_ups::wallet_id.eq(wallet_id))
         .filter(top_ups::idempotency_key.eq(key.as_str()))
@@ -252,6 +255,7 @@ async fn top_up_once(
             replayed: Replayed::of(made, id),
         });
     }
+    // The transfer, the balance, and what a repetition is told.
     post_top_up(conn, id, wallet_id, money).await?;
     let balance = balance + money.value();
     diesel::insert_into(top_ups::table)

@@ -7,7 +7,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use outbox::{AppendError, NewEvent};
 use uuid::Uuid;
 
-use super::{lock_wallets, result_event};
+use super::result_event::{lock_wallets, result_event};
 use crate::domain::NextStep;
 use crate::schema::bills;
 use crate::store::NewBill;

@@ -127,7 +127,7 @@ proptest! {
                     match breaker.provider_state() {
                         ProviderState::Available => prop_assert_eq!(permit, Permit::All),
                         ProviderState::Away => {
-                            // Whatever time passes: not a second one beside it.
+                            // Whatever time passes: no second one at the same time.
                             prop_assert!(begun == 0 || breaker.permit(now + at(1_000)) == Permit::Nothing);
                         }
                     }

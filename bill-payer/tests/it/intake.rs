@@ -1,4 +1,4 @@
-//! From the topic into the table: each payment once, and nothing holds up its partition.
+//! From the topic into the table: each payment once, and nothing blocks its partition.
 
 use chassis::consumer::{Consumer, ConsumerConfig, Handler as _};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
@@ -305,7 +305,7 @@ async fn two_bad_messages_of_one_place_are_two_dead_letters() {
     assert_eq!(
         rows(&payer, "select from dead_letters").await,
         2,
-        "a redelivery is none"
+        "a redelivery adds no dead letter"
     );
     let mut later = first.clone();
     later.timestamp_ms = Some(2);

@@ -70,7 +70,7 @@ async fn an_outage_longer_than_the_retries_leaves_all_bills_paying_and_all_are_p
     let requests: Vec<_> = (0..BILLS).map(|_| request("WIFI-1")).collect();
     let executor = Running::start(payer.executor(impatient()));
     payer.take_all(&requests).await;
-    // A probe each 50 ms at the most, so some 50 times the time in which a bill uses its attempts up.
+    // A probe each 50 ms at most, so some 50 times the time in which a bill uses its attempts up.
     probed(&payer, 100).await;
     executor.stop().await;
     counts(&payer.database, "paying", BILLS).await;

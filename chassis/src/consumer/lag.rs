@@ -41,7 +41,7 @@ impl GroupLag {
     /// How many records the group has to read.
     ///
     /// # Errors
-    /// No broker answers.
+    /// No broker responds.
     pub async fn records(&self) -> anyhow::Result<i64> {
         let lags = self.of_partitions(Vec::new()).await?;
         Ok(lags.into_iter().map(PartitionLag::records).sum())

@@ -107,7 +107,7 @@ pub fn headers<'a>(message: &'a BorrowedMessage<'_>) -> Headers<'a> {
 }
 
 /// Headers as a dead letter keeps them: an array of `[name, value]`. A value that a text of PostgreSQL can't hold is
-/// kept as well as it can be, and in hexadecimal digits behind that.
+/// kept as well as it can be, followed by its hexadecimal digits.
 #[must_use]
 pub fn headers_to_json(headers: &[(String, Option<Vec<u8>>)]) -> Value {
     let header = |(name, value): &(String, Option<Vec<u8>>)| match value {

@@ -25,7 +25,7 @@ pub(crate) enum Taking {
     Stopped,
 }
 
-/// Hands over what was read, but for what is ignored or could not be read, until it is taken or `stop` comes.
+/// Hands over what was read, without ignored and unreadable records, until it is taken or `stop` comes.
 pub(crate) async fn hand_over<H: Handler>(
     handler: &mut H,
     attempts: Attempts<'_>,

@@ -9,7 +9,7 @@ use super::sources::Sources;
 use super::topic::{BILL_EVENTS, Topic, WALLET_COMMANDS, WALLET_EVENTS, payment_of};
 use super::wallet::UNPUBLISHED;
 
-/// Copies them to the session `into`; answers how many bills.
+/// Copies them to the session `into`; returns how many bills.
 pub(super) async fn gather(
     into: &Session,
     sources: &Sources,

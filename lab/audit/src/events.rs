@@ -27,7 +27,7 @@ pub(super) async fn connect<const N: usize>(
     Ok(connected.unwrap_or_else(|_| unreachable!("there is a client for each topic")))
 }
 
-/// Copies the events of payments of `scope`; answers how many messages were read. Those that are about no payment, or
+/// Copies the events of payments of `scope`; returns how many messages were read. Those that are about no payment, or
 /// can't be understood, are left out: they prove nothing of any.
 pub(super) async fn gather(
     session: &Session,

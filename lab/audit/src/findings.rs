@@ -54,7 +54,7 @@ pub(super) async fn find(
 }
 
 /// Each pending payment gets the last place on the way where it was seen. It is lost where something says that it has
-/// left a place, and it is in none behind it; the head of [`crate`] has the reasons.
+/// left a place, and it is in no later place; the head of [`crate`] has the reasons.
 ///
 /// The table `payments` is that of now, not of the first look.
 fn place(lost_before_ms: i64) -> String {
@@ -113,7 +113,7 @@ fn stuck(scope: &Scope, now_ms: i64) -> String {
     )
 }
 
-/// What the provider's list says, beside what the wallet says. `payments` is that of now: the provider may know of
+/// What the provider's list says, compared with what the wallet says. `payments` is that of now: the provider may know of
 /// payments that were accepted since the first look.
 fn at_provider(scope: &Scope) -> String {
     let first = scope.first_id();

@@ -34,7 +34,7 @@
 //! | NOT IN THE WALLET | in 2, 3 or 4, or in the outbox of 1, unknown or declined in 6, and not accepted in 5 | the payment is committed before its event is published |
 //! | DIFFERS | two of 0 to 5, or two messages of one topic, have another wallet, amount, currency, provider, account, status, receipt, reason or idempotency key for it | none of them changes, and a status counts when it is final. A message counts as what it says, also as a dead letter; when that is discarded, no longer |
 //! | STUCK | pending in 1 and 6 for longer than [`Scope::stuck_after`] | that is what stuck means |
-//! | OUT OF ORDER | in a partition, the first message of an event comes behind the first one of an event of the same key with a greater `outbox_seq` of the same `outbox_epoch` | rows of a key are numbered under its lock; a restored database numbers anew, in another epoch. Events whose first message may be gone, by retention or before the scope, do not count |
+//! | OUT OF ORDER | in a partition, the first message of an event comes after the first one of an event of the same key with a greater `outbox_seq` of the same `outbox_epoch` | rows of a key are numbered under its lock; a restored database starts its numbers again, in another epoch. Events whose first message may be gone, by retention or before the scope, do not count |
 //! | UNBALANCED | transfers do not fit accounts or payment, its wallet included, or the money in clearing is not that of the pending payments | one transaction changes both, and 1 is one snapshot |
 //! | BALANCE DIFFERS | a balance is not the sum of its transfers | likewise |
 //!
@@ -67,7 +67,6 @@ pub use self::scope::Scope;
 use self::session::Session;
 pub use self::sources::Sources;
 
-/// What to audit.
 #[derive(Debug, clap::Args)]
 // The commands have subcommands of these names, and clap would call the groups of both alike.
 #[group(skip)]

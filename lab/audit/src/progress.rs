@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io::{IsTerminal as _, Write as _};
 
-/// What an audit is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// Reading the commands.
@@ -26,7 +25,6 @@ pub enum Stage {
 pub type Progress = dyn Fn(Stage, u64, Option<u64>) + Send + Sync;
 
 impl Stage {
-    /// All of them, in order.
     const ALL: [Self; 7] = [
         Self::Commands,
         Self::Wallet,

@@ -19,7 +19,6 @@ use super::sources::Sources;
 /// read.
 const LOOKED_UP_MAX: i64 = 1_000;
 
-/// The one client, with limits.
 pub(crate) fn client() -> &'static Client {
     static CLIENT: LazyLock<Client> = LazyLock::new(|| {
         Client::builder()
@@ -39,7 +38,6 @@ struct Page {
     next_before: Option<u64>,
 }
 
-/// What is read of a payment.
 #[derive(Debug, Deserialize)]
 struct Listed {
     reference: String,
@@ -51,7 +49,7 @@ struct Listed {
     receipt: Option<String>,
 }
 
-/// Copies the provider's payments to `at_provider`; answers how many.
+/// Copies the provider's payments to `at_provider`; returns how many.
 ///
 /// The list is in the order of decisions and has no times. All payments of a scope were decided since it began, so a
 /// page without any of them is taken for the end of them; what must be at the provider and was not seen by then is
@@ -96,7 +94,6 @@ async fn missing(session: &Session) -> anyhow::Result<HashSet<Uuid>> {
         .context("reading PostgreSQL's answer")
 }
 
-/// Where the reading of the list is.
 struct List {
     url: String,
     scope: Scope,
@@ -175,7 +172,7 @@ impl List {
 }
 
 impl Listed {
-    /// Adds a row, if the payment is of the scope; answers whether it is.
+    /// Adds a row, if the payment is of the scope; returns whether it is.
     fn add(&self, scope: &Scope, rows: &mut Rows) -> bool {
         let payment = payment_of(&self.reference);
         // What is no payment's id belongs to the scope of everything.

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use super::scope::Scope;
 
-/// What became of the payments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// Which payments this is about.
@@ -24,13 +23,9 @@ pub struct Report {
     pub refunded: u64,
     /// Ended: the wallet was never debited.
     pub declined: u64,
-    /// How long those that are paid took.
     pub paid_after: Option<Latency>,
-    /// Of every kind there is.
     pub findings: Vec<Finding>,
-    /// What was read for it.
     pub read: Read,
-    /// Milliseconds that the audit took.
     pub took_ms: u64,
 }
 
@@ -40,7 +35,6 @@ pub struct Whereabouts {
     /// Such as `outbox`.
     #[serde(rename = "where")]
     pub place: String,
-    /// Payments.
     pub count: u64,
 }
 
@@ -56,13 +50,10 @@ pub struct Latency {
 /// Damage of a kind.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What is wrong.
     pub kind: Kind,
-    /// How often.
     pub count: u64,
     /// The first few: ids of payments, unless the kind says otherwise.
     pub examples: Vec<String>,
-    /// Of the examples, what differs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub differences: Vec<Difference>,
     /// What to do: a command to type, or a page that has the steps.
@@ -73,15 +64,12 @@ pub struct Finding {
 /// A field of a payment that has different values in different places.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
-    /// The payment.
     pub id: String,
     /// The field, by the name that events have for it.
     pub field: String,
-    /// The values.
     pub values: Vec<PlacedValue>,
 }
 
-/// A value, and who says so.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlacedValue {
     /// Its beginning, if it is long. Empty: the place has the field, and nothing in it.
@@ -91,7 +79,6 @@ pub struct PlacedValue {
     pub places: Vec<String>,
 }
 
-/// How much was read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Read {
     /// Messages of the topic of commands.
@@ -102,7 +89,6 @@ pub struct Read {
     pub bills: u64,
     /// Messages of the topic of results.
     pub bill_events: u64,
-    /// Payments in the provider's list.
     pub provider_payments: u64,
 }
 
@@ -126,7 +112,7 @@ pub enum Kind {
     Differs,
     /// On its way for longer than the setting.
     Stuck,
-    /// Its event was first seen behind a later one of its wallet.
+    /// Its event was first seen after a later one of its wallet.
     OutOfOrder,
     /// Transfers that do not fit their payment, their accounts or one another. The example is a payment, or the
     /// name of an account.
@@ -151,7 +137,6 @@ impl Kind {
         Self::BalanceDiffers,
     ];
 
-    /// As the table has it.
     pub const fn title(self) -> &'static str {
         match self {
             Self::Lost => "LOST",
@@ -170,12 +155,10 @@ impl Kind {
 }
 
 impl Report {
-    /// Whether nothing is wrong.
     pub fn is_clean(&self) -> bool {
         self.findings.iter().all(|finding| finding.count == 0)
     }
 
-    /// For the terminal.
     pub fn table(&self) -> String {
         let places = self.in_flight_where.iter();
         let places: Vec<String> = places

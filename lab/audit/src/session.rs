@@ -11,7 +11,6 @@ use tokio::task::JoinSet;
 use tokio_postgres::types::FromSql;
 use tokio_postgres::{Client, Config, NoTls};
 
-/// How long a connection may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
 /// No limit of time: an audit of millions takes what it takes. Sorts and joins that do not fit `work_mem` go to
@@ -105,7 +104,7 @@ impl Session {
             .context("reading PostgreSQL's answer")
     }
 
-    /// Copies what `query` selects on the session `from` into `table` here, piece by piece as it comes; answers how
+    /// Copies what `query` selects on the session `from` into `table` here, piece by piece as it comes; returns how
     /// many rows that were.
     pub(crate) async fn copy_from(
         &self,
@@ -184,7 +183,6 @@ impl Rows {
         self.text.push('\n');
     }
 
-    /// Whether it is time to send them.
     pub(crate) const fn is_full(&self) -> bool {
         self.text.len() >= ROWS_BYTES || self.read >= ROWS_READ
     }
@@ -193,7 +191,7 @@ impl Rows {
 /// Bytes that are sent at once, about.
 const ROWS_BYTES: usize = 256 * 1024;
 
-/// Things read for one piece at the most: progress is told of each.
+/// Things read for one piece, at most: progress is told of each.
 const ROWS_READ: u64 = 10_000;
 
 /// Source: PostgreSQL manual, COPY, "Text Format". A NUL, which no text of PostgreSQL can hold, is replaced: left out, it

@@ -1,6 +1,5 @@
 //! Where the audit and the trace read.
 
-/// Where everything is.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "Where to read")]
 pub struct Sources {

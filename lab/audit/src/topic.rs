@@ -27,10 +27,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(20);
 /// By how much the clocks of who makes an id and who publishes its event may differ, in milliseconds.
 const CLOCKS_DIFFER_MS: u64 = 2_000;
 
-/// A topic, and who consumes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Topic {
-    /// Its number in the tables of the audit.
     pub number: &'static str,
     /// Without the prefix.
     pub name: &'static str,
@@ -112,7 +110,6 @@ impl Topic {
     }
 }
 
-/// What of a partition is read.
 #[derive(Debug, Clone, Copy)]
 struct Range {
     start: i64,
@@ -125,26 +122,19 @@ struct Range {
     whole_since_ms: Option<u64>,
 }
 
-/// A message.
 #[derive(Debug)]
 pub(crate) struct Seen<'a> {
-    /// Where it is.
     pub partition: i32,
-    /// Where it is.
     pub offset: i64,
-    /// When it was made, Unix milliseconds.
     pub timestamp_ms: Option<i64>,
     /// The wallet. What is no text has its bytes escaped.
     pub key: Cow<'a, str>,
-    /// The event's id.
     pub event_id: Option<Uuid>,
-    /// The event's type.
     pub event_type: &'a str,
     /// The number of the event's row in its outbox.
     pub outbox_seq: Option<i64>,
     /// Changes when the outbox begins to count again, as after a restore; empty if the message has none.
     pub outbox_epoch: &'a str,
-    /// The payment that the event is about.
     pub payment_id: Option<Uuid>,
     /// Of a message about a payment, the fields that its type has, empty if the message lacks them.
     pub fields: [Option<String>; FIELDS.len()],
@@ -275,7 +265,6 @@ impl Client {
         Ok(ranges)
     }
 
-    /// What the group has committed.
     fn taken(&self) -> anyhow::Result<Vec<(i32, i64)>> {
         let mut asked = TopicPartitionList::new();
         for &partition in &self.partitions {
@@ -292,18 +281,17 @@ impl Client {
 }
 
 impl Reader {
-    /// What is read.
     pub(crate) const fn topic(&self) -> Topic {
         self.topic
     }
 
-    /// Messages there are to read, at the most.
+    /// Messages there are to read, at most.
     pub(crate) fn messages(&self) -> u64 {
         let sizes = self.ranges.values().map(|range| range.end - range.start);
         sizes.filter_map(|size| u64::try_from(size).ok()).sum()
     }
 
-    /// Reads everything, each partition in its order, and hands each message to `each`, until that answers false.
+    /// Reads everything, each partition in its order, and hands each message to `each`, until that returns false.
     /// Blocks.
     pub(crate) fn read(mut self, mut each: impl FnMut(&Seen<'_>) -> bool) -> anyhow::Result<()> {
         self.ranges.retain(|_, range| range.start < range.end);

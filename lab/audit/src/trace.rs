@@ -14,7 +14,6 @@ use uuid::Uuid;
 use self::step::Step;
 use crate::sources::Sources;
 
-/// What to trace.
 #[derive(Debug, clap::Args)]
 // The commands have subcommands of these names, and clap would call the groups of both alike.
 #[group(skip)]
@@ -43,14 +42,11 @@ impl Trace {
     }
 }
 
-/// The life of a payment.
 #[derive(Debug, Serialize)]
 pub struct Timeline {
-    /// The payment.
     pub payment_id: Uuid,
     /// `pending`, `paid`, `refunded` or `declined`; none if it is only a command yet.
     pub status: Option<String>,
-    /// What has happened.
     pub steps: Vec<Step>,
 }
 

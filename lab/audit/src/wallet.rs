@@ -32,13 +32,13 @@ const TABLES: &str = "\
 /// The time, Unix milliseconds by the database's clock: that of the transaction, if in one.
 const NOW_MS: &str = "select (extract(epoch from now()) * 1000)::bigint";
 
-/// Makes the tables; answers the time.
+/// Makes the tables; returns the time.
 pub(super) async fn prepare(session: &Session) -> anyhow::Result<i64> {
     session.run(TABLES).await?;
     session.one(NOW_MS).await
 }
 
-/// Copies the payments of `scope`, and sums up the ledger; answers the moment of it, as [`prepare`] does.
+/// Copies the payments of `scope`, and sums up the ledger; returns the moment of it, as [`prepare`] does.
 pub(super) async fn gather(session: &Session, scope: &Scope) -> anyhow::Result<i64> {
     session.begin_snapshot().await?;
     let now_ms = session.one(NOW_MS).await?;

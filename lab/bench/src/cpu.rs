@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use lab_stack::process::{self, Identity};
-use lab_stack::process_table::Board;
+use lab_stack::process_table::ProcessTable;
 
 /// CPU time of everybody, at one moment.
 #[derive(Debug, Clone)]
@@ -17,13 +17,11 @@ pub(super) struct Sample {
 pub(super) struct Used {
     /// By PostgreSQL with all its sessions, if it is a part of ours.
     pub postgres: Option<Duration>,
-    /// By Kafka, if it is a part of ours.
     pub kafka: Option<Duration>,
     /// By all other parts.
     pub services: Duration,
     /// By programs that were run to their end, such as pgbench.
     pub tools: Duration,
-    /// By this process.
     pub lab: Duration,
 }
 
@@ -38,8 +36,7 @@ pub(super) struct Shares {
 }
 
 impl Sample {
-    /// Of now.
-    pub(super) async fn take(board: &Board) -> anyhow::Result<Self> {
+    pub(super) async fn take(process_table: &ProcessTable) -> anyhow::Result<Self> {
         let lab = Identity::own()?.cpu();
         let mut used = Used {
             postgres: None,
@@ -48,7 +45,7 @@ impl Sample {
             tools: lab.waited,
             lab: lab.own,
         };
-        for (name, part) in board.processes().await {
+        for (name, part) in process_table.processes().await {
             let cpu = process::cpu_of_all(part);
             match name.as_str() {
                 "postgres" => used.postgres = Some(cpu),

@@ -8,7 +8,6 @@ use diesel::sql_types::{BigInt, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 use lab_stack::url;
 
-/// A connection, without limits of time.
 pub(super) type Session = AsyncPgConnection;
 
 /// How long sessions that are ending may take.
@@ -18,7 +17,6 @@ const SESSIONS_END_WITHIN: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Databases {
     server: String,
-    /// The name of the one that is copied.
     template: String,
     made: u32,
 }
@@ -26,9 +24,7 @@ pub(super) struct Databases {
 /// A copy, to be given back to [`Databases::drop`].
 #[derive(Debug)]
 pub(super) struct Copy {
-    /// Its name.
     pub name: String,
-    /// Where to connect.
     pub url: String,
 }
 
@@ -118,7 +114,6 @@ async fn drop_database(server: &str, name: &str) -> anyhow::Result<()> {
         .with_context(|| format!("dropping the database {name}"))
 }
 
-/// Connects.
 pub(super) async fn connect(url: &str) -> anyhow::Result<Session> {
     let mut conn = chassis::database::connect(url, "lab-bench")
         .await

@@ -1,4 +1,4 @@
-//! `lab bench`: what the system does a second, beside peers that do the same work on the same servers.
+//! `lab bench`: what the system does a second, against peers that do the same work on the same servers.
 //!
 //! Figures of one machine mean little; what counts are ratios to a peer, of runs that alternate with
 //! the peer's. PostgreSQL and Kafka are this command's own, with full durability, and are removed with
@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lab_stack::home::Home;
-use lab_stack::servers::{Fresh, Given};
+use lab_stack::servers::{FreshServers, GivenServers};
 use lab_stack::sources::Durability;
 use lab_stack::stop_signal::StopSignal;
 
@@ -28,16 +28,14 @@ use self::plan::Plan;
 use self::report::Report;
 use self::stage::Stage;
 
-/// Where the pages with the results go.
 const RESULTS: &str = "docs/results";
 
-/// What to measure.
 #[derive(Debug, clap::Args)]
 pub struct Bench {
     #[command(subcommand)]
     what: What,
     #[command(flatten)]
-    given: Given,
+    given: GivenServers,
     /// How many times to measure each; the medians count
     #[arg(long, global = true, value_parser = clap::value_parser!(u32).range(1..=99))]
     runs: Option<u32>,
@@ -58,16 +56,16 @@ pub struct Bench {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
-    /// Payments through wallet-api, beside pgbench with the same payment
+    /// Payments through wallet-api, against pgbench with the same payment
     Pay(pay::Sizes),
-    /// The outbox to Kafka in each relay mode, beside what PostgreSQL alone can do
+    /// The outbox to Kafka in each relay mode, against what PostgreSQL alone can do
     Relay(relay::Sizes),
 }
 
 /// Measures, prints what was found, and writes it down.
 pub async fn run(home: &Home, bench: Bench) -> anyhow::Result<bool> {
     let mut stop = StopSignal::catch()?;
-    let mut fresh = Fresh::begin(home).await?;
+    let mut fresh = FreshServers::begin(home).await?;
     let measured = tokio::select! {
         measured = measure(home, &mut fresh, &bench) => measured.map(Some),
         _signal = stop.recv() => Ok(None),
@@ -90,7 +88,7 @@ pub async fn run(home: &Home, bench: Bench) -> anyhow::Result<bool> {
 
 async fn measure(
     home: &Home,
-    fresh: &mut Fresh,
+    fresh: &mut FreshServers,
     bench: &Bench,
 ) -> anyhow::Result<(&'static str, Report)> {
     let durability = (Durability::Full, false);
@@ -114,7 +112,7 @@ async fn measure(
         ),
     };
     anyhow::ensure!(
-        fresh.board.restarts().await == 0,
+        fresh.process_table.restarts().await == 0,
         "the measurements are void: a part died and was started again"
     );
     Ok(measured)

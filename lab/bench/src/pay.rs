@@ -1,4 +1,4 @@
-//! `lab bench pay`: payments through wallet-api, beside pgbench with the same payment.
+//! `lab bench pay`: payments through wallet-api, against pgbench with the same payment.
 //!
 //! Each measurement has a database of its own, a copy of one with the wallets in it, and its rows are
 //! checked afterwards. No relay runs: the outbox grows, on both sides alike.
@@ -23,7 +23,6 @@ use super::stats::{Latency, Spread, grouped, millis, per_second};
 use super::table::Table;
 use super::targets::{self, Target};
 
-/// How much to measure with.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Sizes {
     /// Wallets, where there are many
@@ -31,7 +30,6 @@ pub(super) struct Sizes {
     wallets: Option<u32>,
 }
 
-/// Who pays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Payer {
     /// Clients of wallet-api.
@@ -40,14 +38,12 @@ enum Payer {
     Pgbench,
 }
 
-/// From where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum From {
     ManyWallets,
     OneWallet,
 }
 
-/// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Case {
     payer: Payer,
@@ -93,7 +89,6 @@ fn cases(plan: &Plan) -> Vec<Case> {
     cases.filter(|case| plan.wants(&case.to_string())).collect()
 }
 
-/// One measurement.
 #[derive(Debug, Clone, Copy)]
 struct Measured {
     per_second: u64,
@@ -168,7 +163,7 @@ pub(super) async fn measure(
 
 fn about() -> String {
     "`POST /wallets/{id}/pay-bill` of wallet-api from so many connections, each with one request after the \
-     other and a new idempotency key each, beside pgbench (`--protocol=prepared`) with the same payment: the \
+     other and a new idempotency key each, against pgbench (`--protocol=prepared`) with the same payment: the \
      same rows in the same tables with the same constraints, in one transaction of 7 statements (begin, lock \
      the wallet, insert payment, insert transfer, update balance, insert event, commit). All run on one \
      PostgreSQL server, each measurement on a fresh copy of one database; afterwards the rows are checked: \
@@ -256,7 +251,6 @@ impl Series {
         Spread::of(self.rounds.iter().map(|round| round.per_second))
     }
 
-    /// The round whose figure is the median.
     fn median_round(&self) -> Option<&Measured> {
         let median = self.spread()?.median;
         self.rounds.iter().find(|round| round.per_second == median)
@@ -307,7 +301,7 @@ fn profile(all: &[Series]) -> Table {
         ],
         rows: rows.collect(),
         notes: vec![
-            "Shares of one core in the median run. Kafka stands idle beside both. A payment's CPU time is \
+            "Shares of one core in the median run. Kafka is idle meanwhile. A payment's CPU time is \
              that of PostgreSQL, wallet-api and the clients together."
                 .to_owned(),
         ],

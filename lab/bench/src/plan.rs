@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-/// How to measure.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) runs: u32,

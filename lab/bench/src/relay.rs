@@ -1,4 +1,4 @@
-//! `lab bench relay`: how fast each mode of the relay is, beside what PostgreSQL alone can do.
+//! `lab bench relay`: how fast each mode of the relay is, against what PostgreSQL alone can do.
 //!
 //! Each measurement has a database of its own, a copy of an empty one.
 
@@ -29,7 +29,6 @@ use super::stats::{Spread, grouped, megabytes, millis, per_second};
 use super::table::Table;
 use super::targets::{self, Target};
 
-/// How much to measure with.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Sizes {
     /// Events of a backlog
@@ -37,7 +36,6 @@ pub(super) struct Sizes {
     rows: Option<u32>,
 }
 
-/// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Case {
     /// What PostgreSQL alone can do: read the log, then delete.
@@ -70,7 +68,6 @@ impl fmt::Display for Case {
 /// Events that a relay carries first, so that it is at work when the measurement begins.
 const FIRST_ROWS: u32 = 100;
 
-/// The names of the two limits.
 const RECEIVE: &str = "pg_recvlogical, limit";
 const DELETE: &str = "delete ... returning, limit";
 
@@ -90,7 +87,6 @@ fn cases(plan: &Plan) -> Vec<Case> {
         .collect()
 }
 
-/// How fast a backlog went, once.
 #[derive(Debug, Clone, Copy)]
 struct Rate {
     per_second: u64,
@@ -297,8 +293,8 @@ impl Found {
             columns: vec!["who", "median", "min .. max", "resident MB", "sent twice"],
             rows: rows.collect(),
             notes: vec![
-                "Resident: the peak, with everything that the mode needs beside the relay, without \
-                 PostgreSQL and Kafka. Sent twice: at the most, of all rounds."
+                "Resident: the peak, with everything that the mode needs besides the relay, without \
+                 PostgreSQL and Kafka. Sent twice: the maximum of all rounds."
                     .to_owned(),
             ],
         }
@@ -322,7 +318,7 @@ impl Found {
             columns: vec!["mode", "p50", "p99", "p99 min .. max", "max", "commit late by"],
             rows: rows.collect(),
             notes: vec![
-                "Medians of the rounds. Commit late by: how far behind its place in the schedule the \
+                "Medians of the rounds. Commit late by: how long after its time in the schedule the \
                  latest commit returned; it is not part of the latency."
                     .to_owned(),
             ],

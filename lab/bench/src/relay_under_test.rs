@@ -1,6 +1,6 @@
 //! A relay that is measured, as data.
 
-use lab_stack::process_spec::Part;
+use lab_stack::process_spec::ProcessSpec;
 use lab_stack::relay_mode::RelayMode;
 
 /// Where the relay is when the backlog comes.
@@ -24,8 +24,8 @@ pub(super) const fn starts(mode: RelayMode) -> &'static [Start] {
 /// A relay that is to run on a copy, with all that it needs.
 pub(super) struct RelayUnderTest {
     /// Started before the relay; their memory and CPU time count as the relay's.
-    pub(super) dependencies: Vec<Part>,
-    pub(super) relay: Part,
+    pub(super) dependencies: Vec<ProcessSpec>,
+    pub(super) relay: ProcessSpec,
 }
 
 impl RelayUnderTest {

@@ -11,16 +11,12 @@ use lab_terminal as terminal;
 use super::database::{self, Session};
 use super::table::Table;
 
-/// What was found.
 #[derive(Debug)]
 pub(super) struct Report {
-    /// Of the page.
     pub title: &'static str,
-    /// What was done, in a few sentences.
     pub about: String,
     /// Machine, versions and settings, each a name and a value.
     pub facts: Vec<(&'static str, String)>,
-    /// The figures.
     pub tables: Vec<Table>,
 }
 
@@ -84,7 +80,6 @@ async fn text(conn: &mut Session, expression: &str) -> anyhow::Result<String> {
     database::text(conn, &format!("select {expression} as text")).await
 }
 
-/// As it was called.
 fn command() -> String {
     let words = std::env::args().skip(1);
     format!("./dev {}", words.collect::<Vec<_>>().join(" "))
@@ -127,7 +122,7 @@ fn machine() -> String {
     )
 }
 
-/// What stands behind `start` in the first line that starts so.
+/// The rest of the first line that starts with `start`.
 fn first_line(path: &str, start: &str) -> String {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(start));

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use lab_stack::home::Home;
 use lab_stack::process::Identity;
-use lab_stack::process_spec::Part;
+use lab_stack::process_spec::ProcessSpec;
 use lab_stack::relay_mode::RelayMode;
-use lab_stack::servers::Fresh;
+use lab_stack::servers::FreshServers;
 use lab_stack::servers::Servers;
 use lab_stack::{connect, databases, ports, system};
 
@@ -15,7 +15,6 @@ use super::cpu;
 use super::database::{Copy, Databases};
 use super::relay_under_test::RelayUnderTest;
 
-/// The programs that are measured.
 const PROGRAMS: [&str; 2] = ["wallet-api", "relay"];
 
 /// What the services log: what they would in production.
@@ -23,7 +22,7 @@ const LOG: &str = "warn";
 
 /// Servers with the databases on them, and the services that run just now.
 pub(super) struct Stage<'a> {
-    fresh: &'a mut Fresh,
+    fresh: &'a mut FreshServers,
     jars_home: &'a Home,
     pub(super) servers: Servers,
     pub(super) databases: Databases,
@@ -34,7 +33,7 @@ pub(super) struct Stage<'a> {
 impl<'a> Stage<'a> {
     /// With nothing on the servers yet; `jars_home` has the jars.
     pub(super) fn new(
-        fresh: &'a mut Fresh,
+        fresh: &'a mut FreshServers,
         jars_home: &'a Home,
         servers: Servers,
     ) -> anyhow::Result<Self> {
@@ -56,7 +55,6 @@ impl<'a> Stage<'a> {
         databases::prepare(&self.fresh.home, &self.programs, server, database).await
     }
 
-    /// The full name of a topic.
     pub(super) fn topic(&self, name: &str) -> String {
         format!("{}{name}", self.topic_prefix)
     }
@@ -66,13 +64,12 @@ impl<'a> Stage<'a> {
         self.fresh.home.root().to_owned()
     }
 
-    /// One of our services, on a free port.
     pub(super) fn service(
         &self,
         program: &'static str,
         database: &Copy,
         env: Vec<(&'static str, String)>,
-    ) -> anyhow::Result<Part> {
+    ) -> anyhow::Result<ProcessSpec> {
         let [port] = ports::free()?;
         let common = [
             ("DATABASE_URL", database.url.clone()),
@@ -111,7 +108,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Starts parts and waits until they are ready.
-    pub(super) async fn start(&mut self, parts: Vec<Part>) -> anyhow::Result<()> {
+    pub(super) async fn start(&mut self, parts: Vec<ProcessSpec>) -> anyhow::Result<()> {
         self.fresh.supervisor.start(parts).await
     }
 
@@ -132,7 +129,7 @@ impl<'a> Stage<'a> {
         &self,
         relay: &RelayUnderTest,
     ) -> anyhow::Result<Vec<Identity>> {
-        let running = self.fresh.board.processes().await;
+        let running = self.fresh.process_table.processes().await;
         let process = |name: String| {
             let found = running.iter().find(|(part, _)| *part == name);
             let (_, process) = found.with_context(|| format!("{name} does not run"))?;
@@ -141,8 +138,7 @@ impl<'a> Stage<'a> {
         relay.names().into_iter().map(process).collect()
     }
 
-    /// Who has used the CPU so far.
     pub(super) async fn cpu(&self) -> anyhow::Result<cpu::Sample> {
-        cpu::Sample::take(&self.fresh.board).await
+        cpu::Sample::take(&self.fresh.process_table).await
     }
 }

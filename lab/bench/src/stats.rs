@@ -3,7 +3,6 @@
 use std::fmt;
 use std::time::Duration;
 
-/// What some latencies amount to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Latency {
     /// Half of them were at most this.
@@ -30,14 +29,11 @@ impl Latency {
     }
 }
 
-/// The same figure of several runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Spread<T> {
     /// The one in the middle; of an even number, the lower of the two.
     pub median: T,
-    /// The lowest.
     pub min: T,
-    /// The highest.
     pub max: T,
 }
 
@@ -99,13 +95,11 @@ pub(super) fn grouped(number: u64) -> String {
     text
 }
 
-/// In milliseconds with two decimals.
 pub(super) fn millis(time: Duration) -> String {
     let hundredths = time.as_micros() / 10;
     format!("{}.{:02}", hundredths / 100, hundredths % 100)
 }
 
-/// In millions of bytes, rounded up.
 pub(super) fn megabytes(bytes: u64) -> u64 {
     bytes.div_ceil(1_000_000)
 }

@@ -3,13 +3,9 @@
 /// A heading and rows of as many cells. The first column is a name, the others are figures.
 #[derive(Debug, Clone)]
 pub(super) struct Table {
-    /// What it is about.
     pub title: String,
-    /// The heading of each column.
     pub columns: Vec<&'static str>,
-    /// The cells.
     pub rows: Vec<Vec<String>>,
-    /// What has to be known to read it.
     pub notes: Vec<String>,
 }
 
@@ -28,7 +24,6 @@ impl Table {
         text
     }
 
-    /// As a section of a page.
     pub(super) fn to_markdown(&self) -> String {
         let mut text = format!("## {}\n\n", self.title);
         for (number, row) in self.lines().iter().enumerate() {

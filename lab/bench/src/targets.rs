@@ -1,12 +1,10 @@
-//! What the project wants to reach, beside what was reached.
+//! What the project wants to reach, and what was reached.
 
 use super::stats::{Ratio, Spread};
 use super::table::Table;
 
-/// A ratio that is wanted.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
-    /// Of what to what.
     pub what: String,
     /// At least, in hundredths.
     pub hundredths: u128,

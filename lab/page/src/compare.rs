@@ -8,7 +8,7 @@ use axum::extract::State;
 use chassis::Problem;
 use chassis::http::JsonBody;
 use chassis::problem::StatusCode;
-use lab_stack::commands::Order;
+use lab_stack::commands::Command;
 use lab_stack::relay_mode::RelayMode;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
@@ -112,10 +112,10 @@ pub(super) async fn begin(
             }
             run(&lab, arm, &wanted.load, work.token()).await;
         }
-        let present = lab.board.stack().await.map(|stack| stack.relay_mode);
+        let present = lab.processes.stack().await.map(|stack| stack.relay_mode);
         if present != Some(mode) {
             // As it was before. If it can't be, the page shows the mode.
-            drop(lab.order(Order::RelayMode(mode)).await);
+            drop(lab.order(Command::RelayMode(mode)).await);
         }
         let state = if work.token().is_cancelled() {
             ComparisonState::Stopped
@@ -187,7 +187,7 @@ fn change(lab: &Lab, arm: &'static Arm, change: impl FnOnce(&mut Row)) {
 
 /// Of all relays, and of Kafka Connect if it runs.
 async fn memory(lab: &Lab) -> Option<u64> {
-    let parts = lab.board.parts().await;
+    let parts = lab.processes.parts().await;
     parts
         .iter()
         .filter(|part| part.name.starts_with("relay-") || part.name == "connect")

@@ -21,7 +21,7 @@ struct Count {
 }
 
 impl Count {
-    /// Takes what the process says now, after `elapsed`; answers how much more that is.
+    /// Takes what the process says now, after `elapsed`; returns how much more that is.
     fn update(&mut self, now: Option<u64>, elapsed: Duration) -> u64 {
         let Some(now) = now else {
             self.per_second = None;
@@ -55,7 +55,6 @@ pub(super) struct Sampler {
     again: [Count; 2],
 }
 
-/// One row of figures.
 #[derive(Debug, Default, diesel::QueryableByName)]
 struct Waiting {
     #[diesel(sql_type = BigInt)]
@@ -81,7 +80,6 @@ async fn waiting(pool: &Pool) -> Option<Waiting> {
     tokio::time::timeout(ANSWER_WITHIN, asked).await.ok()?
 }
 
-/// What the parts say at one moment.
 struct Said {
     wallet_api: Scrape,
     bill_payer: Scrape,

@@ -1,4 +1,4 @@
-//! Who may give orders: whoever can read the page, which has a token. Another page in the same browser can't
+//! Who may give commands: whoever can read the page, which has a token. Another page in the same browser can't
 //! (`chassis::hosts`).
 
 use std::sync::Arc;
@@ -11,7 +11,6 @@ use chassis::Problem;
 use chassis::problem::StatusCode;
 use lab_stack::commands::TOKEN_HEADER;
 
-/// What requests are compared with.
 pub(super) struct Guard {
     token: String,
 }
@@ -41,7 +40,7 @@ impl Guard {
     }
 }
 
-/// Lets a request through, or answers why not.
+/// Lets a request through, or returns why not.
 pub(super) async fn check(
     State(guard): State<Arc<Guard>>,
     request: Request,

@@ -9,9 +9,9 @@ use chassis::database::Pool;
 use chrono::{DateTime, Utc};
 use diesel::sql_types::Timestamptz;
 use diesel_async::RunQueryDsl as _;
-use lab_stack::commands::{Order, Ordered};
+use lab_stack::commands::{Command, CommandRequest};
 use lab_stack::home::Home;
-use lab_stack::process_table::Board;
+use lab_stack::process_table::ProcessTable;
 use lab_stack::stack::Stack;
 use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -26,12 +26,11 @@ const CONNECTIONS: u32 = 4;
 /// How long an audit may take: one that waits for a paused server would never end.
 const AUDIT_WITHIN: Duration = Duration::from_secs(30);
 
-/// The lab as the page sees it.
 pub(super) struct Lab {
     pub(super) home: Home,
-    pub(super) board: Board,
+    pub(super) processes: ProcessTable,
     pub(super) tasks: TaskTracker,
-    orders: mpsc::Sender<Ordered>,
+    orders: mpsc::Sender<CommandRequest>,
     databases: OnceCell<Databases>,
     shown: Mutex<Shown>,
     /// The last snapshot, as JSON; whoever listens gets each.
@@ -60,7 +59,6 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    /// Whether no traffic goes on.
     pub(super) fn is_idle(&self) -> Result<(), Problem> {
         if self.work.is_some() {
             return Err(conflict(
@@ -92,10 +90,14 @@ impl Drop for Work {
 
 impl Lab {
     /// Nothing is known yet.
-    pub(super) fn new(home: Home, board: Board, orders: mpsc::Sender<Ordered>) -> Self {
+    pub(super) fn new(
+        home: Home,
+        processes: ProcessTable,
+        orders: mpsc::Sender<CommandRequest>,
+    ) -> Self {
         Self {
             home,
-            board,
+            processes,
             tasks: TaskTracker::new(),
             orders,
             databases: OnceCell::new(),
@@ -123,7 +125,6 @@ impl Lab {
         }
     }
 
-    /// Whether there is any.
     pub(super) fn is_at_work(&self) -> bool {
         self.shown().work.is_some()
     }
@@ -134,9 +135,8 @@ impl Lab {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The running system.
     pub(super) async fn stack(&self) -> Result<Stack, Problem> {
-        self.board.stack().await.ok_or_else(|| {
+        self.processes.stack().await.ok_or_else(|| {
             Problem::unavailable(
                 "the system is starting; its addresses are known when all is ready",
             )
@@ -163,17 +163,17 @@ impl Lab {
         databases.map_err(|error| away(&error))
     }
 
-    /// Has an order carried out.
-    pub(super) async fn order(&self, order: Order) -> Result<(), Problem> {
+    /// Has a command carried out.
+    pub(super) async fn order(&self, order: Command) -> Result<(), Problem> {
         self.stack().await?;
-        if let Some(busy) = self.board.busy().await {
+        if let Some(busy) = self.processes.busy().await {
             return Err(conflict(format!(
                 "the lab is {busy}: try again in a moment"
             )));
         }
         let (sender, outcome) = oneshot::channel();
         self.orders.try_send((order, sender)).map_err(|_| {
-            conflict("the lab is starting, or carries out another order: try again in a moment")
+            conflict("the lab is starting, or carries out another command: try again in a moment")
         })?;
         let why = match outcome.await {
             Ok(Ok(())) => return Ok(()),
@@ -207,7 +207,6 @@ impl Lab {
         })
     }
 
-    /// Where the audit and the trace read.
     pub(super) async fn sources(&self) -> Result<Sources, Problem> {
         let stack = self.stack().await?;
         Ok(Sources {
@@ -219,7 +218,6 @@ impl Lab {
         })
     }
 
-    /// The clock of the wallet's database.
     pub(super) async fn now(&self) -> Result<DateTime<Utc>, Problem> {
         let mut conn = self.databases().await?.wallet.get().await?;
         let now = diesel::select(diesel::dsl::sql::<Timestamptz>("clock_timestamp()"));

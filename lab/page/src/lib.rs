@@ -1,8 +1,8 @@
-//! What the lab itself answers: the page, its live figures, the orders that people give on it, and for programs
+//! What the lab itself serves: the page, its live figures, the commands that people give on it, and for programs
 //! `GET /status` (the parts, as text) and `GET /stack` (`stack.json`).
 //!
 //! Promises: only this machine reaches it, under a name of this machine or of `HTTP_HOSTS`; whatever changes something needs the token that
-//! is in the page and in `processes.json`, so another page in the same browser can give no orders.
+//! is in the page and in `processes.json`, so another page in the same browser can give no commands.
 
 mod compare;
 mod flow;
@@ -30,10 +30,10 @@ use axum::{Json, Router, middleware};
 use chassis::config::HttpConfig;
 use chassis::health::Readiness;
 use chassis::{Problem, Service};
-use lab_stack::commands::Ordered;
+use lab_stack::commands::CommandRequest;
 use lab_stack::config::Settings;
 use lab_stack::home::Home;
-use lab_stack::process_table::Board;
+use lab_stack::process_table::ProcessTable;
 use tokio::sync::mpsc;
 
 use self::lab::Lab;
@@ -42,15 +42,15 @@ use self::lab::Lab;
 pub async fn serve(
     service: &Service,
     settings: &Settings,
-    (home, board): (&Home, &Board),
-    orders: mpsc::Sender<Ordered>,
+    (home, processes): (&Home, &ProcessTable),
+    orders: mpsc::Sender<CommandRequest>,
 ) -> anyhow::Result<()> {
-    let checked = board.clone();
+    let checked = processes.clone();
     let readiness = Readiness::new().require("parts", move || {
-        let board = checked.clone();
-        async move { board.check().await }
+        let processes = checked.clone();
+        async move { processes.check().await }
     });
-    let lab = Arc::new(Lab::new(home.clone(), board.clone(), orders));
+    let lab = Arc::new(Lab::new(home.clone(), processes.clone(), orders));
     for (name, task) in [
         ("flow", live::Task::Flow),
         ("lag", live::Task::Lag),
@@ -59,7 +59,7 @@ pub async fn serve(
     ] {
         service.spawn(name, live::keep(Arc::clone(&lab), task));
     }
-    let guard = guard::Guard::new(board.token().await);
+    let guard = guard::Guard::new(processes.token().await);
     let routes = routes(lab).layer(middleware::from_fn_with_state(
         Arc::new(guard),
         guard::check,
@@ -94,7 +94,7 @@ fn routes(lab: Arc<Lab>) -> Router {
 }
 
 async fn status(State(lab): State<Arc<Lab>>) -> String {
-    lab.board.page().await
+    lab.processes.page().await
 }
 
 async fn stack(State(lab): State<Arc<Lab>>) -> Result<Response, Problem> {

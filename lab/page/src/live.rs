@@ -10,7 +10,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use chassis::Problem;
 use futures_util::Stream;
 use futures_util::stream::unfold;
-use lab_stack::commands::Order;
+use lab_stack::commands::Command;
 use tracing::debug;
 
 use super::flow::Sampler;
@@ -24,14 +24,12 @@ const FLOW_EVERY: Duration = Duration::from_millis(500);
 const LAG_EVERY: Duration = Duration::from_secs(1);
 const MONEY_EVERY: Duration = Duration::from_secs(1);
 
-/// What is looked at.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Task {
     /// [`Flow`] and [`Statistics`].
     Flow,
     /// [`Lag`], and how the provider behaves.
     Lag,
-    /// The audit.
     Money,
     /// Sends the rest.
     Live,
@@ -86,16 +84,16 @@ async fn look_around(lab: &Lab, groups: &mut Option<Groups>) -> Result<(), Probl
 }
 
 async fn picture(lab: &Lab) -> Live {
-    let stack = lab.board.stack().await;
-    let busy = lab.board.busy().await;
-    let parts = lab.board.parts().await;
+    let stack = lab.processes.stack().await;
+    let busy = lab.processes.busy().await;
+    let parts = lab.processes.parts().await;
     let shown = lab.shown();
     Live {
         at: now_ms(),
         ready: stack.is_some(),
         relay_mode: stack.map_or_else(String::new, |stack| stack.relay_mode.to_string()),
         switching_to: match busy {
-            Some(Order::RelayMode(mode)) => Some(mode),
+            Some(Command::RelayMode(mode)) => Some(mode),
             _ => None,
         },
         busy: busy.map(|order| order.to_string()),

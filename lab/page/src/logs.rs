@@ -18,7 +18,7 @@ use super::problems::away;
 /// Bytes of a log that are looked through.
 const BYTES_MAX: u64 = 1024 * 1024;
 
-/// Lines that are shown, unless asked for otherwise and at the most.
+/// Lines that are shown, by default and at most.
 const LINES_DEFAULT: usize = 200;
 const LINES_MAX: usize = 2_000;
 
@@ -33,7 +33,7 @@ pub(super) struct Wanted {
 
 /// `GET /api/logs`: which there are.
 pub(super) async fn list(State(lab): State<Arc<Lab>>) -> Json<Value> {
-    let parts = lab.board.parts().await;
+    let parts = lab.processes.parts().await;
     let names: Vec<String> = parts
         .into_iter()
         .filter(|part| lab.home.log(&part.name).exists())
@@ -49,7 +49,7 @@ pub(super) async fn show(
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<Value>, Problem> {
     // Only names of parts: the path is made of it.
-    let parts = lab.board.parts().await;
+    let parts = lab.processes.parts().await;
     if !parts.iter().any(|part| part.name == name) {
         return Err(Problem::not_found("part", &name));
     }

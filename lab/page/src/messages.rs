@@ -12,10 +12,9 @@ use serde_json::{Value, json};
 /// How long the brokers may take to answer one question, and to send the messages of a page.
 const WITHIN: Duration = Duration::from_secs(3);
 
-/// Where the next page begins: for each partition, the offset behind its newest message.
+/// Where the next page begins: for each partition, the offset after its newest message.
 pub(super) type Cursor = BTreeMap<i32, i64>;
 
-/// A message, as far as it is shown.
 #[derive(Debug, PartialEq)]
 struct Shown {
     at_ms: i64,

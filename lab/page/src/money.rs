@@ -39,7 +39,7 @@ pub(super) async fn run_once(lab: &Lab) -> Result<(), Problem> {
     Ok(())
 }
 
-/// `POST /api/reset`: figures begin anew, and the provider behaves. No data is deleted.
+/// `POST /api/reset`: figures start from zero, and the provider behaves as usual. No data is deleted.
 pub(super) async fn reset(State(lab): State<Arc<Lab>>) -> Result<StatusCode, Problem> {
     lab.shown().is_idle()?;
     // It may be down: then it has forgotten by itself.

@@ -19,7 +19,7 @@ const TOKEN_PLACE: &str = "__LAB_TOKEN__";
 pub(super) async fn show(State(lab): State<Arc<Lab>>) -> Response {
     let nonce = format!("{:032x}", rand::rng().random::<u128>());
     let page = PAGE
-        .replacen(TOKEN_PLACE, &lab.board.token().await, 1)
+        .replacen(TOKEN_PLACE, &lab.processes.token().await, 1)
         .replace("<script", &format!("<script nonce=\"{nonce}\""))
         .replace("<style", &format!("<style nonce=\"{nonce}\""));
     let policy = format!(

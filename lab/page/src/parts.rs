@@ -1,4 +1,4 @@
-//! Breaking the system: orders to its parts. Only processes that the lab has started can be meant.
+//! Breaking the system: commands to its processes. Only processes that the lab has started can be named.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use chassis::http::{JsonBody, Path};
 use chassis::problem::StatusCode;
 use diesel::sql_types::Text;
 use diesel_async::RunQueryDsl as _;
-use lab_stack::commands::Order;
+use lab_stack::commands::Command;
 use lab_stack::http;
 use lab_stack::process_table::Action;
 use lab_stack::relay_mode::RelayMode;
@@ -26,13 +26,13 @@ pub(super) struct Act {
     action: Action,
 }
 
-/// `POST /api/parts/{name}`: answers when it is done.
+/// `POST /api/parts/{name}`: returns when it is done.
 pub(super) async fn act(
     State(lab): State<Arc<Lab>>,
     Path(name): Path<String>,
     JsonBody(Act { action }): JsonBody<Act>,
 ) -> Result<StatusCode, Problem> {
-    let parts = lab.board.parts().await;
+    let parts = lab.processes.parts().await;
     let part = parts.into_iter().find(|part| part.name == name);
     let part = part.ok_or_else(|| Problem::not_found("part", &name))?;
     if !part.actions.contains(&action) {
@@ -40,12 +40,12 @@ pub(super) async fn act(
     }
     match action {
         Action::Kill | Action::Pause | Action::Resume => {
-            let signalled = lab.board.signal(&name, action).await;
+            let signalled = lab.processes.signal(&name, action).await;
             signalled.map_err(|error| conflict(format!("{error:#}")))?;
         }
-        Action::Stop => lab.order(Order::Stop(name)).await?,
-        Action::Start => lab.order(Order::Start(name)).await?,
-        Action::Restart => lab.order(Order::Restart(name)).await?,
+        Action::Stop => lab.order(Command::Stop(name)).await?,
+        Action::Start => lab.order(Command::Start(name)).await?,
+        Action::Restart => lab.order(Command::Restart(name)).await?,
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -57,12 +57,12 @@ pub(super) struct Mode {
     mode: RelayMode,
 }
 
-/// `PUT /api/relay-mode`: answers when the relays work in that mode.
+/// `PUT /api/relay-mode`: returns when the relays are ready in that mode.
 pub(super) async fn switch_relays(
     State(lab): State<Arc<Lab>>,
     JsonBody(Mode { mode }): JsonBody<Mode>,
 ) -> Result<StatusCode, Problem> {
-    lab.order(Order::RelayMode(mode)).await?;
+    lab.order(Command::RelayMode(mode)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -75,13 +75,11 @@ impl Behaviour {
         seed: None,
     };
 
-    /// Asks the provider.
     pub(super) async fn get(provider: &str) -> anyhow::Result<Self> {
         let answer = http::client().get(format!("{provider}/behaviour"));
         Ok(answer.send().await?.error_for_status()?.json().await?)
     }
 
-    /// Tells the provider.
     pub(super) async fn put(self, provider: &str) -> anyhow::Result<()> {
         let order = http::client().put(format!("{provider}/behaviour"));
         let answer = order.json(&self).send().await?;

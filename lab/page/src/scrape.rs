@@ -12,7 +12,6 @@ const WITHIN: Duration = Duration::from_millis(400);
 pub(super) struct Scrape(Option<String>);
 
 impl Scrape {
-    /// Asks the service at this base URL.
     pub(super) async fn of(base_url: &str) -> Self {
         let asked = http::client()
             .get(format!("{base_url}/metrics"))

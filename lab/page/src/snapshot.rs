@@ -2,7 +2,7 @@
 
 use audit::{Report, Whereabouts};
 use chassis::Problem;
-use lab_stack::process_table::PartView;
+use lab_stack::process_table::ProcessView;
 use lab_stack::relay_mode::RelayMode;
 use rust_decimal::Decimal;
 use serde::de::Error as _;
@@ -58,7 +58,6 @@ pub(super) struct Lag {
     pub(super) lag_bill_events: Option<u64>,
 }
 
-/// The last audit.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct Money {
     pub(super) at: i64,
@@ -119,7 +118,6 @@ pub(super) struct Behaviour {
     pub(super) seed: Option<u64>,
 }
 
-/// How wallet-api writes a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Pattern {
@@ -152,16 +150,12 @@ pub(super) struct Plan {
     pub(super) load: Load,
 }
 
-/// What is the same for every pattern.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Load {
-    /// Payments.
     pub(super) requests: u32,
-    /// Payments a second.
     pub(super) rate_per_s: u32,
     /// Wallets they come from; with one, all meet in one row.
     pub(super) wallets: u32,
-    /// Of each, in INR.
     #[serde(default = "amount_default", deserialize_with = "exact")]
     pub(super) amount: Decimal,
     /// Chance of a request to crash between its first write and its second.
@@ -222,7 +216,6 @@ impl Load {
     }
 }
 
-/// How far a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum RunState {
@@ -232,7 +225,6 @@ pub(super) enum RunState {
     Stopped,
 }
 
-/// What the page shows of a run.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Run {
     pub(super) id: String,
@@ -293,7 +285,6 @@ pub(super) enum Answer {
     Crashed,
 }
 
-/// What the page shows of it.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Comparison {
     pub(super) state: ComparisonState,
@@ -374,7 +365,7 @@ pub(super) struct Live {
     pub(super) relay_mode: String,
     pub(super) switching_to: Option<RelayMode>,
     pub(super) busy: Option<String>,
-    pub(super) parts: Vec<PartView>,
+    pub(super) parts: Vec<ProcessView>,
     pub(super) flow: Amounts,
     pub(super) statistics: Statistics,
     pub(super) behaviour: Option<Behaviour>,

@@ -27,12 +27,11 @@ use super::problems::away;
 pub(super) struct Wanted {
     before: Option<String>,
     limit: Option<NonZeroU16>,
-    /// The key, or the beginning of it.
     #[serde(default)]
     contains: String,
 }
 
-/// Rows of a page, unless asked for otherwise and at the most.
+/// Rows of a page, by default and at most.
 const LIMIT_DEFAULT: u16 = 50;
 const LIMIT_MAX: u16 = 500;
 
@@ -140,7 +139,6 @@ fn unknown_cursor() -> Problem {
     Problem::invalid("has to be the next_before of the page before").in_field("before")
 }
 
-/// A page of the provider's own list.
 #[derive(Deserialize)]
 struct Received {
     payments: Vec<Value>,

@@ -14,7 +14,7 @@ use chassis::Problem;
 use chassis::http::JsonBody;
 use chassis::problem::StatusCode;
 use chrono::{DateTime, Utc};
-use lab_stack::commands::Order;
+use lab_stack::commands::Command;
 use lab_stack::stack::Stack;
 use tokio_util::sync::CancellationToken;
 
@@ -28,7 +28,6 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(90);
 /// How long to wait before it is audited again.
 const AUDIT_EVERY: Duration = Duration::from_millis(500);
 
-/// A run that has ended.
 pub(super) struct Ended {
     pub(super) latencies: Latencies,
     pub(super) report: Report,
@@ -96,7 +95,7 @@ async fn drive(lab: &Lab, plan: &Plan, stop: &CancellationToken) -> anyhow::Resu
     if let Some(mode) = plan.relay_mode
         && stack.relay_mode != mode
     {
-        let switched = lab.order(Order::RelayMode(mode)).await;
+        let switched = lab.order(Command::RelayMode(mode)).await;
         switched.map_err(|problem| told(&problem))?;
         stack = stack_of(lab).await?;
     }
@@ -132,7 +131,10 @@ async fn drive(lab: &Lab, plan: &Plan, stop: &CancellationToken) -> anyhow::Resu
 }
 
 async fn stack_of(lab: &Lab) -> anyhow::Result<Stack> {
-    lab.board.stack().await.context("the system is starting")
+    lab.processes
+        .stack()
+        .await
+        .context("the system is starting")
 }
 
 async fn moment(lab: &Lab) -> anyhow::Result<DateTime<Utc>> {

@@ -1,4 +1,4 @@
-//! What the running system is told to do.
+//! Commands to the running system.
 
 use std::fmt;
 
@@ -9,9 +9,8 @@ use crate::relay_mode::RelayMode;
 /// The header with the token of `processes.json`: another page in the same browser does not know it.
 pub const TOKEN_HEADER: &str = "x-lab-token";
 
-/// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Order {
+pub enum Command {
     /// Stop the relays and start them in this mode.
     RelayMode(RelayMode),
     /// Stop this part until it is told to start.
@@ -22,7 +21,7 @@ pub enum Order {
     Restart(String),
 }
 
-impl fmt::Display for Order {
+impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::RelayMode(mode) => write!(f, "switching the relays to {mode}"),
@@ -33,10 +32,10 @@ impl fmt::Display for Order {
     }
 }
 
-/// An order, and where its outcome is awaited.
-pub type Ordered = (Order, oneshot::Sender<anyhow::Result<()>>);
+/// A command, and where its outcome is awaited.
+pub type CommandRequest = (Command, oneshot::Sender<anyhow::Result<()>>);
 
-/// Gives orders; the receiver carries them out.
-pub fn channel() -> (mpsc::Sender<Ordered>, mpsc::Receiver<Ordered>) {
+/// The sender gives commands; the receiver carries them out.
+pub fn channel() -> (mpsc::Sender<CommandRequest>, mpsc::Receiver<CommandRequest>) {
     mpsc::channel(1)
 }

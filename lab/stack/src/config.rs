@@ -6,7 +6,6 @@ use crate::ports::Wanted;
 use crate::relay_mode::RelayMode;
 use crate::sources::{Broker, Connect, Database, Durability, KafkaPorts, Sources};
 
-/// What to start and where.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Settings {
     /// PostgreSQL server to use instead of starting one, such as `postgres://user:password@host:5432`; the user
@@ -36,7 +35,6 @@ pub struct Settings {
     pub hosts: Hosts,
 }
 
-/// A broker that the lab can start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum BrokerKind {
     /// Apache Kafka, on a JVM

@@ -8,13 +8,11 @@ use anyhow::Context as _;
 use crate::home::{self, Home};
 use crate::jvm::{self, Jars};
 use crate::ports::base_url;
-use crate::process_spec::{Part, Ready};
-use crate::shutdown_order::Tier;
+use crate::process_spec::{ProcessSpec, Ready};
+use crate::shutdown_order::ShutdownOrder;
 
-/// The name of the part and of its log.
 pub const NAME: &str = "connect";
 
-/// The worker and the plugin.
 const JARS: Jars = Jars {
     name: NAME,
     pom: include_str!("../connect/pom.xml"),
@@ -56,7 +54,7 @@ pub async fn part(
     port: u16,
     kafka_brokers: &str,
     group: &str,
-) -> anyhow::Result<Part> {
+) -> anyhow::Result<ProcessSpec> {
     let java = jvm::java().context("for Kafka Connect (or set CONNECT_URL)")?;
     let fetched = JARS.fetch(jars_home).await?;
     let folder = home.root().join(NAME);
@@ -68,9 +66,9 @@ pub async fn part(
     let mut args = jvm::arguments(&folder, &fetched, "1g", main)?;
     args.push(settings.display().to_string());
     let address = base_url(port);
-    Ok(Part {
+    Ok(ProcessSpec {
         name: NAME.to_owned(),
-        tier: Tier::Connect,
+        shutdown_order: ShutdownOrder::Connect,
         program: java,
         args,
         env: Vec::new(),

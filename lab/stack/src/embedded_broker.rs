@@ -7,7 +7,6 @@ use anyhow::Context as _;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, Producer as _};
 
-/// What to tell people who use it.
 pub(crate) const WARNING: &str = "embedded broker: librdkafka's mock cluster, in this process. It keeps nothing: \
     messages and offsets are gone when the lab stops, a partition holds 5 MiB, and it can't be stopped by itself";
 
@@ -27,7 +26,6 @@ impl EmbeddedBroker {
         Ok(Self { owner })
     }
 
-    /// Where it listens.
     pub(crate) fn brokers(&self) -> anyhow::Result<String> {
         let cluster = self
             .owner

@@ -32,7 +32,6 @@ impl Home {
         Ok(Self { root })
     }
 
-    /// The folder itself.
     pub fn root(&self) -> &Path {
         &self.root
     }
@@ -47,7 +46,6 @@ impl Home {
         self.root.join("processes.json")
     }
 
-    /// The log of a part.
     pub fn log(&self, name: &str) -> PathBuf {
         self.root.join("logs").join(format!("{name}.log"))
     }

@@ -19,7 +19,6 @@ pub fn client() -> &'static Client {
     &CLIENT
 }
 
-/// Whether the URL answers with success.
 pub async fn is_ok(url: &str) -> bool {
     let answer = client().get(url).send().await;
     answer.is_ok_and(|answer| answer.status().is_success())

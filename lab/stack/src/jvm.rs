@@ -9,21 +9,17 @@ use lab_terminal as terminal;
 use crate::home::{self, Home};
 use crate::program::{LogFile, command, run_to_end};
 
-/// What the programs log.
 const LOG4J: &str = include_str!("../log4j2.properties");
 
 /// What Kafka 4 needs.
 const JAVA_MAJOR_MIN: u32 = 17;
 
-/// What Maven fetches for a program.
 pub struct Jars {
     /// The program, which is the name of its folder too.
     pub name: &'static str,
     /// The list, which puts everything under the property `fetched`.
     pub pom: &'static str,
-    /// What Maven is to do.
     pub goals: &'static [&'static str],
-    /// How much that is, for people.
     pub size: &'static str,
 }
 

@@ -7,16 +7,14 @@ use anyhow::Context as _;
 
 use crate::home::{self, Home};
 use crate::jvm::{self, Jars};
-use crate::process_spec::{Part, Ready};
+use crate::process_spec::{ProcessSpec, Ready};
 use crate::program::LogFile;
 use crate::program::{command, run_to_end};
-use crate::shutdown_order::Tier;
+use crate::shutdown_order::ShutdownOrder;
 use crate::sources::KafkaPorts;
 
-/// The name of the part and of its log.
 const NAME: &str = "kafka";
 
-/// The broker.
 const JARS: Jars = Jars {
     name: NAME,
     pom: include_str!("../kafka/pom.xml"),
@@ -33,7 +31,11 @@ const BROKER_SESSION_TIMEOUT_MS: u32 = 3_000;
 
 /// Fetches the jars into `jars_home` and makes the data folder in `home`, each if it is missing, and says
 /// how to run the broker.
-pub async fn prepare(home: &Home, jars_home: &Home, ports: KafkaPorts) -> anyhow::Result<Part> {
+pub async fn prepare(
+    home: &Home,
+    jars_home: &Home,
+    ports: KafkaPorts,
+) -> anyhow::Result<ProcessSpec> {
     let java = jvm::java().context("for Kafka (or set KAFKA_BROKERS)")?;
     let fetched = JARS
         .fetch(jars_home)
@@ -48,9 +50,9 @@ pub async fn prepare(home: &Home, jars_home: &Home, ports: KafkaPorts) -> anyhow
     let mut args = arguments("kafka.Kafka")?;
     args.push(settings.display().to_string());
     let address = format!("127.0.0.1:{}", ports.broker);
-    Ok(Part {
+    Ok(ProcessSpec {
         name: NAME.to_owned(),
-        tier: Tier::Broker,
+        shutdown_order: ShutdownOrder::Broker,
         address: address.clone(),
         program: java,
         args,
@@ -68,7 +70,7 @@ pub fn version() -> Option<&'static str> {
     version.split('<').next()
 }
 
-/// Makes the data folder, once; one that was left half made is made anew.
+/// Makes the data folder, once; one that was left incomplete is recreated.
 async fn format(home: &Home, java: &Path, mut args: Vec<String>) -> anyhow::Result<()> {
     let folder = home.kafka();
     let done = folder.join("formatted");

@@ -1,7 +1,7 @@
 //! The processes of the system on this machine: PostgreSQL, Kafka, Kafka Connect and the services.
 //!
-//! A [`process_spec::Part`] says what to run, a [`supervisor::Supervisor`] owns the running processes, and
-//! [`process_table::Board`] shows their states: on the terminal, over HTTP and in files under `.dev`.
+//! A [`process_spec::ProcessSpec`] says what to run, a [`supervisor::Supervisor`] owns the running processes, and
+//! [`process_table::ProcessTable`] shows their states: on the terminal, over HTTP and in files under `.dev`.
 
 pub mod commands;
 pub mod config;

@@ -9,37 +9,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::home::{self, Home};
 use crate::process::{Ended, Identity};
-use crate::shutdown_order::Tier;
+use crate::shutdown_order::ShutdownOrder;
 
 /// What is running, as far as this home knows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Register {
+pub struct PidFile {
     /// Which start of the machine this is about: process numbers mean nothing after the next.
     pub boot: String,
-    /// The process that owns the parts.
     pub supervisor: Identity,
-    /// Where it answers, if it does.
     pub lab: Option<String>,
     /// Known to whoever may read this file or the lab's page: to the users of this machine, and to no other page.
     pub token: String,
-    /// Its parts.
     pub parts: Vec<Record>,
 }
 
-/// A part that was started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// The part's name.
     pub name: String,
-    /// When and how to stop it.
-    pub tier: Tier,
-    /// Its process.
+    #[serde(rename = "tier")]
+    pub shutdown_order: ShutdownOrder,
     #[serde(flatten)]
     pub process: Identity,
 }
 
-impl Register {
-    /// An empty one, of this process.
+impl PidFile {
     pub fn new(lab: Option<String>) -> anyhow::Result<Self> {
         Ok(Self {
             boot: boot()?,
@@ -58,9 +51,9 @@ impl Register {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
         };
-        let register: Self = serde_json::from_str(&text)
+        let pid_file: Self = serde_json::from_str(&text)
             .with_context(|| format!("understanding {}", path.display()))?;
-        Ok((register.boot == boot()?).then_some(register))
+        Ok((pid_file.boot == boot()?).then_some(pid_file))
     }
 
     /// Writes it down.
@@ -71,11 +64,11 @@ impl Register {
 
     /// Stops every part that still runs, in order. Its supervisor must have ended.
     pub async fn stop_leftovers(&self) {
-        for tier in Tier::STOPPING {
+        for shutdown_order in ShutdownOrder::STOPPING {
             let left: Vec<&Record> = self
                 .parts
                 .iter()
-                .filter(|part| part.tier == tier && part.process.is_alive())
+                .filter(|part| part.shutdown_order == shutdown_order && part.process.is_alive())
                 .collect();
             join_all(left.into_iter().map(Record::stop)).await;
         }
@@ -91,7 +84,10 @@ impl Record {
         );
         match self
             .process
-            .end(self.tier.stop_signal(), self.tier.stop_within())
+            .end(
+                self.shutdown_order.stop_signal(),
+                self.shutdown_order.stop_within(),
+            )
             .await
         {
             Ended::Asked => {}
@@ -129,12 +125,12 @@ mod tests {
         };
         let record = |process| Record {
             name: "part".to_owned(),
-            tier: Tier::Service,
+            shutdown_order: ShutdownOrder::Service,
             process,
         };
-        let mut register = Register::new(None).unwrap();
-        register.parts = vec![record(left), record(earlier)];
-        register.stop_leftovers().await;
+        let mut pid_file = PidFile::new(None).unwrap();
+        pid_file.parts = vec![record(left), record(earlier)];
+        pid_file.stop_leftovers().await;
         assert!(!left.is_alive());
         assert!(stranger.is_alive());
         stranger_child.kill().unwrap();

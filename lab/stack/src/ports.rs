@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::Context as _;
 
-/// A port that a part will listen on.
 #[derive(Debug, Clone)]
 pub struct Wanted {
     port: u16,
@@ -68,7 +67,6 @@ fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
-/// Where a service answers.
 pub fn base_url(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
 }

@@ -13,17 +13,20 @@ use uuid::Uuid;
 
 use crate::home::{self, Home};
 use crate::process;
-use crate::process_spec::{Part, Ready};
+use crate::process_spec::{ProcessSpec, Ready};
 use crate::program::LogFile;
 use crate::program::{User, command, run_to_end};
-use crate::shutdown_order::Tier;
+use crate::shutdown_order::ShutdownOrder;
 use crate::sources::Durability;
 
-/// The name of the part and of its log.
 const NAME: &str = "postgres";
 
 /// Makes the data folder, if there is none yet, and says how to run the server on it.
-pub async fn prepare(home: &Home, port: u16, durability: Durability) -> anyhow::Result<Part> {
+pub async fn prepare(
+    home: &Home,
+    port: u16,
+    durability: Durability,
+) -> anyhow::Result<ProcessSpec> {
     let user = user()?;
     let folder = folder(home, user)?;
     let data = folder.join("data");
@@ -33,9 +36,9 @@ pub async fn prepare(home: &Home, port: u16, durability: Durability) -> anyhow::
     }
     end_strays(&data).await?;
     let url = format!("postgres://postgres@127.0.0.1:{port}/postgres");
-    Ok(Part {
+    Ok(ProcessSpec {
         name: NAME.to_owned(),
-        tier: Tier::Database,
+        shutdown_order: ShutdownOrder::Database,
         address: url.clone(),
         program: bin.join("postgres"),
         args: arguments(&data, port, durability),
@@ -235,7 +238,7 @@ fn on_the_path() -> Option<(u32, PathBuf)> {
     (bin.join("postgres").exists() && bin.join("initdb").exists()).then_some((major, bin))
 }
 
-/// Makes the data folder: beside its place first, so that it is never found half made.
+/// Makes the data folder: next to its place first, so that an incomplete one is never found.
 async fn init(home: &Home, bin: &Path, folder: &Path, user: Option<User>) -> anyhow::Result<()> {
     terminal::part(NAME, "making its data folder");
     let new = folder.join("data.new");
@@ -257,7 +260,7 @@ async fn init(home: &Home, bin: &Path, folder: &Path, user: Option<User>) -> any
         .context("putting PostgreSQL's data folder in its place")
 }
 
-/// Ends what still runs on this data folder and the register does not know: a server that was started just
+/// Ends what still runs on this data folder and the PID file does not know: a server that was started just
 /// before its lab was killed, or the rest of one that was killed. Then forgets it: PostgreSQL would take
 /// a zombie, or a program that has its number now, for a running server.
 async fn end_strays(data: &Path) -> anyhow::Result<()> {
@@ -270,8 +273,10 @@ async fn end_strays(data: &Path) -> anyhow::Result<()> {
             );
         }
         // A fast shutdown to the server; the others end when it does, or have noticed by now that it has.
-        let signal = (Some(stray.pid) == noted).then_some(Tier::Database.stop_signal());
-        let _ended = stray.end(signal, Tier::Database.stop_within()).await;
+        let signal = (Some(stray.pid) == noted).then_some(ShutdownOrder::Database.stop_signal());
+        let _ended = stray
+            .end(signal, ShutdownOrder::Database.stop_within())
+            .await;
     }
     home::remove(&data.join("postmaster.pid"))
 }

@@ -13,13 +13,11 @@ use serde::{Deserialize, Serialize};
 /// One process, for as long as the machine is up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// Its number.
     pub pid: i32,
     /// When it was started, in clock ticks since the machine was: field 22 of `/proc/<pid>/stat`.
     pub started: u64,
 }
 
-/// How a process was ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Ended {
@@ -46,7 +44,6 @@ impl Identity {
             .ok_or_else(|| anyhow::anyhow!("/proc does not show this process"))
     }
 
-    /// Whether it still runs.
     pub fn is_alive(self) -> bool {
         Self::of(self.pid) == Some(self)
     }
@@ -57,7 +54,7 @@ impl Identity {
         stat.map(|stat| stat.cpu).unwrap_or_default()
     }
 
-    /// Bytes of memory that were resident at the most, if it still runs: `VmHWM` of `/proc/<pid>/status`.
+    /// Bytes of memory that were resident at the peak, if the process still runs: `VmHWM` of `/proc/<pid>/status`.
     pub fn resident_peak_bytes(self) -> Option<u64> {
         self.memory_bytes("VmHWM:")
     }
@@ -88,7 +85,7 @@ impl Identity {
         self.memory_bytes("VmRSS:")
     }
 
-    /// Waits until the process has ended, for `time` at the most, and tells whether it has.
+    /// Waits until the process has ended, for at most `time`, and returns whether it has.
     pub async fn wait(self, time: Duration) -> bool {
         let gone = async {
             while self.is_alive() {
@@ -132,7 +129,6 @@ fn complain(signalled: nix::Result<()>) {
 /// CPU time in user and kernel mode.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cpu {
-    /// Of the process.
     pub own: Duration,
     /// Of its children that have ended and were waited for, and of theirs.
     pub waited: Duration,

@@ -9,21 +9,17 @@ use tokio::process::Child;
 
 use crate::http;
 use crate::program::{LogFile, User, command, log_to};
-use crate::shutdown_order::Tier;
+use crate::shutdown_order::ShutdownOrder;
 
-/// How to see that a part is ready.
 #[derive(Debug, Clone)]
 pub enum Ready {
     /// This URL answers with success.
     Http(String),
-    /// A connection to this URL can be made.
     Postgres(String),
-    /// One of these brokers answers.
     Kafka(String),
 }
 
 impl Ready {
-    /// Waits for it, without a limit.
     pub async fn wait(&self) -> anyhow::Result<()> {
         let probe = match self {
             Self::Kafka(brokers) => Some(Probe::new(brokers, "lab")?),
@@ -44,30 +40,24 @@ impl Ready {
     }
 }
 
-/// A process of the system.
 #[derive(Debug, Clone)]
-pub struct Part {
+pub struct ProcessSpec {
     /// Its name in the status, in `stack.json` and of its log.
     pub name: String,
-    /// When to stop it.
-    pub tier: Tier,
+    pub shutdown_order: ShutdownOrder,
     /// Where it listens: a base URL or host:port.
     pub address: String,
-    /// What to run.
     pub program: PathBuf,
-    /// The program's arguments.
     pub args: Vec<String>,
     /// Variables besides the inherited environment.
     pub env: Vec<(&'static str, String)>,
     /// Who to run it as, if not the user of this process.
     pub user: Option<User>,
-    /// How to see that it is ready.
     pub ready: Ready,
-    /// How long that may take.
     pub ready_within: Duration,
 }
 
-impl Part {
+impl ProcessSpec {
     /// Starts the process. It is not killed when the handle is dropped: the supervisor ends it.
     pub fn spawn(&self, log: &LogFile) -> anyhow::Result<Child> {
         let mut command = command(&self.program, self.user);

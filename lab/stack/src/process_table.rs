@@ -1,4 +1,4 @@
-//! What has become of each part: shown on the terminal, over HTTP, in `processes.json` and in `stack.json`.
+//! The state of each process: shown on the terminal, over HTTP, in `processes.json` and in `stack.json`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,24 +11,21 @@ use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::commands::Order;
+use crate::commands::Command;
 use crate::home::{self, Home};
-use crate::pid_file::{Record, Register};
+use crate::pid_file::{PidFile, Record};
 use crate::process::{self, Identity};
-use crate::process_spec::Part;
-use crate::shutdown_order::Tier;
+use crate::process_spec::ProcessSpec;
+use crate::shutdown_order::ShutdownOrder;
 use crate::stack::Stack;
 
-/// What a part does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
-    /// Its process runs and is not ready yet.
     Starting,
     /// It works.
     Ready,
-    /// It died, so, and will be started again.
+    /// It died, in this way, and will be restarted.
     Restarting(String),
-    /// Its processes are held up by an order.
     Paused,
     /// It was asked to end.
     Stopping,
@@ -52,38 +49,30 @@ impl fmt::Display for State {
     }
 }
 
-/// What the page shows of a part.
 #[derive(Debug, Clone, Serialize)]
-pub struct PartView {
-    /// As on the terminal.
+pub struct ProcessView {
     pub name: String,
     /// `service` or `server`.
     pub kind: &'static str,
     /// A [`State`], in a word.
     pub state: String,
-    /// How it died, if it did.
     pub detail: String,
     /// A base URL or host:port.
     pub address: String,
-    /// Its process.
     pub pid: Option<i32>,
-    /// How many times it has died.
     pub restarts: u32,
     /// Resident now.
     pub memory_bytes: Option<u64>,
-    /// What can be done to it.
     pub actions: &'static [Action],
 }
 
-/// What can be done to a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// kill -9; it is started again.
+    /// kill -9; it is restarted.
     Kill,
-    /// Its processes are held up, and notice nothing.
+    /// Stops its processes (SIGSTOP); they notice nothing.
     Pause,
-    /// They go on.
     Resume,
     /// It is stopped in good order, and started again.
     Restart,
@@ -94,7 +83,6 @@ pub enum Action {
 }
 
 impl State {
-    /// What makes sense now.
     const fn actions(&self) -> &'static [Action] {
         match self {
             Self::Ready => &[Action::Kill, Action::Pause, Action::Restart, Action::Stop],
@@ -120,26 +108,26 @@ struct Status {
 #[derive(Debug)]
 struct Inner {
     home: Home,
-    register: Register,
+    pid_file: PidFile,
     parts: Vec<Status>,
     stack: Option<Stack>,
-    busy: Option<Order>,
+    busy: Option<Command>,
 }
 
 /// The states of all parts, shared by whoever changes or shows them.
 #[derive(Debug, Clone)]
-pub struct Board {
+pub struct ProcessTable {
     inner: Arc<Mutex<Inner>>,
 }
 
-impl Board {
-    /// An empty board, and an empty register in `home`. `lab` is where this process answers, if it does.
+impl ProcessTable {
+    /// An empty table, and an empty PID file in `home`. `lab` is where this process serves, if it does.
     pub fn new(home: Home, lab: Option<String>) -> anyhow::Result<Self> {
-        let register = Register::new(lab)?;
-        register.save(&home)?;
+        let pid_file = PidFile::new(lab)?;
+        pid_file.save(&home)?;
         let inner = Inner {
             home,
-            register,
+            pid_file,
             parts: Vec::new(),
             stack: None,
             busy: None,
@@ -149,13 +137,12 @@ impl Board {
         })
     }
 
-    /// What the page shows of the parts.
-    pub async fn parts(&self) -> Vec<PartView> {
+    pub async fn parts(&self) -> Vec<ProcessView> {
         let inner = self.inner.lock().await;
         inner.parts.iter().map(Status::view).collect()
     }
 
-    /// Holds the processes of a part up, lets them go on, or kills them.
+    /// Pauses the processes, resumes them, or kills them.
     pub async fn signal(&self, name: &str, action: Action) -> anyhow::Result<()> {
         let mut inner = self.inner.lock().await;
         let part = inner.parts.iter_mut().find(|part| part.name == name);
@@ -187,9 +174,8 @@ impl Board {
         Ok(())
     }
 
-    /// What whoever gives orders has to know.
     pub async fn token(&self) -> String {
-        self.inner.lock().await.register.token.clone()
+        self.inner.lock().await.pid_file.token.clone()
     }
 
     /// A part that is used and is not a process of ours.
@@ -199,8 +185,8 @@ impl Board {
         terminal::part(name, format_args!("{what:<10} {address}"));
     }
 
-    /// Gives parts their places in the table before they are started, all at once.
-    pub async fn announce(&self, parts: &[Part]) {
+    /// Adds processes to the table before they are started, all at once.
+    pub async fn announce(&self, parts: &[ProcessSpec]) {
         let mut inner = self.inner.lock().await;
         for part in parts {
             inner.of(part).set(State::Starting);
@@ -208,20 +194,20 @@ impl Board {
     }
 
     /// A part has a process now. When this returns, a later command can find it.
-    pub async fn started(&self, part: &Part, process: Identity) {
+    pub async fn started(&self, part: &ProcessSpec, process: Identity) {
         let mut inner = self.inner.lock().await;
         let status = inner.of(part);
         status.set(State::Starting);
         status.process = Some(Record {
             name: part.name.clone(),
-            tier: part.tier,
+            shutdown_order: part.shutdown_order,
             process,
         });
         inner.save();
     }
 
     /// A part works, `took` after it was started.
-    pub async fn ready(&self, part: &Part, took: Duration) {
+    pub async fn ready(&self, part: &ProcessSpec, took: Duration) {
         let mut inner = self.inner.lock().await;
         let status = inner.of(part);
         status.set(State::Ready);
@@ -232,8 +218,8 @@ impl Board {
         );
     }
 
-    /// A part has died and will be started again after `wait`.
-    pub async fn died(&self, part: &Part, how: &str, wait: Duration) {
+    /// A process has died and will be restarted after `wait`.
+    pub async fn died(&self, part: &ProcessSpec, how: &str, wait: Duration) {
         let mut inner = self.inner.lock().await;
         let status = inner.of(part);
         status.set(State::Restarting(how.to_owned()));
@@ -247,14 +233,12 @@ impl Board {
         inner.save();
     }
 
-    /// A part is asked to end.
-    pub async fn stopping(&self, part: &Part) {
+    pub async fn stopping(&self, part: &ProcessSpec) {
         let mut inner = self.inner.lock().await;
         inner.of(part).set(State::Stopping);
     }
 
-    /// A part has ended and stays so.
-    pub async fn stopped(&self, part: &Part, remark: &str) {
+    pub async fn stopped(&self, part: &ProcessSpec, remark: &str) {
         let mut inner = self.inner.lock().await;
         let status = inner.of(part);
         status.set(State::Stopped);
@@ -263,7 +247,7 @@ impl Board {
         inner.save();
     }
 
-    /// A part that is stopped and not wanted any more.
+    /// Removes a stopped process from the table.
     pub async fn forget(&self, name: &str) {
         self.inner
             .lock()
@@ -285,17 +269,15 @@ impl Board {
         inner.stack.as_ref().map(|stack| inner.with_pids(stack))
     }
 
-    /// Says which order is being carried out, or none.
-    pub async fn set_busy(&self, with: Option<Order>) {
+    /// Sets the command that is being carried out.
+    pub async fn set_busy(&self, with: Option<Command>) {
         self.inner.lock().await.busy = with;
     }
 
-    /// Which order is being carried out.
-    pub async fn busy(&self) -> Option<Order> {
+    pub async fn busy(&self) -> Option<Command> {
         self.inner.lock().await.busy.clone()
     }
 
-    /// The processes of all parts, by name.
     pub async fn processes(&self) -> Vec<(String, Identity)> {
         let inner = self.inner.lock().await;
         let running = inner.parts.iter().filter_map(|part| part.process.as_ref());
@@ -304,13 +286,13 @@ impl Board {
             .collect()
     }
 
-    /// How many times parts have died and were started again.
+    /// How many times processes have died and were restarted.
     pub async fn restarts(&self) -> u32 {
         let inner = self.inner.lock().await;
         inner.parts.iter().map(|part| part.restarts).sum()
     }
 
-    /// The names of the parts that do not work just now; all of them, so to say, before all are started.
+    /// Names the processes that are not ready; an error too while the system is starting.
     pub async fn check(&self) -> anyhow::Result<()> {
         let inner = self.inner.lock().await;
         anyhow::ensure!(inner.stack.is_some(), "the system is starting");
@@ -324,7 +306,6 @@ impl Board {
         Ok(())
     }
 
-    /// A table of all parts, for people.
     pub async fn page(&self) -> String {
         let inner = self.inner.lock().await;
         page(&inner)
@@ -358,9 +339,9 @@ fn page(inner: &MutexGuard<'_, Inner>) -> String {
 }
 
 impl Status {
-    fn view(&self) -> PartView {
+    fn view(&self) -> ProcessView {
         let process = self.process.as_ref().map(|record| record.process);
-        PartView {
+        ProcessView {
             name: self.name.clone(),
             kind: if self.is_server { "server" } else { "service" },
             state: self.state.to_string(),
@@ -401,8 +382,12 @@ impl Inner {
         self.parts.get_mut(place).expect("found or just pushed")
     }
 
-    fn of(&mut self, part: &Part) -> &mut Status {
-        self.part(&part.name, &part.address, part.tier != Tier::Service)
+    fn of(&mut self, part: &ProcessSpec) -> &mut Status {
+        self.part(
+            &part.name,
+            &part.address,
+            part.shutdown_order != ShutdownOrder::Service,
+        )
     }
 
     fn with_pids(&self, stack: &Stack) -> Stack {
@@ -410,20 +395,20 @@ impl Inner {
         let running = self.parts.iter().filter_map(|part| part.process.as_ref());
         stack.pids = running
             .map(|record| (record.name.clone(), record.process.pid))
-            .chain([("lab".to_owned(), self.register.supervisor.pid)])
+            .chain([("lab".to_owned(), self.pid_file.supervisor.pid)])
             .collect();
         stack
     }
 
-    /// Writes both files. A disk that is full must not bring the system down, so this only complains.
+    /// Writes both files. A full disk must not stop the system, so an error is only printed.
     fn save(&mut self) {
-        self.register.parts = self
+        self.pid_file.parts = self
             .parts
             .iter()
             .filter_map(|part| part.process.clone())
             .collect();
         let saved = self
-            .register
+            .pid_file
             .save(&self.home)
             .and_then(|()| match &self.stack {
                 Some(stack) => {

@@ -84,9 +84,7 @@ fn tail(path: &Path, text: &str) -> String {
 /// Another user of the machine, to run a program as.
 #[derive(Debug, Clone, Copy)]
 pub struct User {
-    /// Its number.
     pub uid: Uid,
-    /// The number of its group.
     pub gid: Gid,
 }
 

@@ -5,14 +5,13 @@ use lab_terminal as terminal;
 
 use crate::embedded_broker::{self, EmbeddedBroker};
 use crate::home::{self, Home, Lock};
-use crate::pid_file::Register;
-use crate::process_spec::Part;
-use crate::process_table::Board;
+use crate::pid_file::PidFile;
+use crate::process_spec::ProcessSpec;
+use crate::process_table::ProcessTable;
 use crate::sources::{Broker, Connect, Database, Durability, KafkaPorts, Sources};
 use crate::supervisor::Supervisor;
 use crate::{connect, kafka, ports, postgres};
 
-/// The servers, ready.
 pub struct Servers {
     /// A URL of the database server; its user may create databases.
     pub database_url: String,
@@ -27,14 +26,14 @@ impl Servers {
     /// Starts what is not given, with its data in `home` and the jars in `jars_home`.
     pub async fn start(
         supervisor: &mut Supervisor,
-        board: &Board,
+        process_table: &ProcessTable,
         (home, jars_home): (&Home, &Home),
         sources: &Sources,
     ) -> anyhow::Result<Self> {
         let mut parts = Vec::new();
         let database_url = match &sources.database {
             Database::Given(url) => {
-                board
+                process_table
                     .not_ours("postgres", &terminal::without_password(url)?, "given")
                     .await;
                 url.clone()
@@ -49,13 +48,13 @@ impl Servers {
         let mut embedded = None;
         let kafka_brokers = match &sources.broker {
             Broker::Given(brokers) => {
-                board.not_ours("kafka", brokers, "given").await;
+                process_table.not_ours("kafka", brokers, "given").await;
                 brokers.clone()
             }
             Broker::Embedded => {
                 terminal::line(format_args!("  {}", embedded_broker::WARNING));
                 let broker = embedded.insert(EmbeddedBroker::start()?);
-                board
+                process_table
                     .not_ours("kafka", &broker.brokers()?, "embedded")
                     .await;
                 broker.brokers()?
@@ -70,7 +69,7 @@ impl Servers {
         // Starts at once with the broker: it waits for that one by itself.
         let homes = (home, jars_home);
         let (connect_url, connect) =
-            prepare_connect(board, homes, &sources.connect, &kafka_brokers).await?;
+            prepare_connect(process_table, homes, &sources.connect, &kafka_brokers).await?;
         supervisor
             .start(parts.into_iter().chain(connect).collect())
             .await?;
@@ -108,7 +107,6 @@ impl Servers {
 /// How many payments of different wallets can be on their way at once: a topic's partitions.
 pub const PARTITIONS: i32 = 8;
 
-/// The topics, without their prefix.
 const TOPICS: [&str; 3] = ["wallet.events", "bill.events", "wallet.commands"];
 
 /// Leaves the number of replicas to the brokers, which may not be ours.
@@ -116,15 +114,15 @@ const BROKERS_DEFAULT: i32 = -1;
 
 /// Answers where Kafka Connect will be, and what to start for that.
 pub async fn prepare_connect(
-    board: &Board,
+    process_table: &ProcessTable,
     (home, jars_home): (&Home, &Home),
     source: &Connect,
     kafka_brokers: &str,
-) -> anyhow::Result<(Option<String>, Option<Part>)> {
+) -> anyhow::Result<(Option<String>, Option<ProcessSpec>)> {
     Ok(match source {
         Connect::None => (None, None),
         Connect::Given(url) => {
-            board.not_ours(connect::NAME, url, "given").await;
+            process_table.not_ours(connect::NAME, url, "given").await;
             (Some(url.clone()), None)
         }
         Connect::Start { port } => {
@@ -137,7 +135,7 @@ pub async fn prepare_connect(
 
 /// Servers to use instead of fresh ones.
 #[derive(Debug, Clone, clap::Args)]
-pub struct Given {
+pub struct GivenServers {
     /// PostgreSQL server to use instead of a fresh one
     #[arg(long, env, hide_env_values = true)]
     pub test_database_url: Option<String>,
@@ -151,28 +149,26 @@ pub struct Given {
 
 /// A home for this process alone, and what runs in it.
 #[derive(Debug)]
-pub struct Fresh {
-    /// Where its files are.
+pub struct FreshServers {
     pub home: Home,
-    /// What has become of its parts.
-    pub board: Board,
+    pub process_table: ProcessTable,
     /// Owns its parts.
     pub supervisor: Supervisor,
     _lock: Lock,
 }
 
-impl Fresh {
-    /// Makes the home, a folder of its own in `home`, and cleans up behind runs that were killed.
+impl FreshServers {
+    /// Makes the home, a folder of its own in `home`, and cleans up after runs that were killed.
     pub async fn begin(home: &Home) -> anyhow::Result<Self> {
         clean_up(home).await?;
         let run = Home::new(&home.runs().join(std::process::id().to_string()))?;
         let lock = run
             .lock()?
             .context("another process has this process's number")?;
-        let board = Board::new(run.clone(), None)?;
+        let process_table = ProcessTable::new(run.clone(), None)?;
         Ok(Self {
-            supervisor: Supervisor::new(run.clone(), board.clone()),
-            board,
+            supervisor: Supervisor::new(run.clone(), process_table.clone()),
+            process_table,
             home: run,
             _lock: lock,
         })
@@ -183,7 +179,7 @@ impl Fresh {
     pub async fn servers(
         &mut self,
         home: &Home,
-        given: &Given,
+        given: &GivenServers,
         (durability, wants_connect): (Durability, bool),
     ) -> anyhow::Result<Servers> {
         let [port, broker, controller, connect] = ports::free()?;
@@ -206,7 +202,7 @@ impl Fresh {
             connect,
         };
         let homes = (&self.home, home);
-        Servers::start(&mut self.supervisor, &self.board, homes, &sources).await
+        Servers::start(&mut self.supervisor, &self.process_table, homes, &sources).await
     }
 
     /// Stops everything and removes the home.
@@ -224,8 +220,8 @@ pub async fn clean_up(home: &Home) -> anyhow::Result<()> {
         let Some(_lock) = run.lock()? else {
             continue;
         };
-        if let Some(register) = Register::load(&run)? {
-            register.stop_leftovers().await;
+        if let Some(pid_file) = PidFile::load(&run)? {
+            pid_file.stop_leftovers().await;
         }
         remove(&run)?;
     }

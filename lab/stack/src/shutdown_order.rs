@@ -1,15 +1,14 @@
-//! Which processes stand on which.
+//! The order in which processes are stopped, and how.
 
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
-/// Which parts stand on which: what depends on others is started after them and stopped before them.
+/// The order to stop in: a process is stopped before those that it depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Tier {
-    /// One of our services.
+pub enum ShutdownOrder {
     Service,
     /// Kafka Connect.
     Connect,
@@ -19,7 +18,7 @@ pub enum Tier {
     Database,
 }
 
-impl Tier {
+impl ShutdownOrder {
     /// The order to stop in.
     pub const STOPPING: [Self; 4] = [Self::Service, Self::Connect, Self::Broker, Self::Database];
 

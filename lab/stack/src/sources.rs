@@ -1,31 +1,22 @@
 //! Where PostgreSQL, Kafka and Kafka Connect come from: given, or started here.
 
-/// Where the database server comes from.
 #[derive(Debug, Clone)]
 pub enum Database {
     /// It is there, at this URL.
     Given(String),
     /// It is started.
-    Start {
-        /// Where it will listen.
-        port: u16,
-        /// How well it keeps its data.
-        durability: Durability,
-    },
+    Start { port: u16, durability: Durability },
 }
 
-/// Where the broker comes from.
 #[derive(Debug, Clone)]
 pub enum Broker {
     /// It is there, at these addresses.
     Given(String),
-    /// The mock cluster in this process.
     Embedded,
     /// Kafka is started.
     Start(KafkaPorts),
 }
 
-/// Where Kafka Connect comes from.
 #[derive(Debug, Clone)]
 pub enum Connect {
     /// Nobody needs it.
@@ -33,13 +24,9 @@ pub enum Connect {
     /// It is there, at this URL.
     Given(String),
     /// It is started.
-    Start {
-        /// Where it will listen.
-        port: u16,
-    },
+    Start { port: u16 },
 }
 
-/// Where each comes from.
 #[derive(Debug, Clone)]
 pub struct Sources {
     /// PostgreSQL.
@@ -50,7 +37,6 @@ pub struct Sources {
     pub connect: Connect,
 }
 
-/// How well the data is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// Through a crash of the machine.

@@ -6,37 +6,25 @@ use serde::{Deserialize, Serialize};
 
 use crate::relay_mode::RelayMode;
 
-/// The running system.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Stack {
-    /// Base URL.
     pub wallet_api: String,
-    /// Base URL.
     pub bill_payer: String,
-    /// Base URL.
     pub mock_provider: String,
-    /// Base URL.
     pub lab: String,
-    /// Base URLs.
     pub relays: Vec<String>,
-    /// PostgreSQL URL.
     pub wallet_database_url: String,
-    /// PostgreSQL URL.
     pub bill_payer_database_url: String,
     /// Bootstrap servers, host:port separated by commas.
     pub kafka_brokers: String,
     /// What stands before the name of every topic and consumer group.
     pub topic_prefix: String,
-    /// Base URL of Kafka Connect, if it runs.
     pub connect_url: Option<String>,
-    /// How the relays read the outbox.
     pub relay_mode: RelayMode,
-    /// The process of each part that runs now.
     pub pids: BTreeMap<String, i32>,
 }
 
 impl Stack {
-    /// As the text of the file.
     pub fn to_json(&self) -> String {
         let json = serde_json::to_string_pretty(self).expect("a struct of strings is JSON");
         format!("{json}\n")

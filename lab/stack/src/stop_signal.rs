@@ -22,7 +22,6 @@ impl StopSignal {
         })
     }
 
-    /// Waits for one of them.
     pub async fn recv(&mut self) -> Signal {
         tokio::select! {
             _ = self.interrupt.recv() => Signal::SIGINT,

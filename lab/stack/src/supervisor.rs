@@ -1,4 +1,4 @@
-//! Owns the running parts: starts them, starts them again when they die, stops them in order.
+//! Owns the running processes: starts them, restarts them when they die, stops them in order.
 
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::home::Home;
 use crate::process::Identity;
-use crate::process_spec::Part;
-use crate::process_table::Board;
+use crate::process_spec::ProcessSpec;
+use crate::process_table::ProcessTable;
 use crate::program::{self, LogFile};
-use crate::shutdown_order::Tier;
+use crate::shutdown_order::ShutdownOrder;
 
 /// How long to wait before a part is started again: a second first, longer if it dies before it is ready.
 const RESTART: Backoff = Backoff {
@@ -28,30 +28,29 @@ const RESTART: Backoff = Backoff {
 /// How often the size of a log is looked at.
 const TRIM_EVERY: Duration = Duration::from_secs(10);
 
-/// The running parts.
 #[derive(Debug)]
 pub struct Supervisor {
     home: Home,
-    board: Board,
+    process_table: ProcessTable,
     tasks: TaskTracker,
     running: Vec<Running>,
-    /// Stopped by an order, to be started again by another.
-    aside: Vec<Part>,
+    /// Stopped by a command, to be started by another.
+    aside: Vec<ProcessSpec>,
 }
 
 #[derive(Debug)]
 struct Running {
-    part: Part,
+    part: ProcessSpec,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Supervisor {
     /// Owns nothing yet.
-    pub fn new(home: Home, board: Board) -> Self {
+    pub fn new(home: Home, process_table: ProcessTable) -> Self {
         Self {
             home,
-            board,
+            process_table,
             tasks: TaskTracker::new(),
             running: Vec::new(),
             aside: Vec::new(),
@@ -59,21 +58,21 @@ impl Supervisor {
     }
 
     /// Starts the parts at once and waits until all are ready. Dropped before, what was started stays owned.
-    pub async fn start(&mut self, parts: Vec<Part>) -> anyhow::Result<()> {
+    pub async fn start(&mut self, parts: Vec<ProcessSpec>) -> anyhow::Result<()> {
         self.sort_out();
-        self.board.announce(&parts).await;
+        self.process_table.announce(&parts).await;
         let mut first_lives = Vec::new();
         for part in parts {
             self.aside.retain(|aside| aside.name != part.name);
             let (sender, first_life) = oneshot::channel();
             let stop = CancellationToken::new();
-            let keeper = Keeper {
+            let process_task = ProcessTask {
                 log: LogFile::new(self.home.log(&part.name)),
-                board: self.board.clone(),
+                process_table: self.process_table.clone(),
                 stop: stop.clone(),
                 part: part.clone(),
             };
-            let task = self.tasks.spawn(keeper.keep(sender));
+            let task = self.tasks.spawn(process_task.keep(sender));
             self.running.push(Running { part, stop, task });
             first_lives.push(first_life);
         }
@@ -108,7 +107,7 @@ impl Supervisor {
         self.start(vec![part]).await
     }
 
-    /// Puts those aside that have not lived to be ready: they are not started again by themselves.
+    /// Puts aside those that ended before they were ready: nothing restarts them.
     fn sort_out(&mut self) {
         let failed = self
             .running
@@ -118,20 +117,21 @@ impl Supervisor {
 
     /// Stops what uses the servers; PostgreSQL and Kafka stay.
     pub async fn stop_clients(&mut self) {
-        for tier in [Tier::Service, Tier::Connect] {
-            self.stop_those(|part| part.tier == tier).await;
+        for shutdown_order in [ShutdownOrder::Service, ShutdownOrder::Connect] {
+            self.stop_those(|part| part.shutdown_order == shutdown_order)
+                .await;
         }
     }
 
-    /// Stops all parts, those first that stand on others. Takes no longer than the sum of what each
-    /// tier may take.
+    /// Stops all processes, in shutdown order.
     pub async fn stop_all(&mut self) {
-        for tier in Tier::STOPPING {
-            self.stop_those(|part| part.tier == tier).await;
+        for shutdown_order in ShutdownOrder::STOPPING {
+            self.stop_those(|part| part.shutdown_order == shutdown_order)
+                .await;
         }
     }
 
-    async fn stop_those(&mut self, are_meant: impl Fn(&Part) -> bool) -> Vec<Part> {
+    async fn stop_those(&mut self, are_meant: impl Fn(&ProcessSpec) -> bool) -> Vec<ProcessSpec> {
         let running = &mut self.running;
         let stopping = running.extract_if(.., |running| are_meant(&running.part));
         join_all(stopping.map(Running::stop)).await
@@ -139,7 +139,7 @@ impl Supervisor {
 }
 
 impl Running {
-    async fn stop(self) -> Part {
+    async fn stop(self) -> ProcessSpec {
         self.stop.cancel();
         // Fails if the task panicked: its process is then found by the next `down`.
         drop(self.task.await);
@@ -147,23 +147,24 @@ impl Running {
     }
 }
 
-/// Keeps one part running.
-struct Keeper {
-    part: Part,
+/// Keeps one process running.
+struct ProcessTask {
+    part: ProcessSpec,
     log: LogFile,
-    board: Board,
+    process_table: ProcessTable,
     stop: CancellationToken,
 }
 
-/// How one life of a part's process ended.
-enum Life {
-    /// By our wish.
+enum Exit {
     Stopped(&'static str),
-    /// Not so; and whether it had become ready.
-    Died { how: String, was_ready: bool },
+    /// By itself; and whether it had been ready.
+    Died {
+        how: String,
+        was_ready: bool,
+    },
 }
 
-impl Keeper {
+impl ProcessTask {
     /// Starts the part again and again until it is told to stop. If its first life ends before it was
     /// ready, that is reported to `first_life`, and it stays stopped.
     async fn keep(self, first_life: oneshot::Sender<anyhow::Result<()>>) {
@@ -171,32 +172,34 @@ impl Keeper {
         let mut failures = 0;
         loop {
             let (how, was_ready) = match self.live(&mut first_life).await {
-                Life::Stopped(remark) => return self.board.stopped(&self.part, remark).await,
-                Life::Died { how, was_ready } => (how, was_ready),
+                Exit::Stopped(remark) => {
+                    return self.process_table.stopped(&self.part, remark).await;
+                }
+                Exit::Died { how, was_ready } => (how, was_ready),
             };
             if let Some(first_life) = first_life.take() {
                 let error = anyhow::anyhow!("{} {how}; {}", self.part.name, self.log.tail());
-                self.board.stopped(&self.part, "").await;
+                self.process_table.stopped(&self.part, "").await;
                 // Nobody listens any more when the start was given up.
                 return drop(first_life.send(Err(error)));
             }
             failures = if was_ready { 1 } else { failures + 1 };
             let wait = RESTART.ceiling(failures);
-            self.board.died(&self.part, &how, wait).await;
+            self.process_table.died(&self.part, &how, wait).await;
             if self
                 .stop
                 .run_until_cancelled(tokio::time::sleep(wait))
                 .await
                 .is_none()
             {
-                return self.board.stopped(&self.part, "").await;
+                return self.process_table.stopped(&self.part, "").await;
             }
         }
     }
 
-    /// One process, from its start to its end.
-    async fn live(&self, first_life: &mut Option<oneshot::Sender<anyhow::Result<()>>>) -> Life {
-        let died = |how: String, was_ready| Life::Died { how, was_ready };
+    /// Runs the process once, from its start to its end.
+    async fn live(&self, first_life: &mut Option<oneshot::Sender<anyhow::Result<()>>>) -> Exit {
+        let died = |how: String, was_ready| Exit::Died { how, was_ready };
         let started_at = Instant::now();
         let mut child = match self.part.spawn(&self.log) {
             Ok(child) => child,
@@ -212,7 +215,7 @@ impl Keeper {
                 false,
             );
         };
-        self.board.started(&self.part, process).await;
+        self.process_table.started(&self.part, process).await;
 
         let ready = tokio::time::timeout(self.part.ready_within, self.part.ready.wait());
         let not_ready = tokio::select! {
@@ -228,7 +231,9 @@ impl Keeper {
             drop(child.kill().await);
             return died(how, false);
         }
-        self.board.ready(&self.part, started_at.elapsed()).await;
+        self.process_table
+            .ready(&self.part, started_at.elapsed())
+            .await;
         if let Some(first_life) = first_life.take() {
             drop(first_life.send(Ok(())));
         }
@@ -247,19 +252,19 @@ impl Keeper {
     }
 
     /// Asks the process to end, kills it if it does not, and waits for it.
-    async fn end(&self, mut child: Child, process: Identity) -> Life {
-        self.board.stopping(&self.part).await;
+    async fn end(&self, mut child: Child, process: Identity) -> Exit {
+        self.process_table.stopping(&self.part).await;
         // A paused process would not hear it.
         process.signal_all(Signal::SIGCONT);
-        process.signal(self.part.tier.stop_signal());
-        if tokio::time::timeout(self.part.tier.stop_within(), child.wait())
+        process.signal(self.part.shutdown_order.stop_signal());
+        if tokio::time::timeout(self.part.shutdown_order.stop_within(), child.wait())
             .await
             .is_ok()
         {
-            return Life::Stopped("");
+            return Exit::Stopped("");
         }
         drop(child.kill().await);
-        Life::Stopped(": it did not when asked, and was killed")
+        Exit::Stopped(": it did not when asked, and was killed")
     }
 }
 
@@ -279,7 +284,7 @@ mod tests {
 
     use super::*;
     use crate::home;
-    use crate::pid_file::Register;
+    use crate::pid_file::PidFile;
     use crate::process_spec::Ready;
 
     /// A supervisor in a home of its own, which is removed at the end.
@@ -292,16 +297,16 @@ mod tests {
         fn new(name: &str) -> Self {
             let folder = std::env::temp_dir().join(format!("lab-{name}-{}", std::process::id()));
             let home = Home::new(&folder).unwrap();
-            let board = Board::new(home.clone(), None).unwrap();
+            let process_table = ProcessTable::new(home.clone(), None).unwrap();
             Self {
-                supervisor: Supervisor::new(home.clone(), board),
+                supervisor: Supervisor::new(home.clone(), process_table),
                 home,
             }
         }
 
         fn running(&self) -> Vec<Identity> {
-            let register = Register::load(&self.home).unwrap().unwrap();
-            register.parts.iter().map(|part| part.process).collect()
+            let pid_file = PidFile::load(&self.home).unwrap().unwrap();
+            pid_file.parts.iter().map(|part| part.process).collect()
         }
     }
 
@@ -311,10 +316,10 @@ mod tests {
         }
     }
 
-    fn shell(script: &str, ready: String) -> Part {
-        Part {
+    fn shell(script: &str, ready: String) -> ProcessSpec {
+        ProcessSpec {
             name: "part".to_owned(),
-            tier: Tier::Service,
+            shutdown_order: ShutdownOrder::Service,
             address: String::new(),
             program: "sh".into(),
             args: vec!["-c".to_owned(), script.to_owned()],
@@ -376,7 +381,7 @@ mod tests {
         std::fs::write(flag, "").unwrap();
         serve(TcpListener::bind(address.unwrap()).unwrap());
         // The end of the first try may take a moment to be known.
-        eventually("it is started again", async || {
+        eventually("it is restarted", async || {
             let started = scratch.supervisor.start_again("part").await;
             started.map_err(|error| format!("{error:#}"))
         })
@@ -396,7 +401,7 @@ mod tests {
         process.signal_all(Signal::SIGSTOP);
         let begun = Instant::now();
         scratch.supervisor.put_aside("part").await.unwrap();
-        assert!(begun.elapsed() < Tier::Service.stop_within() / 2);
+        assert!(begun.elapsed() < ShutdownOrder::Service.stop_within() / 2);
         assert!(!process.is_alive());
     }
 

@@ -8,11 +8,10 @@ use anyhow::Context as _;
 use crate::config::{Settings, WALLET_RELAYS};
 use crate::home::Home;
 use crate::ports::base_url;
-use crate::process_spec::{Part, Ready};
-use crate::shutdown_order::Tier;
+use crate::process_spec::{ProcessSpec, Ready};
+use crate::shutdown_order::ShutdownOrder;
 use crate::stack::Stack;
 
-/// The programs that must be there.
 const PROGRAMS: [&str; 4] = ["mock-provider", "wallet-api", "bill-payer", "relay"];
 
 /// The folder with the programs: the lab's own.
@@ -37,8 +36,13 @@ pub fn folder_of(programs: &[&str]) -> anyhow::Result<PathBuf> {
     Ok(folder.to_owned())
 }
 
-/// The services, in no order: each waits for what it needs.
-pub fn services(home: &Home, programs: &Path, stack: &Stack, settings: &Settings) -> Vec<Part> {
+/// The services, in no particular order: each waits for what it needs.
+pub fn services(
+    home: &Home,
+    programs: &Path,
+    stack: &Stack,
+    settings: &Settings,
+) -> Vec<ProcessSpec> {
     let ports = &settings.ports;
     let wallet = &stack.wallet_database_url;
     let bills = &stack.bill_payer_database_url;
@@ -64,7 +68,7 @@ pub fn services(home: &Home, programs: &Path, stack: &Stack, settings: &Settings
 }
 
 /// Those of the services that relay.
-pub fn relays(programs: &Path, stack: &Stack, settings: &Settings) -> Vec<Part> {
+pub fn relays(programs: &Path, stack: &Stack, settings: &Settings) -> Vec<ProcessSpec> {
     let relay = |name: String, nth, database: &str| {
         let port = settings.ports.relay(nth);
         let mut env = data(stack, database);
@@ -107,15 +111,15 @@ pub fn service(
     topic_prefix: &str,
     (name, program, port): (&str, &str, u16),
     env: Vec<(&'static str, String)>,
-) -> Part {
+) -> ProcessSpec {
     let address = base_url(port);
     let common = [
         ("LISTEN", listen(port)),
         ("TOPIC_PREFIX", topic_prefix.to_owned()),
     ];
-    Part {
+    ProcessSpec {
         name: name.to_owned(),
-        tier: Tier::Service,
+        shutdown_order: ShutdownOrder::Service,
         program: programs.join(program),
         args: Vec::new(),
         env: common.into_iter().chain(env).collect(),

@@ -33,7 +33,6 @@ pub fn human(time: Duration) -> String {
     }
 }
 
-/// The URL as it may be shown.
 pub fn without_password(url: &str) -> anyhow::Result<String> {
     let mut url = Url::parse(url).context("DATABASE_URL is not a URL")?;
     if url.password().is_some() {

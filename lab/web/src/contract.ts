@@ -11,7 +11,7 @@ export interface Live {
   ready: boolean;
   relay_mode: RelayMode;
   switching_to: string | null;
-  /** The order being carried out, in words. */
+  /** The command that is being carried out, in words. */
   busy: string | null;
   parts: Part[];
   flow: Flow;
@@ -145,7 +145,7 @@ export interface ComparisonRow {
   took_ms: number | null;
 }
 
-export interface TrafficOrder {
+export interface TrafficRequest {
   pattern: Pattern;
   relay_mode: RelayMode;
   requests: number;
@@ -157,7 +157,7 @@ export interface TrafficOrder {
   seed: number;
 }
 
-export interface CompareOrder {
+export interface CompareRequest {
   requests: number;
   rate_per_s: number;
   wallets: number;

@@ -9,5 +9,5 @@ it("takes the detail, else the title, else the status", () => {
 });
 
 it("says what helps against an old token", () => {
-  expect(problemText(403, '{"detail": "Not this page."}')).toBe("Not this page. If the lab was started anew, reload this page.");
+  expect(problemText(403, '{"detail": "Not this page."}')).toBe("Not this page. If the lab was restarted, reload this page.");
 });

@@ -10,5 +10,5 @@ export function problemText(status: number, body: string): string {
   } catch {
     // Not a problem document: the status has to do.
   }
-  return status === 403 ? `${said} If the lab was started anew, reload this page.` : said;
+  return status === 403 ? `${said} If the lab was restarted, reload this page.` : said;
 }

@@ -152,7 +152,7 @@ async fn a_journal_that_can_not_be_written_takes_no_money() {
     assert_eq!(api.counts().await, (taken, taken));
     let ready = api.request("GET", "/readyz").send().await.unwrap();
     assert_eq!(ready.status(), 503);
-    // No torn line is left: the shorter line of a repeated call still fits behind the whole ones.
+    // No torn line is left: the shorter line of a repeated call still fits after the whole ones.
     assert_eq!(api.pay("key-0").await.status, 200);
     assert_eq!(api.get("/readyz").await.body["status"], "ready");
     process.kill_9();

@@ -89,7 +89,7 @@ async fn all_references(api: &Api) -> std::collections::HashSet<String> {
     loop {
         let page = api.get(&path).await.body;
         let payments = page["payments"].as_array().unwrap();
-        // A page has 500 at the most.
+        // A page has at most 500.
         assert_eq!(payments.len(), 500);
         for payment in payments {
             references.insert(payment["reference"].as_str().unwrap().to_owned());

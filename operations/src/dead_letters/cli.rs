@@ -26,7 +26,7 @@ pub enum Command {
         /// Which
         #[command(flatten)]
         matching: Matching,
-        /// Letters at the most
+        /// At most so many letters
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=500))]
         limit: i64,
         /// Only those older than the one with this id: the next page

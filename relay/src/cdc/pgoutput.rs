@@ -6,50 +6,30 @@
 
 use std::collections::HashMap;
 
-use crate::event::Event;
+use outbox::Event;
 
 /// Why bytes are not an event.
+#[expect(missing_docs, reason = "the messages say it")]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// The message ends before it is complete.
     #[error("the message is cut off")]
     CutOff,
-    /// Text that is not UTF-8.
     #[error("the message has text that is not UTF-8")]
     NotUtf8,
-    /// A row of a table that was not described.
     #[error("a row of a table that was not described: {0}")]
     UnknownRelation(u32),
-    /// The table is not an outbox.
     #[error("the table {table} has no column {column}")]
-    MissingColumn {
-        /// Its name.
-        table: String,
-        /// What it lacks.
-        column: &'static str,
-    },
-    /// The row has another number of columns than its table.
+    MissingColumn { table: String, column: &'static str },
     #[error("a row of {found} columns in a table of {expected}")]
-    ColumnCount {
-        /// The table's.
-        expected: usize,
-        /// The row's.
-        found: usize,
-    },
-    /// A value that is neither text nor null.
+    ColumnCount { expected: usize, found: usize },
     #[error("a value of the unknown kind {0}")]
     UnknownKind(u8),
-    /// No value where there must be one.
     #[error("the column {0} has no text")]
     NoText(&'static str),
-    /// A value that does not parse.
     #[error("the column {column} is not {wanted}: {text:?}")]
     NotA {
-        /// The column's name.
         column: &'static str,
-        /// What it should be.
         wanted: &'static str,
-        /// What it is.
         text: String,
     },
 }
@@ -197,8 +177,6 @@ fn not_a(column: &'static str, wanted: &'static str, text: &str) -> DecodeError 
         text: text.chars().take(100).collect(),
     }
 }
-
-/// What is left of a message.
 struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {

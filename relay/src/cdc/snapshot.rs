@@ -3,22 +3,19 @@
 //! Pure: a snapshot is a value, as `pg_current_snapshot` writes it.
 
 use pgwire_replication::Lsn;
-
-/// A transaction of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Transaction {
+pub(super) struct Transaction {
     /// Its number, the lower half.
-    pub xid: u32,
-    /// Where it committed.
-    pub commit: Lsn,
+    pub(super) xid: u32,
+    pub(super) commit: Lsn,
 }
 
 /// The transactions whose effects a query sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot {
+pub(super) struct Snapshot {
     /// All below are seen.
     xmin: u64,
-    /// None from here on is.
+    /// None from here on is seen.
     xmax: u64,
     /// Those between that are not, ascending.
     running: Vec<u64>,
@@ -26,8 +23,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Reads `xmin:xmax:xip,xip,...`.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(':');
         let (xmin, xmax, running) = (parts.next()?, parts.next()?, parts.next()?);
         let running = running.split(',').filter(|xid| !xid.is_empty());
@@ -42,15 +38,13 @@ impl Snapshot {
 
     /// Whether every transaction up to the number `xid` has ended. (That another snapshot's `xmax` is
     /// reached says less: a transaction that runs may have a number beyond it.)
-    #[must_use]
-    pub const fn outlives(&self, xid: u64) -> bool {
+    pub(super) const fn outlives(&self, xid: u64) -> bool {
         self.xmin > xid
     }
 
-    /// Whether the effects of the transaction `xid` are seen, if it was committed and lies within two
-    /// thousand million transactions of the snapshot.
-    #[must_use]
-    pub fn sees(&self, xid: u32) -> bool {
+    /// Whether the effects of the transaction `xid` are seen, if it was committed and lies within 2^31 transactions
+    /// of the snapshot (numbers wrap around).
+    pub(super) fn sees(&self, xid: u32) -> bool {
         let [.., b3, b2, b1, b0] = self.xmax.to_be_bytes();
         let ahead = xid.wrapping_sub(u32::from_be_bytes([b3, b2, b1, b0]));
         let xid = if ahead < 1 << 31 {
@@ -63,19 +57,17 @@ impl Snapshot {
 }
 
 /// What a sweep has covered: everything in the snapshot that it took before it read the table for the
-/// last time, but for the events of keys that are held up.
+/// last time, but for the events of blocked keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SweepSnapshot {
-    /// What it saw.
-    pub snapshot: Snapshot,
+pub(super) struct SweepSnapshot {
+    pub(super) snapshot: Snapshot,
     /// Whatever it saw was committed before this position.
-    pub until: Lsn,
+    pub(super) until: Lsn,
 }
 
 impl SweepSnapshot {
     /// Whether the transaction's events are no longer the stream's business.
-    #[must_use]
-    pub fn includes(&self, transaction: Transaction) -> bool {
+    pub(super) fn includes(&self, transaction: Transaction) -> bool {
         transaction.commit < self.until && self.snapshot.sees(transaction.xid)
     }
 }

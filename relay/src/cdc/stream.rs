@@ -15,52 +15,37 @@ use tokio_postgres::config::SslMode;
 use super::pgoutput::{DecodeError, Decoder};
 use super::snapshot::Transaction;
 use crate::SERVICE;
-use crate::event::Event;
 use crate::slot::Slot;
+use outbox::Event;
 
-/// Events of a batch at the most.
+/// Events of a batch at most.
 pub const ROWS_MAX: usize = 4_096;
 
-/// Bytes of a batch at the most, about. Two of them are in memory at a time: one is published while
+/// Bytes of a batch at most, about. Two of them are in memory at a time: one is published while
 /// the next is received.
 pub const BYTES_MAX: usize = crate::publisher::BYTES_MAX / 4;
 
 /// Messages in the crate's queue: one each for a transaction's begin, each row, and its end.
 const QUEUE_MESSAGES: usize = 1_024;
 
-/// How often PostgreSQL hears what is confirmed, at the most. Also how long its fast shutdown waits.
+/// How often PostgreSQL is told what is confirmed, at most. Also how long its fast shutdown waits.
 const STATUS_EVERY: Duration = Duration::from_millis(200);
-
-/// How long PostgreSQL may take to begin the stream.
 const OPEN_WITHIN: Duration = Duration::from_secs(20);
 
-/// Why there is no stream any more.
+/// Why the stream has ended.
+#[expect(missing_docs, reason = "the messages say it")]
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StreamError {
-    /// The URL is not one.
     #[error("the database's URL does not say where to connect for replication: {0}")]
     Url(String),
-    /// The connection failed, or PostgreSQL refused.
     #[error("the replication stream of slot {slot}")]
-    Replication {
-        /// Whose.
-        slot: String,
-        /// Why.
-        source: PgWireError,
-    },
-    /// PostgreSQL does not begin.
+    Replication { slot: String, source: PgWireError },
     #[error("the replication stream of slot {slot} did not begin within {OPEN_WITHIN:?}")]
-    Slow {
-        /// Whose.
-        slot: String,
-    },
-    /// PostgreSQL ended it.
+    Slow { slot: String },
     #[error("PostgreSQL ended the replication stream")]
     Ended,
-    /// It brings what is not an event.
     #[error("decoding the replication stream")]
     Decode(#[from] DecodeError),
-    /// A row outside a transaction.
     #[error("the replication stream has a row outside a transaction")]
     OutsideTransaction,
 }
@@ -79,11 +64,10 @@ impl StreamError {
 /// Events in the order of their commits.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    /// The events.
     pub(super) events: Vec<Event>,
     /// For each, the transaction that committed it.
     pub(super) transactions: Vec<Transaction>,
-    /// The end of the last transaction that has no further events behind this batch.
+    /// The end of the last transaction that has no further events after this batch.
     pub(super) end: Option<Lsn>,
     /// From the commit of the last one until PostgreSQL sent it; zero when it had nothing more to send.
     pub(super) lag: Duration,
@@ -93,7 +77,6 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Nothing to publish and nothing to confirm.
     pub(super) const fn is_empty(&self) -> bool {
         self.events.is_empty() && self.end.is_none()
     }
@@ -107,8 +90,6 @@ impl Batch {
         self.events.push(event);
         self.transactions.push(transaction);
     }
-
-    /// Keeps the events for which `keep` answers true.
     pub(super) fn retain(&mut self, mut keep: impl FnMut(&Event, Transaction) -> bool) {
         let events = std::mem::take(&mut self.events);
         let transactions = std::mem::take(&mut self.transactions);
@@ -127,9 +108,7 @@ pub(super) struct Stream {
     slot: String,
     decoder: Decoder,
     transaction: Option<Transaction>,
-    /// How far it has come.
     received: Lsn,
-    /// When it last brought anything.
     heard: Instant,
     /// When the transaction that it brings committed, in microseconds of PostgreSQL's clock.
     committed_micros: i64,

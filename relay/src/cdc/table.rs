@@ -6,44 +6,39 @@ use std::time::{Duration, Instant};
 use diesel::QueryableByName;
 use diesel::prelude::*;
 use diesel::result::Error::DeserializationError;
-use diesel::sql_types::{Array, BigInt, Bool, Text};
+use diesel::sql_types::{Array, Bool, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
-use outbox::statement;
+use outbox::{drain, statement};
 use pgwire_replication::Lsn;
 use tokio_util::sync::CancellationToken;
 
 use super::snapshot::{Snapshot, SweepSnapshot, Transaction};
 use super::stream::{BYTES_MAX, ROWS_MAX};
-use crate::event::Event;
 use crate::parked;
 use crate::progress::BatchStats;
 use crate::publisher::{ByOutcome, Publisher};
-use crate::rows;
 use crate::session::{self, SessionError, with_timeout};
 use crate::waiting::WaitingKeys;
+use outbox::Event;
 
 /// The first wait for a transaction that the stream has brought and SQL does not see yet; doubles up to
 /// [`VISIBLE_WAIT_MAX`]. It is a moment, or as long as a synchronous standby takes.
 const VISIBLE_WAIT_FIRST: Duration = Duration::from_millis(1);
-
-/// The longest of those waits.
 const VISIBLE_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// How often to sweep while transactions are running that ran when the slot was made.
 const OUTLIVE_WAIT: Duration = Duration::from_millis(10);
 
-/// How often to look whether a parked key is to be tried again.
+/// How often to check whether a parked key is to be retried.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// The connection, and the keys that are held up: their events wait in the table.
+/// The connection, and the blocked keys: their events wait in the table.
 pub(super) struct Table {
     conn: AsyncPgConnection,
-    /// Those that `parked_events` holds up: nobody else adds to them, and one that is free again is
+    /// Those of `parked_events`: nobody else adds to them, and a key that is free again is
     /// forgotten at the beginning of a sweep only.
     parked: HashSet<String>,
-    /// When the table was last asked about them.
     looked: Option<Instant>,
-    /// Those that Kafka did not take this time.
     waiting: WaitingKeys,
     /// The number of a transaction that began when the slot was there.
     begun: u64,
@@ -72,19 +67,15 @@ impl Table {
     pub(super) fn into_connection(self) -> AsyncPgConnection {
         self.conn
     }
-
-    /// Whether events of `key` have to wait in the table.
     pub(super) fn is_blocked(&self, key: &str) -> bool {
         self.parked.contains(key) || self.waiting.contains(key)
     }
-
-    /// Whether it is time to try a key that waits.
     pub(super) fn is_trial_due(&self) -> bool {
         self.waiting.is_due(Instant::now())
     }
 
-    /// Whether it turns out, if it is time to look, that other keys are parked than were: the event of one
-    /// is gone, or to be tried again, and a sweep is due.
+    /// Whether, if it is time to check, other keys are parked than before: the event of one
+    /// is gone, or to be replayed, and a sweep is due.
     pub(super) async fn is_parking_changed(&mut self) -> Result<bool, SessionError> {
         if self.looked.is_some_and(|last| last.elapsed() < LOOK_EVERY) {
             return Ok(false);
@@ -99,7 +90,7 @@ impl Table {
         with_timeout("looking for parked keys", keys).await
     }
 
-    /// Whether the table's first row, but for those of keys that are held up, is five seconds old: the stream brings a
+    /// Whether the table's first row, but for those of blocked keys, is five seconds old: the stream brings a
     /// row long before, or never.
     pub(super) async fn has_old_rows(&mut self) -> Result<bool, SessionError> {
         #[derive(QueryableByName)]
@@ -120,10 +111,10 @@ impl Table {
         Ok(found.found)
     }
 
-    /// Publishes the first rows of the table and deletes them. Answers what is covered if there was
-    /// nothing else: every row is gone then, or its key is held up.
+    /// Publishes the first rows of the table and deletes them. Returns the snapshot of the sweep if there was
+    /// nothing else: every row is gone then, or its key is blocked.
     ///
-    /// Nothing is covered while a transaction is running that ran when the slot was there: a new slot does
+    /// The sweep does not end while a transaction is running that ran when the slot was there: a new slot does
     /// not bring one whose commit was in the log but not yet visible when it was made.
     pub(super) async fn sweep_once(
         &mut self,
@@ -135,15 +126,17 @@ impl Table {
         // once more.
         self.execute("begin isolation level repeatable read, read only")
             .await?;
-        let swept = with_timeout("taking a snapshot", covered(&mut self.conn)).await?;
+        let swept = with_timeout("taking a snapshot", sweep_snapshot(&mut self.conn)).await?;
         self.parked = self.parked_keys().await?;
         let (events, there_is_more) = self.read(begun).await?;
         self.execute("commit").await?;
+        // Publish with no transaction open.
         let run = self
             .publish_and_delete(&events, &[], publisher, stop)
             .await?;
-        let held_up = events.iter().filter(|event| self.is_blocked(event.key()));
-        if there_is_more || run.published + held_up.count() < run.read {
+        let blocked = events.iter().filter(|event| self.is_blocked(event.key()));
+        // Has the sweep ended?
+        if there_is_more || run.published + blocked.count() < run.read {
             return Ok((run, None));
         }
         if !swept.snapshot.outlives(self.begun) {
@@ -195,21 +188,19 @@ impl Table {
         Ok(run)
     }
 
-    /// The first rows, but for those of keys that are parked or left alone, and whether there may be more.
+    /// The first rows, but for those of keys that are parked or blocked, and whether there may be more.
     async fn read(&mut self, now: Instant) -> Result<(Vec<Event>, bool), SessionError> {
         let rows_max = i64::try_from(ROWS_MAX).unwrap_or(i64::MAX);
-        let select = statement(
-            "select seq, id, aggregatetype, aggregateid, type, source, specversion, contenttype, \
-                 traceparent, payload::text as payload \
-             from outbox where aggregateid not in (select unnest($1)) and aggregateid not in ( \
-                 select aggregateid from parked_events where replay_requested_at is null) \
-             order by seq limit $2",
-        )
-        .bind::<Array<Text>, _>(self.waiting.left_alone(now))
-        .bind::<BigInt, _>(rows_max);
-        let (events, cut_off) = rows::read(&mut self.conn, select, BYTES_MAX).await?;
-        let there_may_be_more = cut_off || events.len() >= ROWS_MAX;
-        Ok((events, there_may_be_more))
+        let skipped = self.waiting.blocked(now);
+        let page = drain::next(&mut self.conn, &skipped, rows_max, BYTES_MAX);
+        let page = with_timeout("reading the outbox", page).await?;
+        let there_may_be_more = page.is_cut_off || page.events.len() >= ROWS_MAX;
+        Ok((page.events, there_may_be_more))
+    }
+
+    async fn delete_rows(&mut self, seqs: &[i64]) -> Result<usize, SessionError> {
+        let deleted = drain::delete(&mut self.conn, seqs);
+        with_timeout("deleting what was published", deleted).await
     }
 
     /// Deletes what was published. If that is less than `received`, the rows are looked for again until
@@ -222,11 +213,11 @@ impl Table {
         transactions: &[Transaction],
         stop: &CancellationToken,
     ) -> Result<usize, SessionError> {
-        let mut deleted = rows::delete(&mut self.conn, published).await?;
+        let mut deleted = self.delete_rows(published).await?;
         let mut wait = VISIBLE_WAIT_FIRST;
         while deleted < received && !transactions.is_empty() && !stop.is_cancelled() {
-            let seen = with_timeout("taking a snapshot", covered(&mut self.conn)).await?;
-            deleted += rows::delete(&mut self.conn, published).await?;
+            let seen = with_timeout("taking a snapshot", sweep_snapshot(&mut self.conn)).await?;
+            deleted += self.delete_rows(published).await?;
             let mut transactions = transactions.iter();
             if transactions.all(|transaction| seen.snapshot.sees(transaction.xid)) {
                 break;
@@ -245,9 +236,7 @@ async fn next_xid(conn: &mut AsyncPgConnection) -> QueryResult<u64> {
     let xid = xid.parse();
     xid.map_err(|error| DeserializationError(Box::new(error)))
 }
-
-/// What a query would see now.
-async fn covered(conn: &mut AsyncPgConnection) -> QueryResult<SweepSnapshot> {
+async fn sweep_snapshot(conn: &mut AsyncPgConnection) -> QueryResult<SweepSnapshot> {
     #[derive(QueryableByName)]
     struct Now {
         #[diesel(sql_type = Text)]

@@ -17,13 +17,12 @@ use crate::slot;
 /// What to do with this database's connector.
 #[derive(Debug, Clone, Copy, clap::Subcommand)]
 pub enum Command {
-    /// Show how it does, how far its slot is, and its configuration
+    /// Show its status, the lag of its slot, and its configuration
     Show,
     /// Remove it, its slot and its publication; what is not published stays in the outbox, for any mode
     Delete,
 }
 
-/// Does what `command` says and writes the answer to `out`.
 pub(super) async fn run(
     command: Command,
     config: &Config,
@@ -51,7 +50,7 @@ async fn show(config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
             state.wal_status.as_deref().unwrap_or("of no known state"),
             state.lag_bytes
         )?,
-        None => writeln!(out, "slot {slot}: there is none")?,
+        None => writeln!(out, "slot {slot}: missing")?,
     }
     for (key, value) in connect.config(&name).await?.unwrap_or_default() {
         let value = if key.contains("password") {

@@ -1,4 +1,4 @@
-//! Kafka Connect's REST API, and what its answers mean.
+//! A client of Kafka Connect's REST API.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,36 +11,23 @@ use tokio_postgres::types::PgLsn;
 
 use super::connector::Connector;
 
-/// How long an answer may take. Connect answers late while its workers agree on who does what.
-const ANSWER_WITHIN: Duration = Duration::from_secs(15);
-
-/// How long a connection may take.
+/// How long a response may take. Connect responds late while its workers distribute connectors.
+const RESPONSE_WITHIN: Duration = Duration::from_secs(15);
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
-
-/// Why Kafka Connect did not do it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
-    /// The setting is wrong.
     #[error("CONNECT_URL is not a URL that begins with http:// and names a host")]
     Url,
-    /// There is no answer, or one that makes no sense.
-    #[error("Kafka Connect at {url}, {doing}")]
+    #[error("Kafka Connect at {url}, {what}")]
     Http {
-        /// Where.
         url: Url,
-        /// What was being done.
-        doing: &'static str,
-        /// Why it failed.
+        what: &'static str,
         source: reqwest::Error,
     },
-    /// It says no.
-    #[error("Kafka Connect, {doing}: {status}: {message}")]
+    #[error("Kafka Connect, {what}: {status}: {message}")]
     Refused {
-        /// What was being done.
-        doing: &'static str,
-        /// Its answer.
+        what: &'static str,
         status: StatusCode,
-        /// Why.
         message: String,
     },
 }
@@ -50,15 +37,12 @@ pub(crate) enum ConnectError {
 pub(crate) struct Connect {
     client: Client,
     url: Url,
-    /// As it may be shown: without a password.
+    /// Without its password.
     shown: Url,
 }
 
 impl Connect {
     /// Connects when first called.
-    ///
-    /// # Errors
-    /// Not a URL.
     pub(crate) fn new(url: &str) -> Result<Self, ConnectError> {
         let wrong = || ConnectError::Url;
         let parsed = Url::parse(url).map_err(|_| wrong())?;
@@ -68,7 +52,7 @@ impl Connect {
         let mut shown = parsed.clone();
         shown.set_password(None).map_err(|()| wrong())?;
         let client = Client::builder()
-            .timeout(ANSWER_WITHIN)
+            .timeout(RESPONSE_WITHIN)
             .connect_timeout(CONNECT_WITHIN)
             .no_proxy()
             .build()
@@ -80,18 +64,12 @@ impl Connect {
         })
     }
 
-    /// The connector's configuration, if it is registered.
     pub(crate) async fn config(
         &self,
         name: &str,
     ) -> Result<Option<BTreeMap<String, String>>, ConnectError> {
         self.get("reading a connector", &[name, "config"]).await
     }
-
-    /// Registers the connector, or gives it another configuration.
-    ///
-    /// # Errors
-    /// [`ConnectError`], with what is wrong with the configuration.
     pub(crate) async fn put(&self, connector: &Connector) -> Result<(), ConnectError> {
         let put = self.client.put(self.url_of(&[&connector.name, "config"]));
         self.send("registering a connector", put.json(&connector.config))
@@ -99,13 +77,11 @@ impl Connect {
         Ok(())
     }
 
-    /// How the connector does, if it is registered.
     pub(crate) async fn status(&self, name: &str) -> Result<Option<Status>, ConnectError> {
         self.get("asking for a connector's status", &[name, "status"])
             .await
     }
 
-    /// Starts what has failed of the connector again.
     pub(crate) async fn restart_failed(&self, name: &str) -> Result<(), ConnectError> {
         let mut url = self.url_of(&[name, "restart"]);
         url.set_query(Some("includeTasks=true&onlyFailed=true"));
@@ -114,7 +90,7 @@ impl Connect {
         Ok(())
     }
 
-    /// Removes the connector; answers whether it was there.
+    /// Returns whether it was there.
     pub(crate) async fn delete(&self, name: &str) -> Result<bool, ConnectError> {
         let delete = self.client.delete(self.url_of(&[name]));
         match self.send("deleting a connector", delete).await {
@@ -137,18 +113,18 @@ impl Connect {
 
     async fn get<T: DeserializeOwned>(
         &self,
-        doing: &'static str,
+        what: &'static str,
         path: &[&str],
     ) -> Result<Option<T>, ConnectError> {
-        let answer = match self.send(doing, self.client.get(self.url_of(path))).await {
-            Ok(answer) => answer,
+        let response = match self.send(what, self.client.get(self.url_of(path))).await {
+            Ok(response) => response,
             Err(ConnectError::Refused { status, .. }) if status == StatusCode::NOT_FOUND => {
                 return Ok(None);
             }
             Err(error) => return Err(error),
         };
-        let read = answer.json().await;
-        read.map(Some).map_err(|source| self.http(doing, source))
+        let read = response.json().await;
+        read.map(Some).map_err(|source| self.http(what, source))
     }
 
     fn url_of(&self, path: &[&str]) -> Url {
@@ -161,42 +137,40 @@ impl Connect {
 
     async fn send(
         &self,
-        doing: &'static str,
+        what: &'static str,
         request: RequestBuilder,
     ) -> Result<reqwest::Response, ConnectError> {
         #[derive(Deserialize)]
         struct Error {
             message: String,
         }
-        let answer = request
+        let response = request
             .send()
             .await
-            .map_err(|source| self.http(doing, source))?;
-        let status = answer.status();
+            .map_err(|source| self.http(what, source))?;
+        let status = response.status();
         if status.is_success() {
-            return Ok(answer);
+            return Ok(response);
         }
-        let message = match answer.json::<Error>().await {
+        let message = match response.json::<Error>().await {
             Ok(Error { message }) => message,
             Err(_) => "it does not say why".to_owned(),
         };
         Err(ConnectError::Refused {
-            doing,
+            what,
             status,
             message,
         })
     }
 
-    fn http(&self, doing: &'static str, source: reqwest::Error) -> ConnectError {
+    fn http(&self, what: &'static str, source: reqwest::Error) -> ConnectError {
         ConnectError::Http {
             url: self.shown.clone(),
-            doing,
+            what,
             source: source.without_url(),
         }
     }
 }
-
-/// How a connector does.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Status {
     connector: Part,
@@ -211,16 +185,12 @@ struct Part {
     trace: String,
 }
 
-/// What follows from a status.
+/// What follows from a [`Status`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It works, as far as Connect knows.
     Runs,
-    /// Connect has not begun with it.
     Starts,
-    /// It has failed, and why: it is to be started again.
     Failed(String),
-    /// Somebody wants it so.
     Paused(String),
 }
 
@@ -246,8 +216,6 @@ impl fmt::Display for Part {
 }
 
 impl Status {
-    /// What follows.
-    #[must_use]
     pub(crate) fn verdict(&self) -> Verdict {
         let parts = || std::iter::once(&self.connector).chain(&self.tasks);
         if let Some(failed) = parts().find(|part| part.state == "FAILED") {
@@ -277,8 +245,6 @@ fn reason(trace: &str) -> String {
         None => what.to_owned(),
     }
 }
-
-/// How far a connector's source is published.
 #[derive(Debug, Deserialize)]
 struct Offsets {
     offsets: Vec<Offset>,
@@ -366,7 +332,7 @@ mod tests {
 
     #[test]
     fn nothing_counts_as_published_before_a_snapshot_is_through() {
-        for (answer, published) in [
+        for (response, published) in [
             (r#"{"offsets":[]}"#, None),
             (
                 r#"{"offsets":[{"partition":{"server":"a"},"offset":null}]}"#,
@@ -382,8 +348,8 @@ mod tests {
                 Some(PgLsn::from(8)),
             ),
         ] {
-            let offsets: Offsets = serde_json::from_str(answer).unwrap();
-            assert_eq!(offsets.published(), published, "{answer}");
+            let offsets: Offsets = serde_json::from_str(response).unwrap();
+            assert_eq!(offsets.published(), published, "{response}");
         }
     }
 }

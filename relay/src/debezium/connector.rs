@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::slot::Slot;
 
 /// Milliseconds between two heartbeats: an event stays in the outbox for about that long after it was published,
-/// for only what follows a commit says how far Debezium has come. Too low: records for nothing.
+/// because only a later record shows how far Debezium has come. Too low: records for nothing.
 const HEARTBEAT_MS: u32 = 500;
 
 /// Milliseconds that Debezium waits for more when it has nothing to do. Its own default, 500, is in every event's
@@ -23,32 +23,24 @@ const RETRY_MS: u32 = 1_000;
 /// Where the configuration keeps the version of the publication that the connector was registered with. Debezium does
 /// not read it.
 pub(super) const PUBLICATION_VERSION: &str = "outbox.publication.version";
-
-/// A connector, as Kafka Connect knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Connector {
     /// Unique in the cluster of workers.
     pub(crate) name: String,
-    /// All of its configuration.
     pub(crate) config: BTreeMap<String, String>,
 }
 
-/// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 #[error("DATABASE_URL does not say where Debezium is to connect: {0}")]
 pub(crate) struct UrlError(String);
 
 impl Connector {
-    /// The connector's name: that of the slot, behind the topics' prefix.
-    #[must_use]
+    /// The topics' prefix and the name of the slot.
     pub(crate) fn name(topic_prefix: &str, slot: &str) -> String {
         format!("{topic_prefix}{slot}")
     }
 
     /// The connector of the table `outbox` in `schema`, whose numbers belong to `epoch`.
-    ///
-    /// # Errors
-    /// The database's URL is none, or not one that another machine could use.
     pub(crate) fn new(
         config: &Config,
         slot: &Slot,
@@ -56,36 +48,28 @@ impl Connector {
         epoch: &str,
     ) -> Result<Self, UrlError> {
         let name = Self::name(&config.kafka.topic_prefix, &slot.name);
-        let mut map = BTreeMap::from([("name".to_owned(), name.clone())]);
         let own = [
+            vec![("name".to_owned(), name.clone())],
             database(&config.database.database_url, slot)?,
             source(&name, slot, schema),
             router(&config.kafka.topic_prefix, epoch),
             producer(config),
         ];
-        for (key, value) in own.into_iter().flatten() {
-            map.insert(key.to_owned(), value);
-        }
-        let select = format!("snapshot.select.statement.overrides.{schema}.outbox");
-        let in_order = format!("select * from {schema}.outbox order by seq");
-        map.insert(select, in_order);
-        Ok(Self { name, config: map })
+        let config = own.into_iter().flatten().collect();
+        Ok(Self { name, config })
     }
 
-    /// Goes on with another version of the publication.
+    /// Continues with another version of the publication.
     pub(super) fn follow(&mut self, slot: &Slot) {
         let version = slot.publication_version.clone();
         self.config.insert(PUBLICATION_VERSION.to_owned(), version);
     }
-
-    /// Where heartbeats go.
-    #[must_use]
     pub(crate) fn heartbeat_topic(&self) -> String {
         format!("__debezium-heartbeat.{}", self.name)
     }
 }
 
-type Settings = Vec<(&'static str, String)>;
+type Settings = Vec<(String, String)>;
 
 fn database(url: &str, slot: &Slot) -> Result<Settings, UrlError> {
     let url: tokio_postgres::Config = url
@@ -101,119 +85,99 @@ fn database(url: &str, slot: &Slot) -> Result<Settings, UrlError> {
         SslMode::Require => "require",
         _ => "prefer",
     };
-    Ok(vec![
+    let own = [
         ("database.hostname", host.clone()),
         ("database.port", port.to_string()),
         ("database.user", slot.user.clone()),
         ("database.password", password.into_owned()),
         ("database.dbname", slot.database.clone()),
         ("database.sslmode", sslmode.to_owned()),
-    ])
+    ];
+    Ok(own.map(|(key, value)| (key.to_owned(), value)).into())
 }
 
 fn source(name: &str, slot: &Slot, schema: &str) -> Settings {
-    let publication = slot.publication;
-    let settings = [
-        (
-            "connector.class",
-            "io.debezium.connector.postgresql.PostgresConnector",
-        ),
-        ("tasks.max", "1"),
-        ("topic.prefix", name),
-        ("plugin.name", "pgoutput"),
-        ("slot.name", &slot.name),
-        ("slot.retry.delay.ms", &RETRY_MS.to_string()),
-        ("publication.name", publication),
-        (PUBLICATION_VERSION, &slot.publication_version),
-        // Without ours, Debezium is to stop: it makes a slot by itself, and would do so behind a change of mode.
-        ("publication.autocreate.mode", "disabled"),
-        ("table.include.list", &format!("{schema}\\.outbox")),
-        // Rows that were there before the slot; all rows again, if the slot is not the one it knows.
-        ("snapshot.mode", "when_needed"),
-        // That also if it has no more than begun to stream, which `when_needed` alone does not notice: it fails then,
-        // and the relay drops the slot.
-        ("offset.mismatch.strategy", "trust_offset"),
-        (
-            "snapshot.select.statement.overrides",
-            &format!("{schema}.outbox"),
-        ),
-        ("heartbeat.interval.ms", &HEARTBEAT_MS.to_string()),
-        // A word in the log to come past: an idle outbox keeps no log, and says how far Debezium has come.
-        (
-            "heartbeat.action.query",
-            &format!("select pg_logical_emit_message(false, '{publication}', '')"),
-        ),
-        ("message.prefix.exclude.list", publication),
-        ("poll.interval.ms", &POLL_MS.to_string()),
-        ("max.batch.size", "8192"),
-        ("max.queue.size", "32768"),
-        ("retriable.restart.connector.wait.ms", &RETRY_MS.to_string()),
-        ("tombstones.on.delete", "false"),
-        ("extended.headers.enabled", "false"),
-    ];
-    let owned = |(key, value): (&'static str, &str)| (key, value.to_owned());
-    settings.into_iter().map(owned).collect()
+    let (slot_name, publication) = (&slot.name, slot.publication);
+    let version = &slot.publication_version;
+    settings(&format!(
+        "connector.class = io.debezium.connector.postgresql.PostgresConnector
+        tasks.max = 1
+        topic.prefix = {name}
+        plugin.name = pgoutput
+        slot.name = {slot_name}
+        slot.retry.delay.ms = {RETRY_MS}
+        publication.name = {publication}
+        {PUBLICATION_VERSION} = {version}
+        # Without our publication Debezium must stop: it creates a slot by itself, and would do so after a change of mode.
+        publication.autocreate.mode = disabled
+        table.include.list = {schema}\\.outbox
+        # Rows that were there before the slot; all rows again, if the slot is not the one it knows.
+        snapshot.mode = when_needed
+        # That also if it has no more than begun to stream, which `when_needed` alone does not notice: Debezium fails
+        # then, and the relay drops the slot.
+        offset.mismatch.strategy = trust_offset
+        snapshot.select.statement.overrides = {schema}.outbox
+        snapshot.select.statement.overrides.{schema}.outbox = select * from {schema}.outbox order by seq
+        heartbeat.interval.ms = {HEARTBEAT_MS}
+        # Writes to the log, so that the slot of an idle outbox advances and retains no log.
+        heartbeat.action.query = select pg_logical_emit_message(false, '{publication}', '')
+        message.prefix.exclude.list = {publication}
+        poll.interval.ms = {POLL_MS}
+        max.batch.size = 8192
+        max.queue.size = 32768
+        retriable.restart.connector.wait.ms = {RETRY_MS}
+        tombstones.on.delete = false
+        extended.headers.enabled = false"
+    ))
 }
 
 fn router(topic_prefix: &str, epoch: &str) -> Settings {
-    let text = "org.apache.kafka.connect.storage.StringConverter";
-    let topic = format!("{topic_prefix}${{routedByValue}}.events");
-    let settings = [
-        ("transforms", "outbox,id,epoch"),
-        (
-            "transforms.outbox.type",
-            "io.debezium.transforms.outbox.EventRouter",
-        ),
-        // Not heartbeats.
-        ("transforms.outbox.predicate", "is_row"),
-        ("transforms.outbox.table.field.event.key", "aggregateid"),
-        ("transforms.outbox.route.by.field", "aggregatetype"),
-        ("transforms.outbox.route.topic.replacement", &topic),
-        (
-            "transforms.outbox.table.fields.additional.placement",
-            "id:header:ce_id,type:header:ce_type,source:header:ce_source,\
-             specversion:header:ce_specversion,contenttype:header:content-type,\
-             traceparent:header:traceparent,seq:header:outbox_seq",
-        ),
-        // The router writes the id into a header of its own too.
-        (
-            "transforms.id.type",
-            "org.apache.kafka.connect.transforms.DropHeaders",
-        ),
-        ("transforms.id.headers", "id"),
-        (
-            "transforms.epoch.type",
-            "org.apache.kafka.connect.transforms.InsertHeader",
-        ),
-        ("transforms.epoch.header", "outbox_epoch"),
-        ("transforms.epoch.value.literal", epoch),
-        ("predicates", "is_row"),
-        (
-            "predicates.is_row.type",
-            "org.apache.kafka.connect.transforms.predicates.TopicNameMatches",
-        ),
-        ("predicates.is_row.pattern", ".*\\.outbox"),
-        // Text as it is: a key in quotes would hash to another partition.
-        ("key.converter", text),
-        ("value.converter", text),
-    ];
-    let owned = |(key, value): (&'static str, &str)| (key, value.to_owned());
-    settings.into_iter().map(owned).collect()
+    settings(&format!(
+        "transforms = outbox,id,epoch
+        transforms.outbox.type = io.debezium.transforms.outbox.EventRouter
+        # Not heartbeats.
+        transforms.outbox.predicate = is_row
+        transforms.outbox.table.field.event.key = aggregateid
+        transforms.outbox.route.by.field = aggregatetype
+        transforms.outbox.route.topic.replacement = {topic_prefix}${{routedByValue}}.events
+        transforms.outbox.table.fields.additional.placement = id:header:ce_id,type:header:ce_type,\
+            source:header:ce_source,specversion:header:ce_specversion,contenttype:header:content-type,\
+            traceparent:header:traceparent,seq:header:outbox_seq
+        # The router writes the id into a header of its own too.
+        transforms.id.type = org.apache.kafka.connect.transforms.DropHeaders
+        transforms.id.headers = id
+        transforms.epoch.type = org.apache.kafka.connect.transforms.InsertHeader
+        transforms.epoch.header = outbox_epoch
+        transforms.epoch.value.literal = {epoch}
+        predicates = is_row
+        predicates.is_row.type = org.apache.kafka.connect.transforms.predicates.TopicNameMatches
+        predicates.is_row.pattern = .*\\.outbox
+        # Text as it is: a key in quotes would hash to another partition.
+        key.converter = org.apache.kafka.connect.storage.StringConverter
+        value.converter = org.apache.kafka.connect.storage.StringConverter"
+    ))
 }
 
 fn producer(config: &Config) -> Settings {
-    let publisher = &config.publisher;
-    vec![
-        (
-            "producer.override.linger.ms",
-            publisher.linger_ms.to_string(),
-        ),
-        ("producer.override.compression.type", "lz4".to_owned()),
-        (
-            "producer.override.max.request.size",
-            publisher.message_bytes_max.to_string(),
-        ),
-    ]
+    let (linger_ms, bytes_max) = (
+        config.publisher.linger_ms,
+        config.publisher.message_bytes_max,
+    );
+    settings(&format!(
+        "producer.override.linger.ms = {linger_ms}
+        producer.override.compression.type = lz4
+        producer.override.max.request.size = {bytes_max}"
+    ))
+}
+
+/// Reads `key = value`, one a line; a line that begins with `#` is a comment.
+fn settings(text: &str) -> Settings {
+    let lines = text.lines().map(str::trim);
+    let settings = lines.filter(|line| !line.starts_with('#'));
+    let settings = settings.filter_map(|line| line.split_once(" ="));
+    settings
+        .map(|(key, value)| (key.to_owned(), value.trim().to_owned()))
+        .collect()
 }
 
 #[cfg(test)]

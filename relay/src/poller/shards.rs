@@ -92,8 +92,6 @@ pub fn moves(locks: &[Lock], me: i32) -> Moves {
         take,
     }
 }
-
-/// The number of the session of `conn` in `pg_locks`.
 pub(crate) async fn session(conn: &mut AsyncPgConnection) -> diesel::QueryResult<i32> {
     #[derive(QueryableByName)]
     struct Session {
@@ -106,7 +104,7 @@ pub(crate) async fn session(conn: &mut AsyncPgConnection) -> diesel::QueryResult
     Ok(session.pid)
 }
 
-/// Moves the shards held by `conn`, whose session is `me`, towards a fair share; answers those it holds
+/// Moves the shards held by `conn`, whose session is `me`, towards a fair share; returns those it holds
 /// then. Only to be called while nothing of them is in flight.
 ///
 /// # Errors

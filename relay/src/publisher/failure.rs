@@ -1,21 +1,19 @@
-//! What a failed delivery means: tried again, refused for good, or a topic that fails.
+//! What a failed delivery means: a transient failure, a permanent one, or a topic that fails.
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-
-/// What a failed delivery means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// It may pass by itself: Kafka is away, or has too few replicas.
+    /// A transient failure: Kafka is away, or has too few replicas.
     Retry,
-    /// The topic does not take it until somebody changes something. It is tried for a while, then parked.
+    /// The topic does not take it until somebody changes something. It is retried for a while, then parked.
     Topic,
-    /// It never will be taken.
+    /// A permanent failure.
     Reject,
 }
 
 /// Classifies an error of a delivery.
 ///
-/// Both enums may grow, so each has a last arm. A code that is not known here is tried for a while: a key that waits
+/// Both enums may grow, so each has a last arm. An unknown code is retried for a while: a key that waits
 /// for ever helps nobody.
 pub(super) const fn classify(error: &KafkaError) -> Failure {
     match error {

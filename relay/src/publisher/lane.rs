@@ -1,8 +1,7 @@
-//! The producer of one topic: what is wrong with a topic goes wrong here, and for no other.
+//! The producer of one topic: a topic that fails affects no other.
 //!
 //! What keeps an event from overtaking a refused one: after an error that would leave a gap the producer
-//! sends nothing more (`enable.gapless.guarantee`: without it, librdkafka gives what it has left new numbers and
-//! sends it), and the broker refuses what was on its way already, because its sequence number does not
+//! sends nothing more ([`chassis::kafka::producer`]), and the broker refuses what was on its way already, because its sequence number does not
 //! follow. But a broker takes the first request that it sees of a producer, whatever its number. So the
 //! first event of each key goes alone, and once it is acknowledged those after it follow without waiting
 //! for one another.
@@ -11,14 +10,13 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use chassis::Backoff;
+use chassis::kafka::producer::{Message, OrderedProducer};
 use futures_util::FutureExt as _;
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::future_producer::DeliveryFuture;
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _, PurgeConfig};
+use rdkafka::producer::DeliveryFuture;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
@@ -26,11 +24,11 @@ use uuid::Uuid;
 use super::OUTAGE_AFTER;
 use super::failure::{Failure, classify};
 use super::outcome::Outcome;
-use crate::event::Event;
 use crate::progress::Repeated;
+use outbox::Event;
 
-/// How often to look whether reports are still worth waiting for. A try of a topic that has failed is waited for
-/// once: others wait that long for it.
+/// How often to check whether reports are still worth waiting for. A retry of a topic that has failed is waited for
+/// once: the other topics wait that long for it.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// How long a stop waits for the acknowledgements of what is in flight; what is left comes again.
@@ -38,8 +36,6 @@ const STOP_GRACE: Duration = Duration::from_secs(4);
 
 /// How long a topic may be without any report while Kafka works, before the others go on without it.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
-
-/// How long to leave a topic alone that has failed.
 const RETRY: Backoff = Backoff {
     first: Duration::from_millis(100),
     max: Duration::from_secs(5),
@@ -48,7 +44,7 @@ const RETRY: Backoff = Backoff {
 /// For how long a topic that has failed and is no longer asked for is remembered.
 const REMEMBERED: Duration = Duration::from_secs(60);
 
-/// An event and its place among those that are published together.
+/// An event and its index among those that are published together.
 pub(super) type Indexed<'a> = (usize, &'a Event);
 
 /// What all lanes share while events are published.
@@ -64,11 +60,10 @@ pub(super) struct Call<'a> {
 #[derive(Default)]
 pub(super) struct Lane {
     topic: String,
-    /// How long the topic may fail.
     failing_max: Duration,
     /// None before the first event and after a failure.
-    producer: Option<FutureProducer<DebugLogContext>>,
-    /// In flight, and waited for by nobody. The lane takes nothing more until all reports are in.
+    producer: Option<OrderedProducer<DebugLogContext>>,
+    /// In flight, and nobody waits for their reports. The lane takes nothing more until all reports are in.
     late: Vec<((i64, Uuid), Sent)>,
     /// Reports of events that were late, until somebody asks.
     known: HashMap<(i64, Uuid), Outcome>,
@@ -77,7 +72,6 @@ pub(super) struct Lane {
     failures: u32,
     retry_at: Option<Instant>,
     outage: Repeated,
-    /// When the silence of the topic was noted last.
     noted: Option<Instant>,
 }
 
@@ -101,7 +95,7 @@ impl Lane {
         self.late.is_empty() && !self.retry_at.is_some_and(is_recent)
     }
 
-    /// What became of an event whose report was late, once.
+    /// Returns the outcome of an event whose report was late, once.
     pub(super) fn known(&mut self, row: (i64, Uuid)) -> Option<Outcome> {
         self.known.remove(&row)
     }
@@ -130,24 +124,26 @@ impl Lane {
         }
     }
 
-    /// Publishes `events`; answers for each. Those whose reports are late are pending.
+    /// Publishes `events`; returns the outcome of each. Those whose reports are late are pending.
     pub(super) async fn publish(
         &mut self,
         events: Vec<Indexed<'_>>,
         call: &Call<'_>,
     ) -> Vec<(usize, Outcome)> {
+        // The first event of each key alone, then those whose first one is acknowledged.
         let count = events.len();
         let mut seen = HashSet::new();
-        let (first, behind): (Vec<Indexed<'_>>, Vec<Indexed<'_>>) = events
+        let (first, rest): (Vec<Indexed<'_>>, Vec<Indexed<'_>>) = events
             .iter()
             .copied()
             .partition(|(_, event)| seen.insert(event.key()));
         let mut reports = self.send(&first, call).await;
-        let following = follow(&first, &reports, behind);
+        let following = follow(&first, &reports, rest);
         reports.extend(self.send(&following, call).await);
         let places = first.iter().chain(&following).map(|(place, _)| *place);
         let mut reports: HashMap<usize, Report> = places.zip(reports).collect();
 
+        // From reports to outcomes: after the first event of a key that is not published, the others are pending.
         let mut outcomes = Vec::with_capacity(count);
         let mut stopped = HashSet::new();
         for (place, event) in events {
@@ -180,6 +176,7 @@ impl Lane {
         if events.is_empty() {
             return Vec::new();
         }
+        // Hand them over: after one that the producer does not take, none of its key.
         let mut stopped = HashSet::new();
         let mut sent = Vec::with_capacity(events.len());
         for (_, event) in events {
@@ -195,6 +192,7 @@ impl Lane {
                 }
             }
         }
+        // Wait. Late reports stay with the lane.
         self.settle(&mut sent, call).await;
         if sent.iter().any(Sent::is_waiting) {
             let rows = events.iter().map(|(_, event)| event.row());
@@ -206,34 +204,25 @@ impl Lane {
         reports
     }
 
-    /// Hands `event` to the producer. Never `FutureProducer::send`: that one waits when the queue is
-    /// full, and then events overtake one another.
+    /// Hands `event` to the producer, which the first event after a failure opens.
     fn enqueue(&mut self, event: &Event, call: &Call<'_>) -> Result<DeliveryFuture, Report> {
         let producer = match self.producer.take() {
             Some(producer) => producer,
-            None => open(call.settings).map_err(Report::Failed)?,
+            None => OrderedProducer::new(call.settings, DebugLogContext).map_err(Report::Failed)?,
         };
         let producer = self.producer.insert(producer);
         let mut id = Uuid::encode_buffer();
         let id = event.id.hyphenated().encode_lower(&mut id);
         let seq = event.seq.to_string();
-        let headers = event.headers(id, &seq, call.epoch);
-        let headers = headers.iter().fold(
-            OwnedHeaders::new_with_capacity(headers.len()),
-            |headers, (key, value)| {
-                headers.insert(Header {
-                    key,
-                    value: Some(*value),
-                })
-            },
-        );
-        let record = FutureRecord::to(&self.topic)
-            .key(event.key())
-            .headers(headers)
-            .payload(event.payload.as_str());
+        let message = Message {
+            topic: &self.topic,
+            key: event.key(),
+            headers: &event.headers(id, &seq, call.epoch),
+            payload: &event.payload,
+        };
         producer
-            .send_result(record)
-            .map_err(|(error, _)| match error.rdkafka_error_code() {
+            .enqueue(&message)
+            .map_err(|error| match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::MessageSizeTooLarge) => Report::TooLarge(error),
                 _ => Report::Failed(error),
             })
@@ -247,6 +236,7 @@ impl Lane {
         let mut stopped = None;
         let mut heard = (0, begun);
         loop {
+            // All reports are in: done.
             let all = async {
                 for sent in sent.iter_mut() {
                     sent.resolve().await;
@@ -257,6 +247,7 @@ impl Lane {
                 () = all => return,
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
+            // Note progress and silence.
             let reports = sent.iter().filter(|sent| !sent.is_waiting()).count();
             if reports > heard.0 {
                 heard = (reports, Instant::now());
@@ -264,12 +255,14 @@ impl Lane {
             if begun.elapsed() >= OUTAGE_AFTER {
                 self.is_silent();
             }
+            // Give up what a stop can't wait for, and what a producer that has failed will never report.
             if call.stop.is_cancelled() {
                 stopped.get_or_insert_with(Instant::now);
             }
             let is_given_up = stopped.is_some_and(|stopped| stopped.elapsed() >= STOP_GRACE);
             let has_failed = sent.iter().any(Sent::has_failed);
             self.purge_if(is_given_up || has_failed);
+            // Leave the reports of a silent topic for later.
             let is_silent = heard.1.elapsed() >= SILENCE_MAX && call.kafka_works.is_cancelled();
             if (is_trial || is_silent) && !has_failed && !call.stop.is_cancelled() {
                 return;
@@ -281,13 +274,13 @@ impl Lane {
     /// report for ever.
     fn purge_if(&self, is_wanted: bool) {
         if let Some(producer) = &self.producer
-            && (is_wanted || producer.client().fatal_error().is_some())
+            && (is_wanted || producer.has_failed())
         {
-            producer.purge(PurgeConfig::default().queue().inflight());
+            producer.purge();
         }
     }
 
-    /// Draws the conclusions of the reports of what was sent together. A producer that has failed sends nothing more
+    /// Updates the state of the lane by the reports of what was sent together. A producer that has failed sends nothing more
     /// and is dropped: nothing of it is in flight.
     async fn conclude(&mut self, reports: &[Report], is_stopping: bool) {
         let failure = reports.iter().find_map(|report| match report {
@@ -367,8 +360,6 @@ impl Lane {
         }
     }
 }
-
-/// An event that was sent.
 enum Sent {
     Waiting(DeliveryFuture),
     Known(Report),
@@ -406,14 +397,14 @@ impl Sent {
     }
 }
 
-/// What Kafka says of one event.
+/// Kafka's report of one event.
 enum Report {
     Acknowledged,
     /// Never left this process.
     TooLarge(KafkaError),
-    /// It, or one of those it travelled with.
+    /// It, or another one in its request.
     Failed(KafkaError),
-    /// It stands behind one of its key that was not taken, or its report is late.
+    /// An earlier one of its key was not taken, or its report is late.
     NotSent,
 }
 
@@ -423,29 +414,25 @@ impl Report {
     }
 }
 
-/// Those of `behind` whose key's first event is acknowledged. None of them if the producer failed and was
-/// dropped: the broker does not know the next one. None of them if the reports are late.
+/// Those of `rest` whose key's first event is acknowledged. None of them if the producer failed and was
+/// dropped: the broker does not know the next producer. None of them if the reports are late.
 fn follow<'a>(
     first: &[Indexed<'_>],
     reports: &[Report],
-    mut behind: Vec<Indexed<'a>>,
+    mut rest: Vec<Indexed<'a>>,
 ) -> Vec<Indexed<'a>> {
-    let mut held_up = HashSet::new();
+    let mut blocked = HashSet::new();
     for ((_, event), report) in first.iter().zip(reports) {
         match report {
             Report::Acknowledged => {}
             Report::TooLarge(_) | Report::NotSent => {
-                held_up.insert(event.key());
+                blocked.insert(event.key());
             }
             Report::Failed(_) => return Vec::new(),
         }
     }
-    behind.retain(|(_, event)| !held_up.contains(event.key()));
-    behind
-}
-
-fn open(settings: &ClientConfig) -> Result<FutureProducer<DebugLogContext>, KafkaError> {
-    settings.create_with_context(DebugLogContext)
+    rest.retain(|(_, event)| !blocked.contains(event.key()));
+    rest
 }
 
 /// librdkafka's own lines, one for each try to connect, are for debugging: the lane says when an

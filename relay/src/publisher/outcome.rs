@@ -1,8 +1,8 @@
-//! What became of events, and what is to be done about each: delete it, park it, publish it again.
+//! The outcome of each event, and what follows: delete it, park it, or publish it again.
 
-use crate::event::Event;
+use outbox::Event;
 
-/// What became of an event.
+/// The outcome of an event.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -10,20 +10,17 @@ pub enum Outcome {
     Published,
     /// Kafka will never take it, or its topic has failed for long, and why.
     Refused(String),
-    /// Not known to be published, or behind one of its key that is not: to be published again.
+    /// Not known to be published, or an earlier one of its key is not: to be published again.
     Pending,
 }
-
-/// An event that Kafka does not take, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal<'a> {
     /// The first of its key that was not taken.
     pub(crate) event: &'a Event,
-    /// What Kafka says.
     pub(crate) reason: String,
 }
 
-/// Events by what became of them, each part in the order given.
+/// Events by their outcome, each part in the order given.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct ByOutcome<'a> {
@@ -36,7 +33,6 @@ pub(crate) struct ByOutcome<'a> {
 }
 
 impl<'a> ByOutcome<'a> {
-    /// Sorts `events` by their `outcomes`.
     pub(crate) fn new(events: &'a [Event], outcomes: Vec<Outcome>) -> Self {
         let mut sorted = Self::default();
         for (event, outcome) in events.iter().zip(outcomes) {
@@ -48,8 +44,6 @@ impl<'a> ByOutcome<'a> {
         }
         sorted
     }
-
-    /// The numbers of what is to be deleted.
     pub(crate) fn seqs(&self) -> Vec<i64> {
         self.published.iter().map(|event| event.seq).collect()
     }

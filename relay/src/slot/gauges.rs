@@ -1,7 +1,7 @@
-//! The slot's gauges: what it holds back, and how far behind it is.
+//! The slot's gauges: the log it retains, and its lag.
 //!
 //! Apart from the relaying, on a connection of the pool: a slot that nobody reads fills the disk, and
-//! that is when they matter. Every relay of the mode sets them, those that stand by too.
+//! that is when they matter. Every relay of the mode sets them, the standbys too.
 
 use std::time::Duration;
 
@@ -13,10 +13,9 @@ use tracing::debug;
 use super::State;
 use crate::pending::look;
 
-/// How often to look.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 
-/// What `pg_replication_slots.wal_status` may say.
+/// The values of `pg_replication_slots.wal_status`.
 const WAL_STATUSES: [&str; 4] = ["reserved", "extended", "unreserved", "lost"];
 
 /// Keeps the gauges up to date until `stop`.
@@ -36,7 +35,7 @@ pub async fn run(
         match stop.run_until_cancelled(sampled).await {
             None => break,
             Some(Ok(state)) => show(state.as_ref()),
-            // The relaying says so when the database is away.
+            // The driver logs it when the database is away.
             Some(Err(error)) => debug!("sampling the slot: {}", chain(&*error)),
         }
     }

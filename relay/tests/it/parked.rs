@@ -127,7 +127,7 @@ async fn an_operator_sees_what_is_parked_and_why() {
         let page = text(&stage.relay_parked(&["show", name]).await);
         for line in [
             "key                a",
-            "waiting behind it  1",
+            "waiting after it   1",
             "{\"noise\": \"",
         ] {
             assert!(page.contains(line), "{line}: {page}");
@@ -159,7 +159,7 @@ async fn the_list_comes_in_pages_and_a_replay_is_of_one_key_or_of_all() {
     let tries: Vec<&Value> = tried.iter().map(|event| &event["tries"]).collect();
     assert_eq!(tries, [&json!(2), &json!(1), &json!(1)]);
     let replayed = text(&stage.relay_parked(&["replay", "--all"]).await);
-    assert!(replayed.starts_with("3 to be tried again"), "{replayed}");
+    assert!(replayed.starts_with("3 to be retried"), "{replayed}");
     let tried = stage.parked_are(3).await;
     let tries: Vec<&Value> = tried.iter().map(|event| &event["tries"]).collect();
     assert_eq!(tries, [&json!(3), &json!(2), &json!(2)]);
@@ -187,7 +187,7 @@ async fn replay(mode: &str) {
     let later = stage.commit(&["a"]).await;
 
     let replayed = text(&stage.relay_parked(&["replay", "a"]).await);
-    assert!(replayed.starts_with("1 to be tried again"), "{replayed}");
+    assert!(replayed.starts_with("1 to be retried"), "{replayed}");
     let published: Vec<Uuid> = stage.topic.take(3).await.iter().map(id).collect();
     assert_eq!(published, [refused, behind, later[0]]);
     stage.pending_is(&[]).await;

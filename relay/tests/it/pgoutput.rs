@@ -1,8 +1,8 @@
 //! Decoding what PostgreSQL sends, by value: any bytes give an event, nothing or an error.
 
+use outbox::Event;
 use proptest::prelude::*;
 use relay::cdc::pgoutput::{DecodeError, Decoder};
-use relay::event::Event;
 use uuid::Uuid;
 
 /// The table's columns, and one more that the relay does not know.

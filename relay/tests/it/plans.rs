@@ -3,7 +3,7 @@
 use diesel::QueryableByName;
 use diesel::sql_types::Text;
 use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
-use relay::poller::NEXT_OF_SHARDS;
+use outbox::drain::NEXT_OF_SHARDS;
 use relay::session::SETTINGS;
 
 use crate::stage::Stage;

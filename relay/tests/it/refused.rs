@@ -5,13 +5,13 @@ use std::collections::HashSet;
 use chassis::consumer::Record;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
+use outbox::Event;
 use outbox::NewEvent;
 use outbox::schema::outbox::dsl;
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
 };
 use rdkafka::client::DefaultClientContext;
-use relay::event::Event;
 use relay::publisher::{Outcome, Publisher};
 use serde_json::json;
 use testkit::{eventually, kafka_brokers, unique_prefix};

@@ -10,9 +10,10 @@ use chassis::Problem;
 use chassis::database::Pool;
 
 use crate::config::Lab;
-use crate::domain::{IdempotencyKey, KeySource, Replayed};
+use crate::domain::Replayed;
 use crate::pattern::Pattern;
 use crate::patterns::Patterns;
+use crate::request::{IdempotencyKey, KeySource};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");

@@ -13,10 +13,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::app::{App, RequestKey};
-use crate::domain::{Accepted, AccountNumber, PaymentRequest, Provider, Replayed};
+use crate::domain::{Accepted, Replayed};
 use crate::pattern::Choice;
 use crate::patterns::Answer;
 use crate::reads::PaymentView;
+use crate::request::{AccountNumber, PaymentRequest, Provider};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

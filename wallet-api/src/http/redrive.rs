@@ -1,4 +1,4 @@
-//! `POST /payments/{id}/redrive` and `POST /payments/redrive`: orders of an operator.
+//! `POST /payments/{id}/redrive` and `POST /payments/redrive`, for operators.
 
 use std::time::Duration;
 
@@ -15,7 +15,6 @@ use uuid::Uuid;
 
 use crate::recovery::redrive::{RedrivenMany, redrive, redrive_many};
 
-/// The routes.
 pub(super) fn routes(pool: Pool) -> Router {
     Router::new()
         .route("/payments/redrive", post(redrive_pending))
@@ -34,13 +33,12 @@ async fn redrive_one(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Which are to be redriven.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Pending {
     #[serde(default, deserialize_with = "duration")]
     pending_for: Option<Duration>,
-    /// `next_after` of the answer before.
+    /// `next_after` of the previous answer.
     #[serde(default)]
     after: Uuid,
     note: Option<String>,

@@ -15,10 +15,11 @@ use tracing::error;
 use uuid::Uuid;
 
 use super::publisher::{Message, Publisher};
-use crate::domain::{Accepted, PaymentRequest, Replayed};
+use crate::domain::{Accepted, Replayed};
 use crate::pattern::Crash;
 use crate::pay_error::{BatchError, PayError};
 use crate::payments::{Publishing, Try, requested_event, write_batch};
+use crate::request::PaymentRequest;
 
 /// Debits the wallet, then publishes the event.
 pub(super) async fn pay(

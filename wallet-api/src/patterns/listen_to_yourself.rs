@@ -44,9 +44,9 @@ use uuid::Uuid;
 use self::debit::{BatchResult, Command};
 use super::publisher::{Message, Publisher};
 use crate::SERVICE;
-use crate::domain::{KeySource, PaymentRequest};
 use crate::pay_error::{BatchError, PayError};
 use crate::payments::requested_event;
+use crate::request::{KeySource, PaymentRequest, field};
 
 /// Commands in one transaction, at most.
 pub const COMMANDS_BATCH_MAX: usize = 500;
@@ -103,7 +103,7 @@ pub struct Commands {
 }
 
 impl Commands {
-    /// The patience of `publisher` has to be endless; `stop` ends a wait for Kafka.
+    /// `publisher` must have no timeout; `stop` ends a wait for Kafka.
     #[must_use]
     pub const fn new(pool: Pool, publisher: Publisher, stop: CancellationToken) -> Self {
         Self {
@@ -204,18 +204,15 @@ fn read(record: &Record) -> Result<PaymentRequest, String> {
     }
     // A lost trace is no reason not to pay.
     let traceparent = envelope.traceparent.and_then(|text| text.parse().ok());
-    let key = command.idempotency_key.parse();
-    let provider = command.provider.parse();
-    let account_number = command.account_number.parse();
     let request = PaymentRequest {
         payment_id: command.payment_id,
         wallet_id: command.wallet_id,
-        key: key.map_err(|error| format!("idempotency_key {error}"))?,
+        key: field("idempotency_key", &command.idempotency_key)?,
         key_source: KeySource::Client,
         amount: command.amount,
         currency: command.currency,
-        provider: provider.map_err(|error| format!("provider {error}"))?,
-        account_number: account_number.map_err(|error| format!("account_number {error}"))?,
+        provider: field("provider", &command.provider)?,
+        account_number: field("account_number", &command.account_number)?,
         traceparent: traceparent.unwrap_or_else(Traceparent::start).to_string(),
     };
     // The service derives the id from the request. A command with another id is not its own.

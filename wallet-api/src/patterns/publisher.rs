@@ -1,10 +1,10 @@
 //! Publishing to Kafka without an outbox.
 //!
-//! Promises: what is answered `Ok` was acknowledged by all replicas in sync; messages of one key arrive in
-//! the order in which they were handed over, once each. Leaves to the caller: what to do when there is no
+//! Promises: after `Ok` all in-sync replicas have acknowledged the message; messages of one key arrive in
+//! the order in which they were handed over, once each. Leaves to the caller: what to do without an
 //! acknowledgement. The message may have arrived all the same.
 //!
-//! The producer is made by the first message: a process that only has the outbox never has one.
+//! The first message creates the producer: a process that only has the outbox never has one.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -21,33 +21,32 @@ use uuid::Uuid;
 
 use crate::SERVICE;
 
-/// Messages that may wait in a producer. One more is refused.
+/// Messages that may wait in a producer, at most; one more is refused.
 const MESSAGES_MAX: &str = "10000";
 
-/// How often to look whether a report is still worth waiting for.
+/// How often to look whether the producer is still alive while a report is awaited.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Why a message is not known to be published.
+/// A message is not known to be published.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// Too many wait already; this one was not taken.
+    /// Too many messages wait; this one was not taken.
     #[error("the Kafka producer's queue is full")]
     QueueFull,
-    /// It may have been written, and may not.
+    /// The message may have been written, or not.
     #[error("Kafka has not acknowledged the message")]
     NotAcknowledged(#[source] KafkaError),
 }
 
-/// What becomes of a message that Kafka does not acknowledge.
+/// When the producer gives up a message that Kafka does not acknowledge.
 #[derive(Debug, Clone, Copy)]
-pub enum Patience {
-    /// It is given up after that long: somebody waits for an answer.
-    Within(Duration),
-    /// It waits for the end of the outage, and those behind it don't overtake it.
-    Endless,
+pub enum MessageTimeout {
+    /// Somebody waits for an answer.
+    After(Duration),
+    /// The message waits for the end of the outage, and the next ones don't overtake it.
+    Never,
 }
 
-/// A message: all but its place in the topic.
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) topic: &'static str,
@@ -61,7 +60,7 @@ pub(super) struct Message {
 }
 
 impl Message {
-    /// What the relay would publish for `event`, but for the spaces in the payload.
+    /// The message that the relay would publish for `event`, but for the spaces in the payload.
     pub(super) fn event(event: NewEvent) -> Self {
         Self {
             topic: events::WALLET_TOPIC,
@@ -74,28 +73,26 @@ impl Message {
     }
 }
 
-/// A producer.
 pub struct Publisher {
     settings: ClientConfig,
     topic_prefix: String,
-    /// None before the first message, and after a failure that a producer does not survive.
+    /// None before the first message, and after a fatal error of the producer.
     producer: Mutex<Option<FutureProducer<LogContext>>>,
     log: LogContext,
 }
 
 impl Publisher {
-    /// Connects when there is a first message.
     #[must_use]
-    pub fn new(kafka: &KafkaConfig, patience: Patience) -> Self {
-        let give_up_after_ms = match patience {
-            Patience::Within(time) => time.as_millis(),
-            Patience::Endless => 0,
+    pub fn new(kafka: &KafkaConfig, timeout: MessageTimeout) -> Self {
+        let give_up_after_ms = match timeout {
+            MessageTimeout::After(time) => time.as_millis(),
+            MessageTimeout::Never => 0,
         };
         let mut settings = chassis::kafka::client(&kafka.kafka_brokers, SERVICE);
         settings
             .set("acks", "all")
             .set("enable.idempotence", "true")
-            // What the relay and the Java clients do: a wallet's events share a partition, whoever publishes.
+            // As the relay and the Java clients do: a wallet's events share a partition, whoever publishes.
             .set("partitioner", "murmur2_random")
             .set("linger.ms", "1")
             .set("message.timeout.ms", give_up_after_ms.to_string())
@@ -109,15 +106,15 @@ impl Publisher {
         }
     }
 
-    /// Publishes `message` and waits for the acknowledgement, as long as the patience lasts.
+    /// Publishes `message` and waits for the acknowledgement until the timeout.
     ///
     /// Dropped half-way, the message may still be published.
     pub(super) async fn publish(&self, message: &Message) -> Result<(), PublishError> {
         self.publish_all(std::slice::from_ref(message)).await
     }
 
-    /// Publishes `messages` in their order, and waits for all acknowledgements. The first error stands for
-    /// all: some of them may be published.
+    /// Publishes `messages` in their order, and waits for all acknowledgements. After an error some of them
+    /// may be published.
     pub(super) async fn publish_all(&self, messages: &[Message]) -> Result<(), PublishError> {
         let mut sent = Vec::with_capacity(messages.len());
         for message in messages {
@@ -125,7 +122,7 @@ impl Publisher {
             let refused = delivery.is_err();
             sent.push(delivery);
             if refused {
-                // None of those behind it may overtake it.
+                // None of the next messages may overtake it.
                 break;
             }
         }
@@ -144,8 +141,7 @@ impl Publisher {
         result
     }
 
-    /// Never `FutureProducer::send`: that one waits when the queue is full, and then messages overtake one
-    /// another.
+    /// Not by `FutureProducer::send`, which waits when the queue is full: then messages overtake one another.
     fn enqueue(&self, message: &Message) -> Result<DeliveryFuture, PublishError> {
         let id = message.id.to_string();
         let headers = [
@@ -176,7 +172,7 @@ impl Publisher {
             })
     }
 
-    /// Looks from time to time whether the producer is still alive: a dead one may never report.
+    /// Waits for a report, and looks from time to time whether the producer is still alive: a dead one may never report.
     async fn acknowledged(&self, mut delivery: DeliveryFuture) -> Result<(), PublishError> {
         loop {
             match tokio::time::timeout(LOOK_EVERY, &mut delivery).await {
@@ -196,17 +192,17 @@ impl Publisher {
         if let Some(producer) = &*producer {
             return Ok(producer.clone());
         }
-        let made = self.settings.create_with_context(self.log.clone())?;
-        Ok(producer.insert(made).clone())
+        let created = self.settings.create_with_context(self.log.clone())?;
+        Ok(producer.insert(created).clone())
     }
 
-    /// An idempotent producer may fail for good; the next message makes another one.
+    /// An idempotent producer may fail for good; the next message creates another one.
     fn discard_if_dead(&self) {
         let mut producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
         let dead = producer.take_if(|producer| producer.client().fatal_error().is_some());
         drop(producer);
         if let Some(dead) = dead {
-            // Dropping fails what it has in hand, and joins its thread.
+            // Dropping fails its messages, and joins its thread.
             drop(tokio::task::spawn_blocking(move || drop(dead)));
         }
     }

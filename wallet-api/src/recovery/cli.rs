@@ -1,5 +1,4 @@
-//! Repairs at the command line. A redrive needs the database and nothing else; the others read a topic, too. No service
-//! has to run.
+//! Repairs at the command line. A redrive needs only the database; the others read a topic, too. No service has to run.
 
 use std::io::Write;
 use std::time::Duration;
@@ -15,11 +14,10 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use operations::operator::OperatorArgs;
 use uuid::Uuid;
 
-use super::recover::{self, Mode, Recovered};
+use super::recover::{self, Mode, RecoveryReport};
 use super::redrive::{RedriveError, redrive, redrive_many};
 use super::results;
 
-/// What to do about payments.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum Payments {
     /// Have the events of pending payments published again; safe at any time: nothing is paid twice
@@ -49,7 +47,6 @@ pub enum Payments {
     },
 }
 
-/// What to do about results.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum Results {
     /// Take the results in `bill.events` again; each takes effect once
@@ -61,7 +58,7 @@ pub enum Results {
 }
 
 impl Payments {
-    /// Does it and writes what was done to `out`.
+    /// Writes what was done to `out`.
     ///
     /// # Errors
     /// The database or Kafka can't be reached, or something was refused; the rest is done.
@@ -91,7 +88,7 @@ impl Payments {
                 let since = since.resolve(now(&mut conn).await?);
                 drop(conn);
                 let mode = if *dry_run { Mode::DryRun } else { Mode::Book };
-                recover(pool, kafka, since, (operator, mode), out).await
+                recover(pool, kafka, since, operator, mode, out).await
             }
         }
     }
@@ -126,8 +123,8 @@ async fn redrive_pending(
 ) -> anyhow::Result<()> {
     let mut redriven = 0;
     let mut after = Some(Uuid::nil());
-    while let Some(behind) = after {
-        let many = redrive_many(conn, pending_for, behind, operator.by()?).await;
+    while let Some(id) = after {
+        let many = redrive_many(conn, pending_for, id, operator.by()?).await;
         let many = many.with_context(|| format!("{redriven} are on their way again"))?;
         redriven += many.redriven;
         after = many.next_after;
@@ -140,22 +137,21 @@ async fn recover(
     pool: &Pool,
     kafka: &KafkaConfig,
     since: DateTime<Utc>,
-    (operator, mode): (&OperatorArgs, Mode),
+    operator: &OperatorArgs,
+    mode: Mode,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let misfit = |misfit: recover::Misfit| {
+    let report_misfit = |misfit: recover::Misfit| {
         let line = format!("{}  {}", misfit.what, misfit.reason);
         Ok(writeln!(out, "{}", cli::plain(&line))?)
     };
-    let order = (operator.by()?, mode);
-    let recovered = recover::recover(pool, kafka, since, order, misfit).await?;
-    let Recovered {
+    let RecoveryReport {
         booked,
         sums,
         known,
         misfits,
         begins_late,
-    } = recovered;
+    } = recover::recover(pool, kafka, since, operator.by()?, mode, report_misfit).await?;
     warn_of_a_late_beginning(begins_late, since, out)?;
     let verb = match mode {
         Mode::Book => "were booked",
@@ -174,10 +170,7 @@ async fn recover(
 }
 
 impl Results {
-    /// Does it and writes what was done to `out`.
-    ///
-    /// # Errors
-    /// The database or Kafka can't be reached.
+    /// Writes what was done to `out`.
     pub async fn run(
         &self,
         pool: &Pool,
@@ -214,7 +207,7 @@ fn warn_of_a_late_beginning(
     Ok(())
 }
 
-/// The database's clock: a payment's times are its.
+/// By the database's clock, which the times of payments are read from.
 async fn now(conn: &mut AsyncPgConnection) -> anyhow::Result<DateTime<Utc>> {
     let now = diesel::dsl::now;
     let now = diesel::IntoSql::into_sql::<Timestamptz>(now);

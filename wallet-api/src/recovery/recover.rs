@@ -1,4 +1,4 @@
-//! Payments that are only in `wallet.events`, booked again: what a restore of the wallet database has lost.
+//! Books payments again that are only in `wallet.events`: those that a restore of the wallet database has lost.
 //!
 //! | step | statement | lock | why here |
 //! | --- | --- | --- | --- |
@@ -25,38 +25,36 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{Binary, Numeric, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
-use events::{Amount, BillPaymentRequested, Currency, DecodeError, Envelope, Money, WalletEvent};
+use events::{Currency, DecodeError, Envelope, Money, WalletEvent};
 use operations::operator_action::{self, Action, Operator};
 use outbox::statement;
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
 use super::subject;
-use crate::domain::{Decline, IdempotencyKey, KeySource, PaymentRequest, Wallet};
+use crate::domain::{Decline, Wallet};
 use crate::pay_error::BatchError;
 use crate::payments::{self, Try, find_by_key, lock_wallets};
+use crate::request::{IdempotencyKey, KeySource, PaymentRequest, field};
 use crate::schema::{self, PaymentRow};
 
-/// Events of one transaction at the most.
+/// Events in one transaction, at most.
 const EVENTS_BATCH_MAX: usize = 500;
 
-/// Whether anything is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
     Book,
-    /// Only says what would be booked.
+    /// Writes nothing, and only says what would be booked.
     DryRun,
 }
 
-/// What was done.
 #[derive(Debug, Default)]
-pub(super) struct Recovered {
+pub(super) struct RecoveryReport {
     pub(super) booked: u64,
-    /// What was booked, by currency.
+    /// The money that was booked.
     pub(super) sums: BTreeMap<Currency, Decimal>,
     /// Events of payments that are in the database.
     pub(super) known: u64,
-    /// What does not fit.
     pub(super) misfits: u64,
     /// See [`Replay::begins_late`].
     pub(super) begins_late: bool,
@@ -65,29 +63,18 @@ pub(super) struct Recovered {
 /// A message that does not become a payment.
 #[derive(Debug)]
 pub(super) struct Misfit {
-    /// The payment, its wallet and its money; of a message that can't be read, where it is.
+    /// The payment, its wallet and its money; the place of a message that can't be read.
     pub(super) what: String,
     pub(super) reason: String,
 }
 
 /// A payment, as its event tells of it.
 #[derive(Debug, Clone)]
-struct Requested {
-    /// As of a client that named no currency: the event does not say whether it did.
+struct RequestedPayment {
+    /// Without a currency: the event does not say whether the client named one.
     request: PaymentRequest,
     money: Money,
     published_at: DateTime<Utc>,
-}
-
-/// What becomes of one.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-enum Unfit {
-    #[error(transparent)]
-    Declined(#[from] Decline),
-    #[error("the database has a payment with this id and another content")]
-    Differs,
-    #[error("its Idempotency-Key stands for payment {0}")]
-    KeyTaken(Uuid),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,14 +83,25 @@ enum Decision {
     Known,
 }
 
-/// Reads `wallet.events` since then, and books what is missing; `misfit` hears of what does not fit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+enum Mismatch {
+    #[error(transparent)]
+    Declined(#[from] Decline),
+    #[error("the database has a payment with this id and another content")]
+    Differs,
+    #[error("its Idempotency-Key stands for payment {0}")]
+    KeyTaken(Uuid),
+}
+
+/// Reads `wallet.events` from `since` on, and books what is missing. Calls `report_misfit` for what does not fit.
 pub(super) async fn recover(
     pool: &Pool,
     kafka: &KafkaConfig,
     since: DateTime<Utc>,
-    (by, mode): (Operator<'_>, Mode),
-    mut misfit: impl FnMut(Misfit) -> anyhow::Result<()>,
-) -> anyhow::Result<Recovered> {
+    by: Operator<'_>,
+    mode: Mode,
+    mut report_misfit: impl FnMut(Misfit) -> anyhow::Result<()>,
+) -> anyhow::Result<RecoveryReport> {
     let mut replay = Replay::open(ReplayConfig {
         brokers: kafka.kafka_brokers.clone(),
         topic: kafka.prefixed(events::WALLET_TOPIC),
@@ -111,48 +109,50 @@ pub(super) async fn recover(
         batch_records_max: EVENTS_BATCH_MAX,
     })
     .await?;
-    let mut recovered = Recovered {
+    let mut report = RecoveryReport {
         begins_late: replay.begins_late(),
-        ..Recovered::default()
+        ..RecoveryReport::default()
     };
-    // Of a dry run: what the batches before would have left behind.
+    // In a dry run: what the batches before would have left.
     let mut dry = Books::default();
     loop {
         let replayed = replay.next_batch().await?;
         if replayed.is_empty() {
-            return Ok(recovered);
+            return Ok(report);
         }
+        // Read.
         let mut batch = Vec::new();
         for message in &replayed {
             match read(message) {
                 Ok(Some(requested)) => batch.push(requested),
                 Ok(None) => {}
                 Err(reason) => {
-                    recovered.misfits += 1;
+                    report.misfits += 1;
                     let what = message.record.to_string();
-                    misfit(Misfit { what, reason })?;
+                    report_misfit(Misfit { what, reason })?;
                 }
             }
         }
+        // Decide and book.
         let mut conn = pool.get().await.context("connecting to the database")?;
-        let decided = conn
-            .transaction(async |conn| take(conn, &batch, &mut dry, (by, mode)).await)
+        let decisions = conn
+            .transaction(async |conn| take(conn, &batch, &mut dry, by, mode).await)
             .await
             .context("booking payments; run it again: what is booked stays booked once")?;
-        for (requested, decision) in batch.iter().zip(decided) {
+        // Report.
+        for (requested, decision) in batch.iter().zip(decisions) {
+            let (request, money) = (&requested.request, requested.money);
             match decision {
-                Ok(Decision::Known) => recovered.known += 1,
+                Ok(Decision::Known) => report.known += 1,
                 Ok(Decision::Book) => {
-                    recovered.booked += 1;
-                    let sum = recovered.sums.entry(requested.money.currency());
-                    *sum.or_default() += requested.money.value();
+                    report.booked += 1;
+                    *report.sums.entry(money.currency()).or_default() += money.value();
                 }
-                Err(unfit) => {
-                    recovered.misfits += 1;
-                    let (request, money) = (&requested.request, requested.money);
-                    misfit(Misfit {
+                Err(mismatch) => {
+                    report.misfits += 1;
+                    report_misfit(Misfit {
                         what: format!("{}  {}  {money}", request.payment_id, request.wallet_id),
-                        reason: unfit.to_string(),
+                        reason: mismatch.to_string(),
                     })?;
                 }
             }
@@ -160,9 +160,9 @@ pub(super) async fn recover(
     }
 }
 
-/// The payment in a message; none if its type says that it is something else. A message that wallet-api has not
+/// The payment in a message; none if the message is of another type. A message that wallet-api has not
 /// published debits no wallet.
-fn read(message: &ReadRecord) -> Result<Option<Requested>, String> {
+fn read(message: &ReadRecord) -> Result<Option<RequestedPayment>, String> {
     if let Some(defect) = &message.defect {
         return Err(defect.clone());
     }
@@ -173,55 +173,50 @@ fn read(message: &ReadRecord) -> Result<Option<Requested>, String> {
         Err(DecodeError::UnknownType(_)) => return Ok(None),
         Err(error) => return Err(chain(&error)),
     };
+    let key = event.idempotency_key.and_then(|key| key.parse().ok());
+    let made_up_key = || {
+        field(
+            "idempotency_key",
+            &format!("recovered-{}", event.payment_id),
+        )
+    };
     let published_at = record
         .timestamp_ms
         .and_then(DateTime::from_timestamp_millis);
-    requested(event, published_at.unwrap_or_default()).map(Some)
-}
-
-fn requested(
-    event: BillPaymentRequested,
-    published_at: DateTime<Utc>,
-) -> Result<Requested, String> {
-    let key = event.idempotency_key.and_then(|key| key.parse().ok());
-    let key = key.map_or_else(|| format!("recovered-{}", event.payment_id).parse(), Ok);
-    let amount = event.money.value().to_string().parse::<Amount>();
-    let provider = event.provider.parse();
-    let account_number = event.account_number.parse();
-    let request = PaymentRequest {
-        payment_id: event.payment_id,
-        wallet_id: event.wallet_id,
-        key: key.map_err(|error| format!("idempotency_key {error}"))?,
-        key_source: KeySource::Client,
-        amount: amount.map_err(|error| format!("amount {error}"))?,
-        currency: None,
-        provider: provider.map_err(|error| format!("provider {error}"))?,
-        account_number: account_number.map_err(|error| format!("account_number {error}"))?,
-        traceparent: String::new(),
-    };
-    Ok(Requested {
-        request,
+    Ok(Some(RequestedPayment {
+        request: PaymentRequest {
+            payment_id: event.payment_id,
+            wallet_id: event.wallet_id,
+            key: key.map_or_else(made_up_key, Ok)?,
+            key_source: KeySource::Client,
+            amount: event.money.amount(),
+            currency: None,
+            provider: field("provider", &event.provider)?,
+            account_number: field("account_number", &event.account_number)?,
+            traceparent: String::new(),
+        },
         money: event.money,
-        published_at,
-    })
+        published_at: published_at.unwrap_or_default(),
+    }))
 }
 
 /// Steps 1 to 7.
 async fn take(
     conn: &mut AsyncPgConnection,
-    batch: &[Requested],
+    batch: &[RequestedPayment],
     dry: &mut Books,
-    (by, mode): (Operator<'_>, Mode),
-) -> Result<Vec<Result<Decision, Unfit>>, BatchError> {
+    by: Operator<'_>,
+    mode: Mode,
+) -> Result<Vec<Result<Decision, Mismatch>>, BatchError> {
     let mut books = Books::load(conn, batch).await?;
     books.lay_over(dry);
-    let decided: Vec<Result<Decision, Unfit>> = batch
+    let decisions: Vec<Result<Decision, Mismatch>> = batch
         .iter()
         .map(|requested| books.decide(requested))
         .collect();
-    let booked: Vec<&Requested> = batch
+    let booked: Vec<&RequestedPayment> = batch
         .iter()
-        .zip(&decided)
+        .zip(&decisions)
         .filter(|(_, decision)| **decision == Ok(Decision::Book))
         .map(|(requested, _)| requested)
         .collect();
@@ -229,19 +224,19 @@ async fn take(
         Mode::Book => write(conn, &booked, by).await?,
         Mode::DryRun => dry.keep(&booked, &books),
     }
-    Ok(decided)
+    Ok(decisions)
 }
 
-/// What is known before a batch is booked, and kept up to date by each decision.
+/// What is known before a batch is booked; each decision updates it.
 #[derive(Debug, Default)]
 struct Books {
     wallets: HashMap<Uuid, Wallet>,
-    /// By payment id; none where the payment is not what any event tells of.
+    /// By payment id; none for a payment that no event tells of.
     payments: HashMap<Uuid, Option<Content>>,
     keys: HashMap<(Uuid, IdempotencyKey), Uuid>,
 }
 
-/// What the event of a payment says of it.
+/// What the event of a payment says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Content {
     wallet_id: Uuid,
@@ -263,8 +258,8 @@ impl Content {
         })
     }
 
-    fn of(requested: &Requested) -> Self {
-        let Requested { request, money, .. } = requested;
+    fn of(requested: &RequestedPayment) -> Self {
+        let RequestedPayment { request, money, .. } = requested;
         Self {
             wallet_id: request.wallet_id,
             money: *money,
@@ -276,7 +271,10 @@ impl Content {
 
 impl Books {
     /// Steps 1 and 2.
-    async fn load(conn: &mut AsyncPgConnection, batch: &[Requested]) -> Result<Self, BatchError> {
+    async fn load(
+        conn: &mut AsyncPgConnection,
+        batch: &[RequestedPayment],
+    ) -> Result<Self, BatchError> {
         use schema::payments::dsl;
         let requests: Vec<PaymentRequest> = batch.iter().map(|it| it.request.clone()).collect();
         let (wallets, _) = lock_wallets(conn, requests.iter().map(|it| it.wallet_id)).await?;
@@ -299,18 +297,18 @@ impl Books {
         })
     }
 
-    /// Step 3. A wallet's events come in its order, so what it could pay for then comes before what it could not.
-    fn decide(&mut self, requested: &Requested) -> Result<Decision, Unfit> {
-        let Requested { request, money, .. } = requested;
+    /// Step 3. A wallet's events come in the order of its debits, so what it could pay for comes before what it could not.
+    fn decide(&mut self, requested: &RequestedPayment) -> Result<Decision, Mismatch> {
+        let RequestedPayment { request, money, .. } = requested;
         let content = Content::of(requested);
         match self.payments.get(&request.payment_id) {
             Some(Some(known)) if *known == content => return Ok(Decision::Known),
-            Some(_) => return Err(Unfit::Differs),
+            Some(_) => return Err(Mismatch::Differs),
             None => {}
         }
         let key = (request.wallet_id, request.key.clone());
         if let Some(other) = self.keys.get(&key) {
-            return Err(Unfit::KeyTaken(*other));
+            return Err(Mismatch::KeyTaken(*other));
         }
         let wallet = self.wallets.get_mut(&request.wallet_id);
         let wallet = wallet.ok_or(Decline::UnknownWallet(request.wallet_id))?;
@@ -320,7 +318,7 @@ impl Books {
         Ok(Decision::Book)
     }
 
-    /// Replaces what the database says by what a dry run has made of it.
+    /// Replaces the state of the database by what a dry run has made of it.
     fn lay_over(&mut self, dry: &Self) {
         for (id, wallet) in &mut self.wallets {
             if let Some(dry) = dry.wallets.get(id) {
@@ -331,8 +329,8 @@ impl Books {
         self.keys.extend(dry.keys.clone());
     }
 
-    /// Keeps what `booked` has changed in `after`.
-    fn keep(&mut self, booked: &[&Requested], after: &Self) {
+    /// Keeps what booking `booked` has changed in `after`.
+    fn keep(&mut self, booked: &[&RequestedPayment], after: &Self) {
         for requested in booked {
             let request = &requested.request;
             let wallet = after.wallets.get(&request.wallet_id);
@@ -349,7 +347,7 @@ impl Books {
 /// Steps 4 to 7.
 async fn write(
     conn: &mut AsyncPgConnection,
-    booked: &[&Requested],
+    booked: &[&RequestedPayment],
     by: Operator<'_>,
 ) -> Result<(), BatchError> {
     if booked.is_empty() {
@@ -365,8 +363,11 @@ async fn write(
     Ok(())
 }
 
-/// Step 4, with the time of the event: that of the payment is lost.
-async fn insert_payments(conn: &mut AsyncPgConnection, booked: &[&Requested]) -> QueryResult<()> {
+/// Step 4, with the time of the event: the payment's own time is lost.
+async fn insert_payments(
+    conn: &mut AsyncPgConnection,
+    booked: &[&RequestedPayment],
+) -> QueryResult<()> {
     statement(
         "insert into payments (id, wallet_id, amount, currency, provider, account_number, \
          idempotency_key, fingerprint, created_at) \

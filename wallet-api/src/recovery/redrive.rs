@@ -1,4 +1,4 @@
-//! The event of a pending payment, published again.
+//! Publishes the event of a pending payment again.
 //!
 //! | step | statement | lock | why here |
 //! | --- | --- | --- | --- |
@@ -6,7 +6,7 @@
 //! | 2 | `select wallets ... order by id for no key update` | the wallets' rows, in id order | as payments take them: from here on a wallet's order of `seq` is its order of commits |
 //! | 3 | `select payments` by id | none | which of them are pending; one that ends now is not paid again: its bill is known |
 //! | 4 | `insert operator_actions` | their rows | who did it |
-//! | 5 | `insert outbox` | their rows | last, behind the locks: see step 2 |
+//! | 5 | `insert outbox` | their rows | last, after all locks: see step 2 |
 //! | 6 | `commit` | releases all | |
 //!
 //! The event has an id of its own, so that no inbox takes it for a redelivery, and says that it was redriven, so that
@@ -31,13 +31,12 @@ use crate::pay_error::BatchError;
 use crate::payments::{lock_wallets, new_event};
 use crate::schema::{self, PaymentRow};
 
-/// Payments that one transaction redrives at the most.
+/// Payments that one transaction redrives, at most.
 const REDRIVEN_AT_ONCE_MAX: usize = 500;
 
-/// Payments that one transaction looks at: no index says which are pending.
+/// Payments that one transaction looks at, at most: no index says which are pending.
 const LOOKED_AT_ONCE_MAX: i64 = 20_000;
 
-/// Why nothing was done.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RedriveError {
     #[error("there is no payment {0}")]
@@ -50,7 +49,6 @@ pub(crate) enum RedriveError {
     Append(#[from] BatchError),
 }
 
-/// Redrives one payment.
 pub(crate) async fn redrive(
     conn: &mut AsyncPgConnection,
     payment_id: Uuid,
@@ -70,15 +68,14 @@ pub(crate) async fn redrive(
     Ok(())
 }
 
-/// What came of redriving many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct RedrivenMany {
     pub(crate) redriven: usize,
-    /// Go on behind this payment; none if all were looked at.
+    /// The next call begins after this payment; none if all were looked at.
     pub(crate) next_after: Option<Uuid>,
 }
 
-/// Redrives payments that have been pending for longer than `pending_for`, behind the one with the id `after`; at most
+/// Redrives payments that have been pending for longer than `pending_for` and come after the id `after`; at most
 /// [`REDRIVEN_AT_ONCE_MAX`].
 pub(crate) async fn redrive_many(
     conn: &mut AsyncPgConnection,
@@ -111,7 +108,7 @@ pub(crate) async fn redrive_many(
     Ok(many)
 }
 
-/// Payments of the next part of the table, in id order, and where the part after it begins.
+/// Pending payments of the next part of the table, in id order, and the id that the part after it begins after.
 async fn pending(
     conn: &mut AsyncPgConnection,
     pending_for: Duration,
@@ -194,7 +191,7 @@ async fn publish_again(
             idempotency_key: payment.idempotency_key,
             redriven: true,
         };
-        // The payment's own trace is in the events of before, and not here.
+        // The database does not store the payment's own trace.
         let traceparent = Traceparent::start().to_string();
         Ok(new_event(Uuid::now_v7(), traceparent, &payload)?)
     });

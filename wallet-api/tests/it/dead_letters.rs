@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use wallet_api::config::Lab;
 use wallet_api::pattern::Pattern;
-use wallet_api::patterns::{Commands, Patience, Publisher};
+use wallet_api::patterns::{Commands, MessageTimeout, Publisher};
 use wallet_api::settlement::Settlement;
 
 use crate::settlement::failed;
@@ -62,7 +62,7 @@ async fn a_result_of_an_unknown_payment_settles_by_a_retry_once_the_payment_is_t
     let result = failed(0, &wallet, &payment, "2.00");
     take(&api, &result).await;
     let open = letter(&api).await;
-    // Too early: it stays, and the inbox knows its event by now.
+    // The retry is too early: the dead letter stays, and the inbox knows its event by now.
     let (status, answer) = retry(&api, &open).await;
     assert_eq!(
         (status, &answer["outcome"]),
@@ -103,7 +103,7 @@ async fn a_command_of_an_unknown_wallet_pays_by_a_retry_once_the_wallet_is_there
     let payment = api.pay(&wallet.to_string(), None, "2").await.id();
     let payment: Uuid = payment.parse().unwrap();
     let command = topic.next().await;
-    let publisher = Publisher::new(&api.kafka, Patience::Endless);
+    let publisher = Publisher::new(&api.kafka, MessageTimeout::Never);
     let mut commands = Commands::new(api.pool.clone(), publisher, CancellationToken::new());
     let taken = commands.handle(std::slice::from_ref(&command)).await;
     taken.expect("the command is put aside");
@@ -127,7 +127,7 @@ async fn a_command_of_an_unknown_wallet_pays_by_a_retry_once_the_wallet_is_there
     let (_, answer) = retry(&api, &open).await;
     assert_eq!(answer, json!({ "outcome": "taken" }));
     assert_eq!(api.balance(&wallet.to_string()).await, "8.00");
-    // By the outbox, under the id that each redelivery of the command would publish it with.
+    // The outbox publishes the event, under the id that each redelivery of the command would use.
     let id = Uuid::new_v5(&payment, events::BillPaymentRequested::TYPE.as_bytes());
     let event = format!("select count(*) from outbox where id = '{id}'");
     assert_eq!(api.count(&event).await, 1);

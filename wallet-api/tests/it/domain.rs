@@ -7,9 +7,8 @@ use events::Currency;
 use proptest::prelude::*;
 use rust_decimal::Decimal;
 use uuid::Uuid;
-use wallet_api::domain::{
-    Decision, Decline, IdempotencyKey, KeySource, PaymentRequest, Provider, Wallet, decide,
-};
+use wallet_api::domain::{Decision, Decline, Wallet, decide};
+use wallet_api::request::{IdempotencyKey, KeySource, PaymentRequest, Provider};
 
 const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
 

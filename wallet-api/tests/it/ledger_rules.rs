@@ -181,7 +181,7 @@ async fn both_accounts_of_a_transfer_have_one_currency() {
     ledger
         .refuses("transfer_has_two_accounts", &[&circle])
         .await;
-    // Nor do they come to have two afterwards.
+    // A later update does not give them two either.
     let later = [
         "update accounts set currency = 'USD'",
         "delete from accounts",

@@ -8,27 +8,27 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use wallet_api::config::Lab;
 use wallet_api::pattern::Pattern;
-use wallet_api::patterns::{Commands, Patience, Publisher};
+use wallet_api::patterns::{Commands, MessageTimeout, Publisher};
 use wallet_api::settlement::Settlement;
 
 use crate::settlement::paid;
 use crate::support::{Answer, WalletApi};
 
 /// wallet-api with its topics. Commands are taken when the test says so.
-struct Stage {
+struct TestSystem {
     api: WalletApi,
     commands: TopicReader,
     events: TopicReader,
     consumer: Commands,
 }
 
-impl Stage {
-    async fn set() -> Self {
+impl TestSystem {
+    async fn start() -> Self {
         // With the lab, for a payment by another pattern.
         let api = WalletApi::with_pattern(Pattern::ListenToYourself, Lab::On).await;
         let commands = api.kafka.prefixed(events::COMMAND_TOPIC);
         let events = api.kafka.prefixed(events::WALLET_TOPIC);
-        let publisher = Publisher::new(&api.kafka, Patience::Endless);
+        let publisher = Publisher::new(&api.kafka, MessageTimeout::Never);
         Self {
             commands: TopicReader::create(&commands, 4).await,
             events: TopicReader::create(&events, 4).await,
@@ -37,7 +37,7 @@ impl Stage {
         }
     }
 
-    /// As a delivery does, and a redelivery.
+    /// Handles the records as a delivery does, or a redelivery.
     async fn take(&mut self, batch: &[Record]) {
         let taken = self.consumer.handle(batch).await;
         taken.expect("the batch is taken");
@@ -56,7 +56,7 @@ impl Stage {
         self.api.get(answer.header("location")).await.body
     }
 
-    /// A payment of 1 that everything before it must have been published before.
+    /// A payment of 1: all earlier events are published before its event.
     async fn published_before_a_last_one(&mut self, wallet: &str) -> Vec<Record> {
         let (last, _) = self.pay(wallet, None, "1").await;
         let mut before = Vec::new();
@@ -77,17 +77,17 @@ fn payload(event: &Record) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn payments_are_listed_newest_first_whatever_their_keys() {
-    let mut stage = Stage::set().await;
-    let wallet = stage.api.wallet("10").await;
+    let mut system = TestSystem::start().await;
+    let wallet = system.api.wallet("10").await;
     let mut expected = Vec::new();
-    // Of a made-up key the payment's id has the time, of another one it has not.
+    // The payment's id has the time of a generated key, and of no other key.
     for key in [None, Some("b"), Some("a"), None, Some("c")] {
-        let (paid, _) = stage.pay(&wallet, key, "1").await;
+        let (paid, _) = system.pay(&wallet, key, "1").await;
         expected.insert(0, paid["id"].clone());
     }
     let list = format!("/wallets/{wallet}/payments");
     let mut listed = Vec::new();
-    let mut page = stage.api.get(&format!("{list}?limit=2")).await.body;
+    let mut page = system.api.get(&format!("{list}?limit=2")).await.body;
     loop {
         let items = page["items"].as_array().unwrap();
         listed.extend(items.iter().map(|payment| payment["id"].clone()));
@@ -95,15 +95,15 @@ async fn payments_are_listed_newest_first_whatever_their_keys() {
             break;
         };
         let next = format!("{list}?limit=2&before={before}");
-        page = stage.api.get(&next).await.body;
+        page = system.api.get(&next).await.body;
     }
     assert_eq!(listed, expected);
-    let elsewhere = stage.api.wallet("10").await;
+    let elsewhere = system.api.wallet("10").await;
     let path = format!(
         "/wallets/{elsewhere}/payments?before={}",
         listed[0].as_str().unwrap()
     );
-    let refused = stage.api.get(&path).await;
+    let refused = system.api.get(&path).await;
     assert_eq!(
         (refused.problem(), &refused.body["field"]),
         ("invalid-request", &json!("before"))
@@ -112,16 +112,16 @@ async fn payments_are_listed_newest_first_whatever_their_keys() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redelivered_command_debits_once_and_publishes_the_same_event_again() {
-    let mut stage = Stage::set().await;
-    let wallet = stage.api.wallet("10").await;
-    let answer = stage.api.pay(&wallet, None, "2.50").await;
+    let mut system = TestSystem::start().await;
+    let wallet = system.api.wallet("10").await;
+    let answer = system.api.pay(&wallet, None, "2.50").await;
     assert_eq!(answer.status, StatusCode::ACCEPTED);
     assert_eq!(answer.body["status"], "accepted");
     assert_eq!(
         answer.header("location"),
         format!("/payments/{}", answer.id())
     );
-    let early = stage.api.get(answer.header("location")).await;
+    let early = system.api.get(answer.header("location")).await;
     assert_eq!(early.problem(), "not-found");
     assert!(
         early.body["detail"]
@@ -129,18 +129,18 @@ async fn a_redelivered_command_debits_once_and_publishes_the_same_event_again() 
             .unwrap()
             .contains("not be there yet")
     );
-    let command = stage.commands.next().await;
-    assert_eq!(stage.api.balance(&wallet).await, "10.00");
+    let command = system.commands.next().await;
+    assert_eq!(system.api.balance(&wallet).await, "10.00");
 
-    // Twice in one batch, and again.
-    stage.take(&[command.clone(), command.clone()]).await;
-    assert_eq!(stage.shown(&answer).await["status"], "pending");
-    assert_eq!(stage.api.balance(&wallet).await, "7.50");
-    stage.take(std::slice::from_ref(&command)).await;
-    assert_eq!(stage.api.balance(&wallet).await, "7.50");
-    assert_eq!(stage.api.count("select count(*) from outbox").await, 0);
+    // The command comes twice in one batch, and then once more.
+    system.take(&[command.clone(), command.clone()]).await;
+    assert_eq!(system.shown(&answer).await["status"], "pending");
+    assert_eq!(system.api.balance(&wallet).await, "7.50");
+    system.take(std::slice::from_ref(&command)).await;
+    assert_eq!(system.api.balance(&wallet).await, "7.50");
+    assert_eq!(system.api.count("select count(*) from outbox").await, 0);
 
-    let events = stage.events.take(2).await;
+    let events = system.events.take(2).await;
     let id = answer.id().parse::<Uuid>().unwrap();
     let event_id = Uuid::new_v5(&id, b"BillPaymentRequested").to_string();
     for event in &events {
@@ -149,32 +149,32 @@ async fn a_redelivered_command_debits_once_and_publishes_the_same_event_again() 
         assert_eq!(event.headers, events[0].headers);
         assert_eq!(event.payload, events[0].payload);
     }
-    assert_eq!(stage.published_before_a_last_one(&wallet).await.len(), 0);
-    stage.api.assert_money_is_conserved().await;
+    assert_eq!(system.published_before_a_last_one(&wallet).await.len(), 0);
+    system.api.assert_money_is_conserved().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_comes_again_after_its_payment_has_ended_publishes_nothing() {
-    let mut stage = Stage::set().await;
-    let wallet = stage.api.wallet("10").await;
-    let (payment, command) = stage.pay(&wallet, None, "2").await;
-    stage.events.next().await;
+    let mut system = TestSystem::start().await;
+    let wallet = system.api.wallet("10").await;
+    let (payment, command) = system.pay(&wallet, None, "2").await;
+    system.events.next().await;
     let result = paid(0, &wallet, payment["id"].as_str().unwrap(), "2");
-    let mut settlement = Settlement::new(stage.api.pool.clone());
+    let mut settlement = Settlement::new(system.api.pool.clone());
     let settled = settlement.handle(&[result]).await;
     settled.expect("the result is taken");
     // The topic is read once more from its beginning, when bill-payer may have forgotten the bill.
-    stage.take(&[command]).await;
-    assert_eq!(stage.published_before_a_last_one(&wallet).await.len(), 0);
-    assert_eq!(stage.api.balance(&wallet).await, "7.00");
-    stage.api.assert_money_is_conserved().await;
+    system.take(&[command]).await;
+    assert_eq!(system.published_before_a_last_one(&wallet).await.len(), 0);
+    assert_eq!(system.api.balance(&wallet).await, "7.00");
+    system.api.assert_money_is_conserved().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payment_that_the_wallet_declines_ends_as_declined_and_stays_so() {
-    let mut stage = Stage::set().await;
-    let wallet = stage.api.wallet("10").await;
-    let (declined, command) = stage.pay(&wallet, Some("k1"), "10.01").await;
+    let mut system = TestSystem::start().await;
+    let wallet = system.api.wallet("10").await;
+    let (declined, command) = system.pay(&wallet, Some("k1"), "10.01").await;
     assert_eq!(declined["status"], "declined");
     assert_eq!(
         declined["reason"],
@@ -182,137 +182,137 @@ async fn a_payment_that_the_wallet_declines_ends_as_declined_and_stays_so() {
     );
     // There is money now, but the caller may have paid by other means: the answer stands.
     let path = format!("/wallets/{wallet}/top-ups");
-    stage
+    system
         .api
         .post(&path, None, &json!({ "amount": "90" }))
         .await;
-    stage.take(&[command]).await;
-    let (again, _) = stage.pay(&wallet, Some("k1"), "10.01").await;
+    system.take(&[command]).await;
+    let (again, _) = system.pay(&wallet, Some("k1"), "10.01").await;
     assert_eq!(again, declined);
-    assert_eq!(stage.api.balance(&wallet).await, "100.00");
-    // It did not use up the key for another payment.
-    let (other, _) = stage.pay(&wallet, Some("k1"), "3").await;
+    assert_eq!(system.api.balance(&wallet).await, "100.00");
+    // The decline did not use up the key for another payment.
+    let (other, _) = system.pay(&wallet, Some("k1"), "3").await;
     assert_eq!(other["status"], "pending");
     assert_ne!(other["id"], declined["id"]);
-    let published = stage.published_before_a_last_one(&wallet).await;
+    let published = system.published_before_a_last_one(&wallet).await;
     assert_eq!(published.len(), 1);
     assert_eq!(payload(&published[0])["payment_id"], other["id"]);
-    stage.api.assert_money_is_conserved().await;
+    system.api.assert_money_is_conserved().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_request_gets_the_same_payment_and_pays_once() {
-    let mut stage = Stage::set().await;
-    let wallet = stage.api.wallet("10").await;
+    let mut system = TestSystem::start().await;
+    let wallet = system.api.wallet("10").await;
     let client = Some("march-bill".to_owned());
     for key in [client, None] {
-        let first = stage.api.pay(&wallet, key.as_deref(), "2").await;
+        let first = system.api.pay(&wallet, key.as_deref(), "2").await;
         let key = first.header("idempotency-key").to_owned();
         // Another spelling of the same amount is the same request.
-        let again = stage.api.pay(&wallet, Some(&key), "2.00").await;
+        let again = system.api.pay(&wallet, Some(&key), "2.00").await;
         assert_eq!(again.body, first.body);
         assert_eq!(again.header("location"), first.header("location"));
-        let commands = stage.commands.take(2).await;
+        let commands = system.commands.take(2).await;
         for command in commands {
-            stage.take(&[command]).await;
+            system.take(&[command]).await;
         }
-        assert_eq!(stage.shown(&first).await["status"], "pending");
+        assert_eq!(system.shown(&first).await["status"], "pending");
     }
-    assert_eq!(stage.api.balance(&wallet).await, "6.00");
-    assert_eq!(stage.api.count("select count(*) from payments").await, 2);
+    assert_eq!(system.api.balance(&wallet).await, "6.00");
+    assert_eq!(system.api.count("select count(*) from payments").await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_used_for_another_payment_ends_as_declined_and_debits_nothing() {
-    let mut stage = Stage::set().await;
-    let wallet = stage.api.wallet("10").await;
-    // Both in one batch, and then one more.
-    let first = stage.api.pay(&wallet, Some("k1"), "4").await;
-    let second = stage.api.pay(&wallet, Some("k1"), "5").await;
-    let commands = stage.commands.take(2).await;
-    stage.take(&commands).await;
-    assert_eq!(stage.shown(&first).await["status"], "pending");
+    let mut system = TestSystem::start().await;
+    let wallet = system.api.wallet("10").await;
+    // Both requests come in one batch, and then another one.
+    let first = system.api.pay(&wallet, Some("k1"), "4").await;
+    let second = system.api.pay(&wallet, Some("k1"), "5").await;
+    let commands = system.commands.take(2).await;
+    system.take(&commands).await;
+    assert_eq!(system.shown(&first).await["status"], "pending");
     let reused =
         "this Idempotency-Key was used for another request; use a new key for each new request";
-    let second = stage.shown(&second).await;
+    let second = system.shown(&second).await;
     assert_eq!(
         (&second["status"], &second["reason"]),
         (&json!("declined"), &json!(reused))
     );
-    let (third, _) = stage.pay(&wallet, Some("k1"), "6").await;
+    let (third, _) = system.pay(&wallet, Some("k1"), "6").await;
     assert_eq!(
         (&third["status"], &third["reason"]),
         (&json!("declined"), &json!(reused))
     );
-    assert_eq!(stage.api.balance(&wallet).await, "6.00");
+    assert_eq!(system.api.balance(&wallet).await, "6.00");
 }
 
-/// After a change of pattern, that is.
+/// This happens after a change of pattern.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_stands_for_another_patterns_payment_debits_nothing() {
-    let mut stage = Stage::set().await;
-    let wallet = stage.api.wallet("10").await;
-    let by_outbox = stage
+    let mut system = TestSystem::start().await;
+    let wallet = system.api.wallet("10").await;
+    let by_outbox = system
         .api
         .pay_with(&wallet, Some("k1"), &[("x-pay-pattern", "outbox")])
         .await;
     assert_eq!(by_outbox.body["status"], "pending");
-    let (declined, _) = stage.pay(&wallet, Some("k1"), "1").await;
+    let (declined, _) = system.pay(&wallet, Some("k1"), "1").await;
     assert_eq!(declined["status"], "declined");
     let reason = format!("the Idempotency-Key stands for payment {}", by_outbox.id());
     assert_eq!(declined["reason"], reason);
-    // The other way round the outbox finds the payment.
-    let (pending, _) = stage.pay(&wallet, Some("k2"), "1").await;
-    let by_outbox = stage
+    // The other way round, the outbox finds the payment.
+    let (pending, _) = system.pay(&wallet, Some("k2"), "1").await;
+    let by_outbox = system
         .api
         .pay_with(&wallet, Some("k2"), &[("x-pay-pattern", "outbox")])
         .await;
     assert_eq!(by_outbox.body["id"], pending["id"]);
     assert_eq!(by_outbox.header("idempotency-replayed"), "true");
-    assert_eq!(stage.api.balance(&wallet).await, "8.00");
+    assert_eq!(system.api.balance(&wallet).await, "8.00");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_currency_cannot_express_is_refused_or_declined() {
-    let mut stage = Stage::set().await;
-    let wallet = stage.api.wallet("10").await;
+    let mut system = TestSystem::start().await;
+    let wallet = system.api.wallet("10").await;
     let path = format!("/wallets/{wallet}/pay-bill");
     for body in [
         json!({ "amount": "1.001", "currency": "INR", "account_number": "W" }),
         json!({ "amount": "1.00001", "account_number": "W" }),
     ] {
-        let answer = stage.api.post(&path, None, &body).await;
+        let answer = system.api.post(&path, None, &body).await;
         assert_eq!(answer.problem(), "invalid-request", "{body}");
         assert_eq!(answer.body["field"], "amount");
     }
     // Nobody but the wallet knows its currency.
-    let (declined, _) = stage.pay(&wallet, None, "0.005").await;
+    let (declined, _) = system.pay(&wallet, None, "0.005").await;
     assert_eq!(declined["status"], "declined");
     assert_eq!(declined["amount"], "0.005");
     assert_eq!(declined["currency"], "INR");
     let body = json!({ "amount": "1", "currency": "USD", "account_number": "W" });
-    let answer = stage.api.post(&path, None, &body).await;
-    let command = stage.commands.next().await;
-    stage.take(&[command]).await;
-    let declined = stage.shown(&answer).await;
+    let answer = system.api.post(&path, None, &body).await;
+    let command = system.commands.next().await;
+    system.take(&[command]).await;
+    let declined = system.shown(&answer).await;
     assert_eq!(declined["status"], "declined");
     assert_eq!(declined["currency"], "USD");
     assert_eq!(
         declined["reason"],
         "the wallet is in INR, the request says USD"
     );
-    assert_eq!(stage.api.balance(&wallet).await, "10.00");
+    assert_eq!(system.api.balance(&wallet).await, "10.00");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_that_make_no_sense_are_put_aside_and_those_behind_them_go_on() {
-    let mut stage = Stage::set().await;
-    let wallet = stage.api.wallet("10").await;
+    let mut system = TestSystem::start().await;
+    let wallet = system.api.wallet("10").await;
     let nobody = Uuid::now_v7().to_string();
-    stage.api.pay(&wallet, None, "1").await;
-    let good = stage.commands.next().await;
-    stage.api.pay(&nobody, None, "1").await;
-    let no_wallet = stage.commands.next().await;
+    system.api.pay(&wallet, None, "1").await;
+    let good = system.commands.next().await;
+    system.api.pay(&nobody, None, "1").await;
+    let no_wallet = system.commands.next().await;
     let spoilt = |offset, spoil: &dyn Fn(&mut Record)| {
         let mut record = good.clone();
         record.offset = 100_i64 + offset;
@@ -342,9 +342,9 @@ async fn commands_that_make_no_sense_are_put_aside_and_those_behind_them_go_on()
         spoilt(10, &|record| set_header(record, "ce_source", "somebody")),
         with(11, "payment_id", &nobody),
     ];
-    stage.take(&batch).await;
-    assert_eq!(stage.api.balance(&wallet).await, "9.00");
-    let letters = stage.api.get("/dead-letters").await.body;
+    system.take(&batch).await;
+    assert_eq!(system.api.balance(&wallet).await, "9.00");
+    let letters = system.api.get("/dead-letters").await.body;
     let mut reasons: Vec<&str> = letters["items"]
         .as_array()
         .unwrap()
@@ -358,5 +358,5 @@ async fn commands_that_make_no_sense_are_put_aside_and_those_behind_them_go_on()
         .filter(|reason| reason.contains("and the request has the id"));
     assert_eq!(derived.count(), 2, "{reasons:?}");
     assert!(reasons.contains(&format!("there is no wallet {nobody}").as_str()));
-    stage.api.assert_money_is_conserved().await;
+    system.api.assert_money_is_conserved().await;
 }

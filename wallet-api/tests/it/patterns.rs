@@ -209,7 +209,7 @@ async fn a_crash_between_the_writes_loses_the_event_in_dual_write_and_in_no_othe
     let system = System::start(&[("LAB", "true")]).await;
     let topic = system.events().await;
     let wallet = system.wallet().await;
-    // dual-write first: the wallet's events come in order, so those of the others would come behind its event.
+    // dual-write first: the wallet's events come in order, so the events of the others would come after it.
     for pattern in ["dual-write", "listen-to-yourself", "outbox"] {
         let headers = [
             ("x-pay-pattern", pattern),

@@ -63,7 +63,7 @@ async fn a_program_is_ready_once_its_migrations_are_applied() {
     for name in ["_outbox,", "_wallet,", "_payments_by_time"] {
         assert!(missing.contains(name), "{missing}");
     }
-    // And a request is not told that the database is away, for it is not.
+    // The database is there, so no request is told that it is away.
     let request = server
         .client
         .post(format!("http://{}/wallets", server.address));

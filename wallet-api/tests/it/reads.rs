@@ -56,7 +56,7 @@ async fn a_wallet_in_a_currency_that_was_withdrawn_is_read_and_pays() {
     let other = api.wallet("0").await;
     let wallet = Uuid::now_v7();
     let mut conn = api.database.connect().await;
-    // Made when people still paid with it.
+    // The wallet was made when people still paid with its currency.
     conn.batch_execute(&format!(
         "insert into accounts (id, kind, currency) values ('{wallet}', 'wallet', 'HRK'); \
          insert into accounts (id, kind, currency) values {}; \

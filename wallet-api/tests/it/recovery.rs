@@ -13,7 +13,7 @@ use crate::support::WalletApi;
 
 const PARTITIONS: i32 = 3;
 
-/// With its topics.
+/// wallet-api with topics of its own.
 async fn start() -> WalletApi {
     let api = WalletApi::start().await;
     let topics = [WALLET_TOPIC, BILL_TOPIC].map(|topic| api.kafka.prefixed(topic));
@@ -35,7 +35,7 @@ fn run(api: &WalletApi, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-/// What was said, and whether it went well.
+/// The output of a command, and whether it succeeded.
 fn recover(api: &WalletApi, more: &[&str]) -> (bool, String) {
     let all = ["payments", "recover", "--since", "1h", "--operator", "asha"];
     let output = run(api, &[&all, more].concat());
@@ -82,9 +82,9 @@ async fn payments_that_are_only_in_kafka_are_booked_again_once() {
     event["idempotency_key"] = json!("known");
     publish_request(&api, &event).await;
     publish_request(&api, &requested(&lost, &wallet, "2.00")).await;
-    // Twice, as after a crash of the relay.
+    // The event comes twice, as after a crash of the relay.
     publish_request(&api, &requested(&lost, &wallet, "2.00")).await;
-    // As versions before the key was in the event wrote it.
+    // An event of a version that did not write the key.
     let mut event = requested(&old, &wallet, "3.00");
     event.as_object_mut().unwrap().remove("idempotency_key");
     publish_request(&api, &event).await;
@@ -109,7 +109,7 @@ async fn payments_that_are_only_in_kafka_are_booked_again_once() {
     api.assert_money_is_conserved().await;
     let payment = api.get(&format!("/payments/{lost}")).await.body;
     assert_eq!(payment["status"], "pending");
-    // Its time is that of the event, which was published before this payment was made.
+    // The payment has the time of its event, which was published before this payment was made.
     let later = api.pay(&wallet, None, "1").await.body;
     let time = |payment: &Value| {
         payment["created_at"]
@@ -143,7 +143,7 @@ async fn payments_that_are_only_in_kafka_are_booked_again_once() {
     );
     assert_eq!(api.balance(&wallet).await, "3.00");
 
-    // Who repeats his request gets the same payment, and pays once.
+    // A client that repeats its request gets the same payment, and pays once.
     for (payment, key) in [
         (&lost, format!("key-{lost}")),
         (&old, format!("recovered-{old}")),
@@ -153,7 +153,7 @@ async fn payments_that_are_only_in_kafka_are_booked_again_once() {
         assert_eq!(again.header("idempotency-replayed"), "true", "{again:?}");
         assert_eq!(&again.id(), payment);
     }
-    // But for one who names the currency: the event does not say whether he did.
+    // A client that names the currency does not: the event does not say whether it did.
     let path = format!("/wallets/{wallet}/pay-bill");
     let body = json!({ "amount": "2", "currency": "INR", "account_number": "WIFI-1" });
     let again = api.post(&path, Some(&format!("key-{lost}")), &body).await;

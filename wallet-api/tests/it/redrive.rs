@@ -216,7 +216,7 @@ async fn the_command_goes_on_with_the_others_and_fails_if_one_was_refused() {
         (code, said.as_str()),
         (Some(0), "501 are on their way again.\n")
     );
-    // Somebody has to be named, and one of the two ways.
+    // An operator has to be named, and either ids or an age.
     for arguments in [&[pending.as_str()] as &[&str], &["--operator", "asha"]] {
         assert_eq!(run(arguments).0, Some(2));
     }

@@ -100,7 +100,7 @@ async fn what_was_made_since_then_is_read_once_up_to_the_end_it_had() {
     let batches = topic.read(&mut replay).await;
     assert!(batches.iter().all(|batch| batch.len() <= 2), "{batches:?}");
     let mut all = batches.concat();
-    // Each partition in its order; between them there is none.
+    // Each partition is read in its order; there is no order between partitions.
     all.sort_by_key(|(partition, ..)| *partition);
     let expected = [
         (0, "a3"),

@@ -205,7 +205,7 @@ async fn an_event_id_that_comes_with_another_content_is_a_dead_letter() {
     let mut spelled = first.clone();
     let payload: Value = serde_json::from_slice(first.payload.as_ref().unwrap()).unwrap();
     spelled.payload = Some(serde_json::to_vec_pretty(&payload).unwrap());
-    // The id of the first, and the payment of another.
+    // The event has the id of the first one, and the payment of another.
     let mut other = paid(1, &wallet, &two, "3.00");
     other.headers = first.headers.clone();
     take(&api, &[first, spelled, other.clone()]).await;
@@ -263,7 +263,7 @@ async fn a_result_that_comes_again_under_another_id_is_dropped_only_if_it_says_t
     let wallet = api.wallet("10").await;
     let one = api.pay(&wallet, None, "2").await.id();
     let two = api.pay(&wallet, None, "2").await.id();
-    // In one batch, and later.
+    // First in one batch, and then in a later one.
     take(
         &api,
         &[

@@ -19,7 +19,7 @@ use wallet_api::config::{Lab, WriterConfig};
 use wallet_api::group_commit::{PaymentWriter, group_commit};
 use wallet_api::http::{App, routes};
 use wallet_api::pattern::Pattern;
-use wallet_api::patterns::{Patience, Patterns, Publisher};
+use wallet_api::patterns::{MessageTimeout, Patterns, Publisher};
 
 pub(crate) struct WalletApi {
     pub(crate) database: TestDatabase,
@@ -111,7 +111,7 @@ impl WalletApi {
             topic_prefix: unique_prefix(),
         };
         let (queue, writers) = group_commit(config, &pool);
-        let publisher = Publisher::new(&kafka, Patience::Within(PUBLISH_TIMEOUT));
+        let publisher = Publisher::new(&kafka, MessageTimeout::After(PUBLISH_TIMEOUT));
         let routes = routes(App {
             pool: pool.clone(),
             payments: Arc::new(Patterns::new(queue, pool.clone(), publisher)),

@@ -8,11 +8,8 @@ use serde_json::Value;
 pub struct Step {
     /// Unix milliseconds, if somebody has noted it.
     pub at: Option<i64>,
-    /// Who tells.
     #[serde(rename = "where")]
     pub place: &'static str,
-    /// What happened.
     pub what: String,
-    /// An object.
     pub detail: Value,
 }

@@ -64,12 +64,9 @@ struct Period {
     ended_ms: Option<u64>,
 }
 
-/// The messages about a payment.
 #[derive(Debug, Default)]
 struct Messages {
-    /// One each.
     steps: Vec<Step>,
-    /// The events' ids.
     event_ids: Vec<Uuid>,
     /// Partition and offset of each.
     positions: Vec<(i32, i64)>,

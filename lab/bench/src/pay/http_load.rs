@@ -14,10 +14,9 @@ use tokio::net::TcpStream;
 
 use super::wallets;
 
-/// What each request asks for.
 const BODY: &str = r#"{"amount":"1.00","account_number":"WIFI-42"}"#;
 
-/// Bytes of an answer at the most.
+/// Bytes of an answer at most.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 
 /// Which clients.
@@ -25,15 +24,12 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024;
 pub(super) struct Load {
     /// Where wallet-api listens, host:port.
     pub address: String,
-    /// How many connections.
     pub connections: u32,
     /// How many wallets they pay from, each as likely as the others.
     pub wallets: u32,
-    /// How long they go on beginning payments.
     pub time: Duration,
 }
 
-/// What became of it.
 #[derive(Debug)]
 pub(super) struct Answers {
     /// From the beginning of each request to the end of its answer.

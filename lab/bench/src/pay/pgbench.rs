@@ -13,26 +13,20 @@ const SCRIPT: &str = include_str!("payment.sql");
 /// Which clients.
 #[derive(Debug)]
 pub(super) struct Load<'a> {
-    /// The database.
     pub url: &'a str,
-    /// How many connections.
     pub clients: u32,
     /// How many wallets they pay from, each as likely as the others.
     pub wallets: u32,
-    /// The account that payments go to.
     pub clearing: &'a str,
-    /// How long they go on, in whole seconds.
     pub time: Duration,
 }
 
-/// What became of it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Outcome {
     /// Transactions committed.
     pub payments: u64,
     /// As pgbench says: without the time that connecting took.
     pub per_second: u64,
-    /// Of each transaction.
     pub latencies: Vec<Duration>,
 }
 

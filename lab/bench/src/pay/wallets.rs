@@ -8,7 +8,7 @@ use crate::database::{self, Session};
 /// What was put into each wallet, in major units. A payment takes 1.
 const TOP_UP: i64 = 100_000_000;
 
-/// Payments that each wallet has behind it: without any, PostgreSQL would plan for empty tables, and keep
+/// Earlier payments of each wallet: without any, PostgreSQL would plan for empty tables, and keep
 /// those plans while they fill.
 const PAYMENTS_BEFORE: i64 = 5;
 
@@ -56,7 +56,6 @@ pub(super) async fn open_wallets(url: &str, wallets: u32) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// The account that payments go to.
 pub(super) async fn clearing_account(url: &str) -> anyhow::Result<String> {
     let mut conn = database::connect(url).await?;
     let clearing =

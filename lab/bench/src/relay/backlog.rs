@@ -14,7 +14,6 @@ use crate::database::{self, Copy, Session};
 /// How long it may take until a relay works, and until a backlog is gone.
 pub(super) const WITHIN: Duration = Duration::from_secs(600);
 
-/// How many keys the events have.
 pub(super) const KEYS: u32 = 10_000;
 
 /// Connections that fill; each has keys of its own.
@@ -26,7 +25,6 @@ const DELETE_ROWS: u32 = 1_000;
 /// The slot and the publication of `pg_recvlogical`.
 const LIMIT: &str = "bench_limit";
 
-/// A row like wallet-api's.
 const FILL: &str = "
 create procedure fill(first int, step int, last int, keys int) language plpgsql as $$
 declare
@@ -57,7 +55,7 @@ pub(super) async fn fill(url: &str, rows: u32) -> anyhow::Result<()> {
         anyhow::Ok(())
     });
     try_join_all(writers).await.context("filling the outbox")?;
-    // A commit that waits for the disk, behind all others.
+    // A commit that waits for the disk, after all others.
     conn.batch_execute("drop procedure fill").await?;
     Ok(())
 }
@@ -118,7 +116,6 @@ pub(super) async fn delete(url: &str) -> anyhow::Result<(u64, Duration)> {
     }
 }
 
-/// Whether the outbox has no row.
 pub(super) async fn is_empty(conn: &mut Session) -> anyhow::Result<bool> {
     let rows = "select count(*) as number from outbox";
     Ok(database::number(conn, rows).await? == 0)

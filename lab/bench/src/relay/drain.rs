@@ -12,7 +12,6 @@ use crate::database::{self, Copy, Session, wait_until};
 use crate::relay_under_test::{RelayUnderTest, Start};
 use crate::stage::Stage;
 
-/// What was measured.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Drained {
     /// From the relay's start, or from its going on, until the last row was deleted and the last event
@@ -22,7 +21,6 @@ pub(super) struct Drained {
     pub records: u64,
     /// Resident memory of relay and company, the peaks added up.
     pub resident_bytes: u64,
-    /// Who used the CPU.
     pub cpu: Shares,
 }
 
@@ -36,7 +34,7 @@ pub(super) async fn measure(
 ) -> anyhow::Result<Drained> {
     let mut conn = database::connect(&copy.url).await?;
     let held_up = match start {
-        Start::HeldUp => Some(HeldUp::new(stage.processes_of(relay).await?)),
+        Start::HeldUp => Some(PausedProcesses::new(stage.processes_of(relay).await?)),
         Start::Down => {
             stage.stop(&relay.relay.name).await;
             None
@@ -80,9 +78,9 @@ async fn gone(topic: &Topic, records: u64, conn: &mut Session) -> anyhow::Result
 }
 
 /// Processes that are stopped where they are, until this is dropped.
-struct HeldUp(Vec<Identity>);
+struct PausedProcesses(Vec<Identity>);
 
-impl HeldUp {
+impl PausedProcesses {
     fn new(processes: Vec<Identity>) -> Self {
         for process in &processes {
             process.signal(Signal::SIGSTOP);
@@ -91,7 +89,7 @@ impl HeldUp {
     }
 }
 
-impl Drop for HeldUp {
+impl Drop for PausedProcesses {
     fn drop(&mut self) {
         for process in &self.0 {
             process.signal(Signal::SIGCONT);

@@ -25,7 +25,6 @@ pub(super) const PER_SECOND: u32 = 500;
 /// Connections that write, by turns: at the rate above one could not keep the pace of a slow disk.
 const WRITERS: u32 = 4;
 
-/// How long to write before it counts.
 const WARM_UP: Duration = Duration::from_secs(3);
 
 /// How long the consumer waits for the last events.
@@ -44,14 +43,12 @@ diesel::table! {
     }
 }
 
-/// What was measured.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Measured {
     /// From the return of a commit to the event's arrival at a consumer.
     pub latency: Latency,
-    /// How late the latest event was committed, behind its place in the schedule.
+    /// How late the latest event was committed, after its time in the schedule.
     pub late_max: Duration,
-    /// Who used the CPU.
     pub cpu: Shares,
 }
 
@@ -99,7 +96,6 @@ pub(super) async fn measure(
     })
 }
 
-/// An event that was written.
 struct Event {
     number: u32,
     id: Uuid,

@@ -8,10 +8,8 @@ use lab_stack::servers::PARTITIONS;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
 
-/// How long the broker may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// Looks at how much is in the topic.
 #[derive(Clone)]
 pub(super) struct Topic {
     name: String,
@@ -19,7 +17,6 @@ pub(super) struct Topic {
 }
 
 impl Topic {
-    /// Connects in the background.
     pub(super) fn new(brokers: &str, name: String) -> anyhow::Result<Self> {
         let consumer = consumer(brokers)?;
         Ok(Self {
@@ -28,7 +25,6 @@ impl Topic {
         })
     }
 
-    /// How many records were ever in it.
     pub(super) async fn records(&self) -> anyhow::Result<u64> {
         let Self { name, consumer } = self.clone();
         let count = move || {
@@ -42,7 +38,6 @@ impl Topic {
         tokio::task::spawn_blocking(count).await?
     }
 
-    /// A consumer of what comes from now on.
     pub(super) fn tail(&self, brokers: &str) -> anyhow::Result<BaseConsumer> {
         let consumer = consumer(brokers)?;
         let mut partitions = TopicPartitionList::new();

@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-/// What can be looked at.
 pub(super) struct Table {
     pub(super) name: &'static str,
     pub(super) title: &'static str,

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::snapshot::{Answer, Load, Plan, Run};
 
-/// Requests that wait for their answers at a time, at the most.
+/// Requests that wait for their answers at a time, at most.
 const IN_FLIGHT_MAX: usize = 256;
 
 /// How long a customer waits for an answer.
@@ -153,7 +153,6 @@ impl Latencies {
         });
     }
 
-    /// How many.
     pub(super) fn count(&self) -> usize {
         self.micros.len()
     }

@@ -1,30 +1,30 @@
 // One process: what it is, how it is, and what can be done to it now.
 import type { Part, PartAction, PartState } from "../contract";
 import { bytes, count } from "../format";
-import { actOnPart } from "../orders";
+import { actOnPart } from "../commands";
 import type { IconName } from "../parts/icon";
 import { Icon } from "../parts/icon";
-import { OrderButton, Trouble, useOrder } from "../parts/order";
+import { CommandButton, Trouble, useCommand } from "../parts/command";
 
-interface Deed {
+interface ActionText {
   name: string;
   what: string;
 }
 
-const DEEDS: Record<PartAction, Deed> = {
+const ACTIONS: Record<PartAction, ActionText> = {
   kill: { name: "Kill -9", what: "Ends it at once, in the middle of whatever it does" },
   pause: { name: "Pause", what: "Stops it where it is (SIGSTOP); its connections stay open" },
-  resume: { name: "Resume", what: "Lets it go on (SIGCONT)" },
+  resume: { name: "Resume", what: "Resumes it (SIGCONT)" },
   restart: { name: "Restart", what: "Asks it to end, waits, starts it again" },
   stop: { name: "Stop", what: "Stops it until you start it again" },
-  start: { name: "Start", what: "Starts it again" },
+  start: { name: "Start", what: "Starts it" },
 };
 
 const ABOUT: [prefix: string, about: string][] = [
   ["wallet-api", "takes payments, debits wallets, settles results"],
   ["relay-wallet", "carries the wallet's events from its outbox to Kafka"],
   ["relay-bill", "carries the bill payer's results to Kafka"],
-  ["bill-payer", "hears of payments, asks the provider, keeps asking"],
+  ["bill-payer", "receives payments, pays them at the provider, retries"],
   ["mock-provider", "somebody else's service that takes the money"],
   ["postgres", "both databases, each with its outbox"],
   ["kafka", "the broker: wallet.events, bill.events and wallet.commands"],
@@ -42,7 +42,7 @@ const SIGN: Record<PartState, [IconName, string]> = {
 };
 
 export function PartCard({ part }: { part: Part }) {
-  const order = useOrder();
+  const command = useCommand();
   const [icon, look] = unneeded(part) ? (["open", "quiet"] as const) : SIGN[part.state];
   const about = ABOUT.find(([prefix]) => part.name.startsWith(prefix))?.[1];
   return (
@@ -61,24 +61,24 @@ export function PartCard({ part }: { part: Part }) {
         <span>{part.address}</span>
       </p>
       {part.detail && <p class="detail">{part.detail}</p>}
-      <p class="orders">
-        {deedsFor(part).map((action) => (
-          <OrderButton
+      <p class="commands">
+        {actionsOf(part).map((action) => (
+          <CommandButton
             key={action}
-            order={order}
+            command={command}
             act={() => actOnPart(part.name, action)}
             icon={action}
             look={action === "kill" || action === "stop" ? "danger" : "plain"}
             why={part.actions.includes(action) ? null : whyNot(part)}
-            title={DEEDS[action].what}
-            label={`${DEEDS[action].name} ${part.name}`}
+            title={ACTIONS[action].what}
+            label={`${ACTIONS[action].name} ${part.name}`}
           >
-            {DEEDS[action].name}
-          </OrderButton>
+            {ACTIONS[action].name}
+          </CommandButton>
         ))}
       </p>
       {part.actions.length === 0 && !unneeded(part) && <p class="why">{whyNot(part)}</p>}
-      <Trouble order={order} />
+      <Trouble command={command} />
     </section>
   );
 }
@@ -88,12 +88,12 @@ function unneeded(part: Part): boolean {
   return part.state === "stopped" && part.actions.length === 0;
 }
 
-/** The same places for the same deeds: pause and resume take turns, so do stop and start. */
-function deedsFor({ kind, state, actions }: Part): PartAction[] {
+/** The same places for the same actions: pause and resume take turns, so do stop and start. */
+function actionsOf({ kind, state, actions }: Part): PartAction[] {
   const can = (action: PartAction) => actions.includes(action);
-  const deeds: PartAction[] = ["kill", state === "paused" || can("resume") ? "resume" : "pause", "restart"];
-  if (kind === "server" || can("stop") || can("start")) deeds.push(can("start") ? "start" : "stop");
-  return deeds;
+  const shown: PartAction[] = ["kill", state === "paused" || can("resume") ? "resume" : "pause", "restart"];
+  if (kind === "server" || can("stop") || can("start")) shown.push(can("start") ? "start" : "stop");
+  return shown;
 }
 
 function whyNot(part: Part): string {
@@ -103,9 +103,9 @@ function whyNot(part: Part): string {
     case "stopped":
       return part.actions.includes("start") ? "It is stopped: start it first." : "Not needed in the present relay mode.";
     case "paused":
-      return "It is paused: let it go on first.";
+      return "It is paused: resume it first.";
     case "ready":
-      return "Not possible with this part.";
+      return "Not possible with this process.";
     default:
       return `It is ${part.state}: wait a moment.`;
   }

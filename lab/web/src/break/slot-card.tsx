@@ -1,10 +1,10 @@
 // The replication slot of the wallet database, which modes cdc and debezium read from.
-import { dropSlot } from "../orders";
-import { OrderButton, Trouble, useOrder } from "../parts/order";
+import { dropSlot } from "../commands";
+import { CommandButton, Trouble, useCommand } from "../parts/command";
 import { live } from "../state/store";
 
 export function SlotCard() {
-  const order = useOrder();
+  const command = useCommand();
   const mode = live.value?.relay_mode;
   const why = mode === "poller" ? "Mode poller has no slot: switch the relay to cdc or debezium first, in Traffic." : null;
   return (
@@ -13,15 +13,15 @@ export function SlotCard() {
         <h4>replication slot</h4>
       </header>
       <p class="quiet">
-        Where PostgreSQL remembers how far the relay has read. Dropped under load, it is made anew, and what it would have brought is
-        found in the table.
+        Where PostgreSQL remembers how far the relay has read. If you drop it under load, the relay recreates it and finds the missed events
+        in the table.
       </p>
-      <p class="orders">
-        <OrderButton order={order} act={dropSlot} icon="drop" look="danger" why={why} sayWhy>
+      <p class="commands">
+        <CommandButton command={command} act={dropSlot} icon="drop" look="danger" why={why} sayWhy>
           Drop the slot
-        </OrderButton>
+        </CommandButton>
       </p>
-      <Trouble order={order} />
+      <Trouble command={command} />
     </section>
   );
 }

@@ -1,9 +1,9 @@
-// Break it: each part with the orders that hurt it, the replication slot, and the provider's moods. All for real.
-import { reset, startTraffic } from "../orders";
-import { OrderButton, Trouble, useOrder } from "../parts/order";
+// Break it: each process with the commands that disturb it, the replication slot, and the provider's behaviour. All of it is real.
+import { reset, startTraffic } from "../commands";
+import { CommandButton, Trouble, useCommand } from "../parts/command";
 import { live, noTraffic, running } from "../state/store";
 import { PartCard } from "./part-card";
-import { ProviderMood } from "./provider-mood";
+import { ProviderBehaviour } from "./provider-behaviour";
 import { SlotCard } from "./slot-card";
 
 export function BreakView() {
@@ -12,8 +12,8 @@ export function BreakView() {
     <section aria-labelledby="break-title">
       <h2 id="break-title">Break it</h2>
       <p class="lead">
-        These are real signals to real processes, at once and without a question. What is killed is started again by the lab; what
-        is paused or stopped stays so until you say otherwise.
+        These are real signals to real processes, sent at once and without a question. The lab restarts what is killed; what
+        is paused or stopped stays so until you resume or start it.
       </p>
       <Something />
       <h3>Services</h3>
@@ -30,30 +30,30 @@ export function BreakView() {
         <SlotCard />
       </div>
       <h3>The provider's behaviour</h3>
-      <ProviderMood />
+      <ProviderBehaviour />
     </section>
   );
 }
 
 /** A kill shows most while payments flow. */
 function Something() {
-  const order = useOrder();
+  const command = useCommand();
   const mode = live.value?.relay_mode ?? "poller";
   const pour = (pattern: "outbox" | "dual-write") =>
     reset().then(() => startTraffic({ pattern, relay_mode: mode, requests: 6000, rate_per_s: 100, wallets: 50, amount: "1.00", crash_share: 0, provider_fault_share: 0, seed: 7 }));
   if (running.value) return <p class="hint">Payments are flowing: break something, and watch the money.</p>;
   return (
     <div class="hint">
-      <p>Nothing flows at present, so a kill would hit nobody. Send 100 payments a second for a minute, and break something meanwhile. The money is counted anew.</p>
-      <p class="orders">
-        <OrderButton order={order} act={() => pour("outbox")} icon="start" why={noTraffic.value}>
+      <p>No payments flow at present, so a kill would show nothing. Send 100 payments a second for a minute, and break something meanwhile. The figures are reset first.</p>
+      <p class="commands">
+        <CommandButton command={command} act={() => pour("outbox")} icon="start" why={noTraffic.value}>
           Send through the outbox
-        </OrderButton>
-        <OrderButton order={order} act={() => pour("dual-write")} icon="start" why={noTraffic.value}>
+        </CommandButton>
+        <CommandButton command={command} act={() => pour("dual-write")} icon="start" why={noTraffic.value}>
           Send through dual-write
-        </OrderButton>
+        </CommandButton>
       </p>
-      <Trouble order={order} />
+      <Trouble command={command} />
     </div>
   );
 }

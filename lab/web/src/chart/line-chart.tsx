@@ -59,7 +59,7 @@ function Key({ name }: { name: Series }) {
   );
 }
 
-/** Draws anew when the colours change; returns what ends it. */
+/** Redraws when the colours change; returns what ends it. */
 function draw(frame: HTMLElement, series: Series[]): () => void {
   let plot: uPlot | null = null;
   const stopColours = effect(() => {

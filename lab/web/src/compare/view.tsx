@@ -1,9 +1,9 @@
 // Compare: the same seeded traffic and the same troubles through each way of writing, one after the other.
 import { useSignal } from "@preact/signals";
-import type { CompareOrder, Comparison } from "../contract";
-import { startComparison, stopComparison } from "../orders";
+import type { CompareRequest, Comparison } from "../contract";
+import { startComparison, stopComparison } from "../commands";
 import { NumberField, ShareField } from "../parts/field";
-import { OrderButton, Trouble, useOrder } from "../parts/order";
+import { CommandButton, Trouble, useCommand } from "../parts/command";
 import { Progress } from "../parts/sign";
 import { live, noTraffic } from "../state/store";
 import { ComparisonBars } from "./bars";
@@ -11,11 +11,11 @@ import { ComparisonTable } from "./table";
 
 export const ARMS = ["dual-write", "outbox by poller", "outbox by cdc", "outbox by debezium", "listen-to-yourself"];
 
-let kept: CompareOrder = { requests: 1000, rate_per_s: 200, wallets: 50, crash_share: 0.02, provider_fault_share: 0.05, seed: 1, arms: ARMS };
+let kept: CompareRequest = { requests: 1000, rate_per_s: 200, wallets: 50, crash_share: 0.02, provider_fault_share: 0.05, seed: 1, arms: ARMS };
 
 export function CompareView() {
   const form = useSignal(kept);
-  const set = (change: Partial<CompareOrder>) => {
+  const set = (change: Partial<CompareRequest>) => {
     kept = { ...form.value, ...change };
     form.value = kept;
   };
@@ -36,31 +36,31 @@ export function CompareView() {
           <ShareField label="Crashes halfway" value={crash_share} onChange={(value) => set({ crash_share: value })} />
           <ShareField label="Provider faults" value={provider_fault_share} onChange={(value) => set({ provider_fault_share: value })} />
         </div>
-        <Orders form={form.value} />
+        <Commands form={form.value} />
       </form>
       <Result comparison={live.value?.comparison ?? null} />
     </section>
   );
 }
 
-function Orders({ form }: { form: CompareOrder }) {
-  const order = useOrder();
+function Commands({ form }: { form: CompareRequest }) {
+  const command = useCommand();
   const comparing = live.value?.comparison?.state === "running";
   const why = form.arms.length === 0 ? "Choose at least one way of writing." : noTraffic.value;
   return (
     <>
-      <p class="orders">
+      <p class="commands">
         {comparing ? (
-          <OrderButton order={order} act={stopComparison} icon="stop">
+          <CommandButton command={command} act={stopComparison} icon="stop">
             Stop
-          </OrderButton>
+          </CommandButton>
         ) : (
-          <OrderButton order={order} act={() => startComparison(form)} look="primary" icon="start" why={why} sayWhy>
+          <CommandButton command={command} act={() => startComparison(form)} look="primary" icon="start" why={why} sayWhy>
             Compare
-          </OrderButton>
+          </CommandButton>
         )}
       </p>
-      <Trouble order={order} />
+      <Trouble command={command} />
     </>
   );
 }

@@ -50,7 +50,7 @@ export function flowModel(live: Live): FlowModel {
     relay: node(live.relay_mode, "relay", [upCount(parts, "relay-wallet")], relayHealth(live)),
     "wallet-events": topic("wallet.events", flow.lag_wallet_events, healthOf(parts, "kafka")),
     "bill-payer": node("service", "bill-payer", [`${short(flow.bills_open)} open`, `${short(flow.bills_parked)} parked`], healthOf(parts, "bill-payer")),
-    provider: node("outside", "provider", [mood(live)], healthOf(parts, "mock-provider")),
+    provider: node("outside", "provider", [behaviourText(live)], healthOf(parts, "mock-provider")),
     "bill-outbox": waitingRows("outbox", flow.outbox_bill, flow.oldest_bill_ms, healthOf(parts, "postgres")),
     "relay-bill": node(live.relay_mode, "relay", [upCount(parts, "relay-bill")], healthOf(parts, "relay-bill")),
     "bill-events": topic("bill.events", flow.lag_bill_events, healthOf(parts, "kafka")),
@@ -109,7 +109,7 @@ function upCount(parts: Part[], prefix: string): string {
   return `${found.filter((part) => part.state === "ready").length} of ${found.length} up`;
 }
 
-function mood({ behaviour }: Live): string {
+function behaviourText({ behaviour }: Live): string {
   if (behaviour === null) return UNKNOWN;
   const faults = behaviour.timeout_share + behaviour.server_error_share + behaviour.decline_share;
   return faults > 0 ? `${percent(Math.min(1, faults))} faults` : "behaves";

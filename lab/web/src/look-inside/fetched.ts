@@ -5,7 +5,7 @@ import { connected } from "../state/store";
 export interface Fetched<T> {
   data: T | null;
   error: string | null;
-  /** What is shown answers the question before: the answer to the present one has yet to come. */
+  /** What is shown is the answer to the previous question; the answer to the present one has yet to come. */
   stale: boolean;
 }
 

@@ -1,6 +1,6 @@
 // The last lines of a process's log, filtered by the server, followed as they come.
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import { readLog, readLogParts } from "../orders";
+import { readLog, readLogParts } from "../commands";
 import { useFetched } from "./fetched";
 
 const LINES = 200;

@@ -3,8 +3,8 @@ import type { Statistics } from "../contract";
 import { LineChart } from "../chart/line-chart";
 import { count } from "../format";
 import { Figure } from "../flow/figures";
-import { reset } from "../orders";
-import { OrderButton, Trouble, useOrder } from "../parts/order";
+import { reset } from "../commands";
+import { CommandButton, Trouble, useCommand } from "../parts/command";
 import { live } from "../state/store";
 
 const TERMS: [keyof Statistics, string][] = [
@@ -20,7 +20,7 @@ const TERMS: [keyof Statistics, string][] = [
 ];
 
 export function StatisticsPage() {
-  const order = useOrder();
+  const command = useCommand();
   const statistics = live.value?.statistics;
   return (
     <>
@@ -33,12 +33,12 @@ export function StatisticsPage() {
       )}
       <LineChart title="The last five minutes, per second" series={["requests", "published", "consumed", "settled"]} />
       <LineChart title="Not finished yet" series={["waiting", "pending"]} />
-      <p class="orders">
-        <OrderButton order={order} act={reset} icon="restart">
-          Count anew from now
-        </OrderButton>
+      <p class="commands">
+        <CommandButton command={command} act={reset} icon="restart">
+          Reset the figures
+        </CommandButton>
       </p>
-      <Trouble order={order} />
+      <Trouble command={command} />
     </>
   );
 }

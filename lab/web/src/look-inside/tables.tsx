@@ -1,7 +1,7 @@
 // Tables and messages, newest first, paged by key; the first page is live.
 import { useState } from "preact/hooks";
 import type { TableInfo } from "../contract";
-import { readTable, readTables } from "../orders";
+import { readTable, readTables } from "../commands";
 import { useFetched } from "./fetched";
 import { Rows } from "./rows";
 

@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import type { Trace } from "../contract";
 import { clockMs, duration } from "../format";
-import { readTrace } from "../orders";
+import { readTrace } from "../commands";
 import { traceLink } from "../state/route";
 import { useFetched } from "./fetched";
 

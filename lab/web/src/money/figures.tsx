@@ -35,7 +35,7 @@ function Wrong({ audit, kind }: { audit: Money | null; kind: string }) {
   return <Figure term={kind} value={n === 0 ? "✓ 0" : n !== null && n > 0 ? `✕ ${count(n)}` : count(n)} look={look} />;
 }
 
-/** The accepted payments, as parts of one bar; the figures beside it say the same in numbers. */
+/** The accepted payments, as parts of one bar; the figures next to it say the same in numbers. */
 function MoneyBar({ audit }: { audit: Money }) {
   const lost = countOf(audit, "LOST") ?? 0;
   const shares: [string, number][] = [["paid", audit.paid], ["refunded", audit.refunded], ["open", audit.in_flight], ["lost", lost]];

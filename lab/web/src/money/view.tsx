@@ -1,8 +1,8 @@
 // The audit in full: both databases, Kafka and the provider's own list, joined by payment id.
 import { clock, count, duration, shortId } from "../format";
 import { Icon } from "../parts/icon";
-import { OrderButton, Trouble, useOrder } from "../parts/order";
-import { reset } from "../orders";
+import { CommandButton, Trouble, useCommand } from "../parts/command";
+import { reset } from "../commands";
 import { traceLink } from "../state/route";
 import { wide } from "../state/screen";
 import { money } from "../state/store";
@@ -12,7 +12,7 @@ import { MoneyFigures } from "./figures";
 
 export function MoneyView() {
   const audit = money.value;
-  const order = useOrder();
+  const command = useCommand();
   return (
     <section aria-labelledby="money-title">
       <h2 id="money-title">{wide.value ? "The audit" : "The money"}</h2>
@@ -22,12 +22,12 @@ export function MoneyView() {
       </p>
       {!wide.value && <MoneyFigures />}
       {audit === null ? <p class="empty">The first audit comes with the first payment.</p> : <Audit audit={audit} />}
-      <p class="orders">
-        <OrderButton order={order} act={reset} icon="restart" title="Statistics and audit begin anew from now; the provider behaves; data stays">
-          Count anew from now
-        </OrderButton>
+      <p class="commands">
+        <CommandButton command={command} act={reset} icon="restart" title="Sets the statistics and the audit to zero and the provider to normal; no data is deleted">
+          Reset the figures
+        </CommandButton>
       </p>
-      <Trouble order={order} />
+      <Trouble command={command} />
     </section>
   );
 }

@@ -2,7 +2,7 @@
 import type { ComponentChildren } from "preact";
 import type { Run } from "../contract";
 import { count } from "../format";
-import { OrderButton, Trouble, useOrder } from "../parts/order";
+import { CommandButton, Trouble, useCommand } from "../parts/command";
 import { Progress, VerdictLine } from "../parts/sign";
 import { type Step, startGuided } from "../state/guide";
 import { guided, noTraffic } from "../state/store";
@@ -40,7 +40,7 @@ export function Introduction() {
 }
 
 function GuidedStep({ step, title, button, children }: { step: Step; title: string; button: string; children: ComponentChildren }) {
-  const order = useOrder();
+  const command = useCommand();
   const own = guided.value[step];
   const untried = step === "problem" ? own === null : own === null && guided.value.problem?.verdict != null;
   return (
@@ -48,12 +48,12 @@ function GuidedStep({ step, title, button, children }: { step: Step; title: stri
       <h3>{title}</h3>
       <p>{children}</p>
       <p>
-        <OrderButton order={order} act={() => startGuided(step)} look={untried ? "primary" : "plain"} why={noTraffic.value} icon="start">
+        <CommandButton command={command} act={() => startGuided(step)} look={untried ? "primary" : "plain"} why={noTraffic.value} icon="start">
           {button}
-        </OrderButton>
+        </CommandButton>
       </p>
       <div>
-        <Trouble order={order} />
+        <Trouble command={command} />
         {own && <Outcome run={own} />}
       </div>
     </li>

@@ -1,4 +1,4 @@
-// Small signs, drawn with the colour of the text around them. They repeat what a word beside them says.
+// Small signs, drawn with the colour of the text around them. They repeat what a word next to them says.
 
 const PATHS = {
   good: "M3 8.5l3.2 3.2L13 5",

@@ -1,6 +1,6 @@
 // The guided tour: the same small traffic through dual-write and through the outbox, and what came of each.
-import type { Pattern, Run, TrafficOrder } from "../contract";
-import { reset, startTraffic } from "../orders";
+import type { Pattern, Run, TrafficRequest } from "../contract";
+import { reset, startTraffic } from "../commands";
 import { guided, live } from "./store";
 
 export type Step = "problem" | "cure";
@@ -8,7 +8,7 @@ export type Step = "problem" | "cure";
 const PATTERN_OF: Record<Step, Pattern> = { problem: "dual-write", cure: "outbox" };
 
 /** The same requests and the same crashes in both steps: the seed is fixed. */
-export function guidedTraffic(step: Step): TrafficOrder {
+export function guidedTraffic(step: Step): TrafficRequest {
   return {
     pattern: PATTERN_OF[step],
     relay_mode: live.peek()?.relay_mode ?? "poller",
@@ -22,7 +22,7 @@ export function guidedTraffic(step: Step): TrafficOrder {
   };
 }
 
-/** The money is counted anew, so that what is seen is this step's. */
+/** Resets the figures, so that they are those of this step. */
 export async function startGuided(step: Step): Promise<void> {
   await reset();
   const started = await startTraffic(guidedTraffic(step));

@@ -14,7 +14,7 @@ export const run = computed(() => live.value?.run ?? null);
 export const money = computed(() => live.value?.money ?? null);
 export const running = computed(() => run.value?.state === "running" || run.value?.state === "settling");
 
-/** Why no order makes sense now, whatever it is; null when one does. */
+/** Why no command is possible now; null when one does. */
 export const notNow = computed((): string | null => {
   if (!connected.value) return "The lab's server is gone.";
   if (live.value === null) return "Waiting for the lab.";

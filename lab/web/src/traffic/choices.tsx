@@ -1,9 +1,9 @@
 // The patterns of writing, and the modes of the relay, each with what it means.
 import { useState } from "preact/hooks";
 import type { Pattern, RelayMode } from "../contract";
-import { switchRelayMode } from "../orders";
+import { switchRelayMode } from "../commands";
 import { type Choice, Choices } from "../parts/field";
-import { OrderButton, Trouble, useOrder } from "../parts/order";
+import { CommandButton, Trouble, useCommand } from "../parts/command";
 import { live, running } from "../state/store";
 
 const PATTERNS: Choice<Pattern>[] = [
@@ -26,7 +26,7 @@ export function RelayModeSwitch() {
   const snapshot = live.value;
   const present = snapshot?.relay_mode ?? "poller";
   const [chosen, setChosen] = useState<RelayMode | null>(null);
-  const order = useOrder();
+  const command = useCommand();
   const wanted = chosen ?? present;
   const why = snapshot?.switching_to
     ? `The relays are being switched to ${snapshot.switching_to}.`
@@ -40,13 +40,13 @@ export function RelayModeSwitch() {
     <section class="card relay-mode" aria-labelledby="relay-mode-title">
       <h3 id="relay-mode-title">Relay mode: {present}</h3>
       <Choices legend="How the outbox reaches Kafka" name="relay-mode" choices={MODES} value={wanted} onChange={setChosen} />
-      <p class="orders">
-        <OrderButton order={order} act={act} icon="restart" why={why} sayWhy>
-          {order.busy || snapshot?.switching_to ? "Switching …" : `Switch to ${wanted}`}
-        </OrderButton>
+      <p class="commands">
+        <CommandButton command={command} act={act} icon="restart" why={why} sayWhy>
+          {command.busy || snapshot?.switching_to ? "Switching …" : `Switch to ${wanted}`}
+        </CommandButton>
       </p>
       {running.value && wanted !== present && <p class="quiet">Under load, too: events wait in the outbox meanwhile.</p>}
-      <Trouble order={order} />
+      <Trouble command={command} />
     </section>
   );
 }

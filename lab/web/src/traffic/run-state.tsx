@@ -1,31 +1,31 @@
-// The run that goes on, or the last one: progress, figures, verdict, and the orders to stop it and to begin anew.
+// The run that goes on, or the last one: progress, figures, verdict, and the commands to stop it and to reset the figures.
 import type { Run } from "../contract";
 import { count, duration } from "../format";
 import { Figure } from "../flow/figures";
-import { reset, stopTraffic } from "../orders";
-import { OrderButton, Trouble, useOrder } from "../parts/order";
+import { reset, stopTraffic } from "../commands";
+import { CommandButton, Trouble, useCommand } from "../parts/command";
 import { Progress, VerdictLine } from "../parts/sign";
 import { run } from "../state/store";
 import { runVerdict } from "../state/verdict";
 
 export function RunState() {
-  const order = useOrder();
+  const command = useCommand();
   const present = run.value;
   const noStop = present?.state === "running" ? null : "There is no traffic to stop.";
   return (
     <section class="card" aria-labelledby="run-title" data-testid="run">
       <h3 id="run-title">{present === null ? "No run yet" : HEADLINE[present.state]}</h3>
       {present === null ? <p class="empty">Press Start: the payments show up in the diagram and in the money.</p> : <Details run={present} />}
-      <p class="orders">
-        <OrderButton order={order} act={stopTraffic} icon="stop" why={noStop}>
+      <p class="commands">
+        <CommandButton command={command} act={stopTraffic} icon="stop" why={noStop}>
           Stop
-        </OrderButton>
-        <OrderButton order={order} act={reset} icon="restart" title="Statistics and audit begin anew from now; the provider behaves; data stays">
+        </CommandButton>
+        <CommandButton command={command} act={reset} icon="restart" title="Sets the statistics and the audit to zero and the provider to normal; no data is deleted">
           Reset
-        </OrderButton>
+        </CommandButton>
       </p>
-      <p class="quiet">Reset counts statistics and money anew from now, and has the provider behave. No data is deleted.</p>
-      <Trouble order={order} />
+      <p class="quiet">Reset sets statistics and money to zero, and the provider back to normal. No data is deleted.</p>
+      <Trouble command={command} />
     </section>
   );
 }

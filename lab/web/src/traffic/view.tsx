@@ -1,14 +1,14 @@
 // Traffic: what to send, through which pattern, with which troubles; and how far it is.
 import { useSignal } from "@preact/signals";
-import type { RelayMode, TrafficOrder } from "../contract";
+import type { RelayMode, TrafficRequest } from "../contract";
 import { ChoosePattern, RelayModeSwitch } from "./choices";
 import { NumberField, ShareField, TextField } from "../parts/field";
-import { OrderButton, Trouble, useOrder } from "../parts/order";
-import { startTraffic } from "../orders";
+import { CommandButton, Trouble, useCommand } from "../parts/command";
+import { startTraffic } from "../commands";
 import { live, noTraffic } from "../state/store";
 import { RunState } from "./run-state";
 
-const AT_FIRST: Omit<TrafficOrder, "relay_mode"> = {
+const AT_FIRST: Omit<TrafficRequest, "relay_mode"> = {
   pattern: "outbox",
   requests: 1000,
   rate_per_s: 100,
@@ -24,8 +24,8 @@ let kept = AT_FIRST;
 
 export function TrafficView() {
   const form = useSignal(kept);
-  const order = useOrder();
-  const set = (change: Partial<TrafficOrder>) => {
+  const command = useCommand();
+  const set = (change: Partial<TrafficRequest>) => {
     kept = { ...form.value, ...change };
     form.value = kept;
   };
@@ -49,12 +49,12 @@ export function TrafficView() {
             <ShareField label="Provider faults" value={provider_fault_share} onChange={(value) => set({ provider_fault_share: value })} hint="timeouts, errors, refusals" />
             <NumberField label="Seed" value={seed} min={0} max={1_000_000_000} onChange={(value) => set({ seed: value })} hint="the same seed, the same traffic" />
           </div>
-          <p class="orders">
-            <OrderButton order={order} act={() => startTraffic({ ...form.value, relay_mode: mode })} look="primary" icon="start" why={noTraffic.value} sayWhy>
+          <p class="commands">
+            <CommandButton command={command} act={() => startTraffic({ ...form.value, relay_mode: mode })} look="primary" icon="start" why={noTraffic.value} sayWhy>
               Start
-            </OrderButton>
+            </CommandButton>
           </p>
-          <Trouble order={order} />
+          <Trouble command={command} />
         </form>
         <div>
           <RunState />

@@ -24,9 +24,9 @@ use operations::dead_letters::dead_letter;
 use outbox::statement;
 use uuid::Uuid;
 
-use crate::domain::PaymentRequest;
 use crate::pay_error::BatchError;
 use crate::payments::{Publishing, Try, pay_batch};
+use crate::request::PaymentRequest;
 use crate::schema::PaymentRow;
 use crate::{SERVICE, schema};
 
@@ -68,6 +68,7 @@ pub(super) async fn take_in_transaction<'a>(
     mut letters: Vec<NewDeadLetter>,
 ) -> Result<BatchResult<'a>, BatchError> {
     let mut result = BatchResult::default();
+    // Step 1: which commands are new.
     let mut known = find_by_id(conn, commands).await?;
     let mut new: Vec<&Command<'_>> = Vec::new();
     for command in commands {
@@ -86,6 +87,7 @@ pub(super) async fn take_in_transaction<'a>(
         let money = payment.debited.take();
         result.standing.extend(money.map(|money| (request, money)));
     }
+    // Steps 2 and 3: their debits, and a row for each decline.
     let refused = debit(conn, &new, &mut result).await?;
     let recorded = insert_declined(conn, &refused).await?;
     for (command, reason) in refused {
@@ -95,6 +97,7 @@ pub(super) async fn take_in_transaction<'a>(
             letters.push(dead_letter(SERVICE, command.record, reason));
         }
     }
+    // Step 4.
     operations::dead_letter::record(conn, &letters).await?;
     result.dead_letters = letters;
     Ok(result)

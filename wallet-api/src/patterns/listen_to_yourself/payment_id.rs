@@ -1,26 +1,24 @@
-//! The id of a payment that nobody looks up: it follows from the request.
+//! The id of a payment, derived from its request without a query.
 //!
-//! The same wallet, key and body have the same id, so that a repeated request can be told it. Ids of
-//! payments are otherwise UUIDs v7, which carry their time. A key says when it was made if it is a
-//! UUID v7 itself, as those are that this service makes up for clients that send none: the payment takes
-//! over its time. Of any other key the time is not known (that of the request would differ at each
-//! repetition), and the payment gets the time of its wallet and the version 8: not to be read as its own.
-//! So lists go by the time of the debit, not by id.
+//! The same wallet, key and body give the same id, so that a repeated request gets the same answer. Ids of
+//! payments are otherwise UUIDs v7, which carry their time. A key that is a UUID v7 carries its time, too (this
+//! service generates such keys for clients that send none), and the payment takes it over. The time of any other key
+//! is unknown, and the time of the request would differ at each repetition: the payment gets the time of its wallet and
+//! the version 8, which says that the time is not its own. So lists go by the time of the debit, not by id.
 //!
-//! The rest is 74 bits of SHA-256. Two requests with one id are told apart by the consumer, which debits
-//! the first and puts the other aside.
+//! The rest is 74 bits of SHA-256. Where two requests have one id, the consumer debits the first and the other becomes
+//! a dead letter.
 
 use uuid::{Builder, Uuid, Variant, Version};
 
-use crate::domain::{Fingerprint, PaymentRequest};
+use crate::request::{Fingerprint, PaymentRequest};
 
-/// The id of the payment that comes of `request`.
 pub(super) fn of(request: &PaymentRequest) -> Uuid {
     let key = request.key.as_str();
-    let made_at = Uuid::try_parse(key)
+    let key_with_time = Uuid::try_parse(key)
         .ok()
         .filter(|key| key.get_version() == Some(Version::SortRand));
-    let (time_of, version) = match made_at {
+    let (time_of, version) = match key_with_time {
         Some(key) => (key, Version::SortRand),
         None => (request.wallet_id, Version::Custom),
     };
@@ -48,7 +46,7 @@ pub(super) fn of(request: &PaymentRequest) -> Uuid {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{KeySource, Provider};
+    use crate::request::{KeySource, Provider};
 
     const WALLET: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0002);
 
@@ -66,7 +64,7 @@ mod tests {
         }
     }
 
-    /// A payment that was accepted by one version is repeated to another: the ids must not change.
+    /// A client may repeat to a new version what an old one accepted: the ids must not change.
     #[test]
     fn the_same_request_has_the_same_id_for_ever() {
         let id = of(&request("march-bill")).to_string();

@@ -1,11 +1,11 @@
-// Everything the page asks of the lab's server. Orders carry the token; whatever goes wrong is an OrderError to be shown.
-import type { Behaviour, CompareOrder, PartAction, RelayMode, Run, TableInfo, TablePage, Trace, TrafficOrder } from "./contract";
+// Everything the page asks of the lab's server. Commands carry the token; whatever goes wrong is a CommandError to be shown.
+import type { Behaviour, CompareRequest, PartAction, RelayMode, Run, TableInfo, TablePage, Trace, TrafficRequest } from "./contract";
 import { problemText } from "./problem";
 
 const token = document.querySelector<HTMLMetaElement>('meta[name="lab-token"]')?.content ?? "";
 
 /** `message` is a sentence for people: the problem's detail, if the server sent one. */
-export class OrderError extends Error {
+export class CommandError extends Error {
   constructor(
     message: string,
     readonly status: number,
@@ -14,7 +14,7 @@ export class OrderError extends Error {
   }
 }
 
-export const startTraffic = (order: TrafficOrder) => send<Run>("POST", "/api/traffic", order);
+export const startTraffic = (request: TrafficRequest) => send<Run>("POST", "/api/traffic", request);
 export const stopTraffic = () => send<void>("DELETE", "/api/traffic");
 export const reset = () => send<void>("POST", "/api/reset");
 export const switchRelayMode = (mode: RelayMode) => send<void>("PUT", "/api/relay-mode", { mode });
@@ -22,7 +22,7 @@ export const setBehaviour = (behaviour: Behaviour) => send<void>("PUT", "/api/be
 export const actOnPart = (name: string, action: PartAction) =>
   send<void>("POST", `/api/parts/${encodeURIComponent(name)}`, { action });
 export const dropSlot = () => send<void>("POST", "/api/slot/drop");
-export const startComparison = (order: CompareOrder) => send<void>("POST", "/api/compare", order);
+export const startComparison = (request: CompareRequest) => send<void>("POST", "/api/compare", request);
 export const stopComparison = () => send<void>("DELETE", "/api/compare");
 
 export const readTables = (signal: AbortSignal) => read<{ tables: TableInfo[] }>("/api/tables", {}, signal);
@@ -55,9 +55,9 @@ async function call<Answer>(path: string, init: RequestInit): Promise<Answer> {
     response = await fetch(path, init);
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
-    throw new OrderError("The lab's server did not answer. Is it still running?", 0);
+    throw new CommandError("The lab's server did not answer. Is it still running?", 0);
   }
   const text = await response.text();
-  if (!response.ok) throw new OrderError(problemText(response.status, text), response.status);
+  if (!response.ok) throw new CommandError(problemText(response.status, text), response.status);
   return (text === "" ? undefined : JSON.parse(text)) as Answer;
 }

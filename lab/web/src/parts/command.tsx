@@ -1,17 +1,17 @@
-// Buttons that give orders: busy while one is under way, the reason when they are disabled, the server's words when it refuses.
+// Buttons that give commands: busy while one is carried out, the reason when they are disabled, the server's words when it refuses.
 import type { ComponentChildren } from "preact";
 import { useId, useState } from "preact/hooks";
 import { notNow } from "../state/store";
 import { Icon, type IconName } from "./icon";
 
-export interface Order {
+export interface Command {
   busy: boolean;
   error: string | null;
   give: (act: () => Promise<unknown>) => void;
 }
 
-/** One order at a time; buttons that share one share its error. */
-export function useOrder(): Order {
+/** One command at a time; buttons that share one share its error. */
+export function useCommand(): Command {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<string | null>(null);
   const give = (act: () => Promise<unknown>) => {
@@ -25,7 +25,7 @@ export function useOrder(): Order {
 }
 
 interface ButtonProps {
-  order: Order;
+  command: Command;
   act: () => Promise<unknown>;
   icon?: IconName;
   look?: "plain" | "primary" | "danger";
@@ -39,8 +39,8 @@ interface ButtonProps {
 }
 
 /** A disabled one stays reachable by keyboard, so that its reason can be read. */
-export function OrderButton({ order, act, icon, look = "plain", why = null, sayWhy = false, title, label, children }: ButtonProps) {
-  const reason = notNow.value ?? why ?? (order.busy ? "The order is being carried out." : null);
+export function CommandButton({ command, act, icon, look = "plain", why = null, sayWhy = false, title, label, children }: ButtonProps) {
+  const reason = notNow.value ?? why ?? (command.busy ? "The command is being carried out." : null);
   const id = useId();
   return (
     <>
@@ -51,23 +51,23 @@ export function OrderButton({ order, act, icon, look = "plain", why = null, sayW
         aria-describedby={reason ? id : undefined}
         aria-label={label}
         title={reason ?? title}
-        onClick={() => reason === null && order.give(act)}
+        onClick={() => reason === null && command.give(act)}
       >
         {icon && <Icon name={icon} />}
         <span>{children}</span>
       </button>
-      {reason && <span id={id} class={sayWhy && !order.busy ? "why" : "sr-only"}>{reason}</span>}
+      {reason && <span id={id} class={sayWhy && !command.busy ? "why" : "sr-only"}>{reason}</span>}
     </>
   );
 }
 
-/** What went wrong with an order, near its control. */
-export function Trouble({ order }: { order: Order }) {
+/** What went wrong with a command, near its control. */
+export function Trouble({ command }: { command: Command }) {
   return (
-    <div role="alert" class={order.error ? "trouble" : "trouble-none"}>
-      {order.error && (
+    <div role="alert" class={command.error ? "trouble" : "trouble-none"}>
+      {command.error && (
         <>
-          <Icon name="bad" /> {order.error}
+          <Icon name="bad" /> {command.error}
         </>
       )}
     </div>

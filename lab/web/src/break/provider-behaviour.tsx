@@ -1,15 +1,15 @@
 // How the provider misbehaves: shares of its answers that time out, fail, or decline.
 import { useState } from "preact/hooks";
 import type { Behaviour } from "../contract";
-import { setBehaviour } from "../orders";
+import { setBehaviour } from "../commands";
 import { ShareField } from "../parts/field";
-import { OrderButton, Trouble, useOrder } from "../parts/order";
+import { CommandButton, Trouble, useCommand } from "../parts/command";
 import { live } from "../state/store";
 
 const GOOD = { timeout_share: 0, server_error_share: 0, decline_share: 0 };
 
-export function ProviderMood() {
-  const order = useOrder();
+export function ProviderBehaviour() {
+  const command = useCommand();
   const present = live.value?.behaviour ?? null;
   const [draft, setDraft] = useState<Behaviour | null>(null);
   const shown = draft ?? present ?? GOOD;
@@ -18,9 +18,9 @@ export function ProviderMood() {
     present === null
       ? "The provider is down."
       : sum > 1
-        ? "Together they are more than all answers."
+        ? "Together they are more than 1."
         : draft === null
-          ? "This is how it behaves now."
+          ? "The provider behaves like this now."
           : null;
   /** Every share that the provider knows, not only those shown here. */
   const good = () => ({ ...GOOD, ...Object.fromEntries(Object.keys(shown).map((name) => [name, 0])) });
@@ -34,15 +34,15 @@ export function ProviderMood() {
         {field("server_error_share", "Server errors", "answers 500")}
         {field("decline_share", "Declines", "refuses: the wallet is refunded")}
       </div>
-      <p class="orders">
-        <OrderButton order={order} act={() => setBehaviour(shown).then(() => setDraft(null))} why={why} sayWhy>
+      <p class="commands">
+        <CommandButton command={command} act={() => setBehaviour(shown).then(() => setDraft(null))} why={why} sayWhy>
           Apply
-        </OrderButton>
-        <OrderButton order={order} act={() => setBehaviour(good()).then(() => setDraft(null))} why={present === null ? "The provider is down." : null}>
-          Behave
-        </OrderButton>
+        </CommandButton>
+        <CommandButton command={command} act={() => setBehaviour(good()).then(() => setDraft(null))} why={present === null ? "The provider is down." : null}>
+          Back to normal
+        </CommandButton>
       </p>
-      <Trouble order={order} />
+      <Trouble command={command} />
     </section>
   );
 }
