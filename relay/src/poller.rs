@@ -23,10 +23,11 @@ use tracing::info;
 
 use crate::config::{Config, PollerConfig};
 use crate::event::Event;
-use crate::mode::{Mode, RelayMode};
+use crate::mode::Mode;
 use crate::parked;
 use crate::progress::BatchStats;
 use crate::publisher::{self, ByOutcome, Publisher};
+use crate::relay_mode::RelayMode;
 use crate::rows;
 use crate::session::{self, SessionError, with_timeout};
 use crate::waiting::WaitingKeys;

@@ -33,6 +33,7 @@ pub(crate) async fn read<'query>(
     })
     .await
 }
+
 pub(crate) async fn first(
     conn: &mut AsyncPgConnection,
     rows_max: i64,
