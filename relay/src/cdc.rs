@@ -46,11 +46,13 @@ pub use self::stream::{BYTES_MAX, ROWS_MAX, StreamError};
 use self::stream::{Batch, Stream};
 use self::table::Table;
 use crate::config::Config;
-use crate::mode::{Mode, RelayMode};
+use crate::mode::Mode;
 use crate::progress::{BatchStats, Health};
 use crate::publisher::Publisher;
+use crate::relay_mode::RelayMode;
 use crate::session::{SessionError, with_timeout};
 use crate::slot::{self, Slot, SlotError};
+
 const RECEIVE_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often to sweep while the stream brings what was swept.

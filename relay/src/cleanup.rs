@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use crate::config::Config;
 #[cfg(feature = "debezium")]
 use crate::debezium;
-use crate::mode::RelayMode;
+use crate::relay_mode::RelayMode;
 use crate::session::{SessionError, with_timeout};
 use crate::slot;
 

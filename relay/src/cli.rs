@@ -118,6 +118,7 @@ pub async fn run(command: &Command, config: &Config, out: &mut impl Write) -> an
 fn not_parked(name: &str) -> String {
     format!("nothing is parked under {name:?}: see \"relay parked list\"")
 }
+
 fn table(events: &[ParkedEvent]) -> String {
     if events.is_empty() {
         return "Nothing is parked.\n".to_owned();
@@ -152,6 +153,7 @@ fn table(events: &[ParkedEvent]) -> String {
     });
     cli::table(head, rows.collect())
 }
+
 fn page(event: &ParkedEvent, topic_prefix: &str) -> String {
     let replay = event.replay_requested_at.as_deref().unwrap_or("no");
     let lines = [

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chassis::config::{DatabaseConfig, KafkaConfig};
 
-use crate::mode::RelayMode;
+use crate::relay_mode::RelayMode;
 
 const CONNECT_URL: &str = "http://127.0.0.1:8083";
 

@@ -40,9 +40,10 @@ pub(crate) use self::connect::Connect;
 use self::connect::{ConnectError, Verdict};
 use self::connector::{Connector, PUBLICATION_VERSION, UrlError};
 use crate::config::Config;
-use crate::mode::{Mode, RelayMode};
+use crate::mode::Mode;
 use crate::parked;
 use crate::progress::{BatchStats, Health};
+use crate::relay_mode::RelayMode;
 use crate::session::{self, SessionError, with_timeout};
 use crate::slot::{self, Slot, SlotError};
 
@@ -67,6 +68,7 @@ const HEARTBEAT_PARTITIONS: i32 = 1;
 
 /// Leaves the number of replicas to the brokers.
 const BROKERS_DEFAULT: i32 = -1;
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DebeziumError {
     #[error(transparent)]
@@ -249,6 +251,7 @@ impl Debezium {
             until: position(&end.log_end)?,
         })
     }
+
     async fn is_published(&mut self, until: PgLsn) -> Result<bool, DebeziumError> {
         let state = slot::state(&mut self.conn, &self.slot.name);
         let state = with_timeout("looking at the slot", state).await?;
@@ -418,6 +421,7 @@ pub(crate) async fn remove(
         slot,
     })
 }
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Removed {
     pub(crate) connector: bool,

@@ -15,10 +15,11 @@ use crate::cleanup;
 use crate::config::Config;
 #[cfg(feature = "debezium")]
 use crate::debezium::{Connect, Debezium};
-use crate::mode::{Mode, RelayMode};
+use crate::mode::Mode;
 use crate::poller::Poller;
 use crate::progress::{Health, NextStep, Progress, RETRY, RetryState};
 use crate::publisher::Publisher;
+use crate::relay_mode::RelayMode;
 use crate::session;
 
 /// Relays in the mode of `config` until `stop`; whatever fails is retried, with new connections.

@@ -11,7 +11,7 @@
 //! ```text
 //!  main ──► driver     connects, locks, retries, reports     cli      relay parked, relay connector
 //!             │
-//!             ├─ mode, mode_lock, session    one mode at a time; the connection that holds the locks
+//!             ├─ relay_mode, mode_lock, session    one mode at a time; the connection that holds the locks
 //!             ├─ cleanup                     removes what other modes have left
 //!             ▼
 //!    the trait Mode: start, run_once
@@ -54,6 +54,7 @@ pub mod pending;
 pub mod poller;
 pub mod progress;
 pub mod publisher;
+pub mod relay_mode;
 pub mod session;
 pub mod slot;
 mod waiting;

@@ -8,6 +8,7 @@ use chassis::database::Schema;
 use chassis::health::Readiness;
 use chassis::{Service, database, kafka};
 use clap::Parser;
+use futures_util::FutureExt as _;
 use relay::cli::{self, Command};
 use relay::config::Config;
 use relay::progress::Progress;
@@ -58,10 +59,10 @@ async fn serve(config: Config, process: &ProcessConfig) -> anyhow::Result<()> {
     // The gauges, on connections of their own, and the relaying.
     let mode = config.relay_mode;
     let pending = pending::run(pool.clone(), progress.clone(), stop.clone());
-    service.spawn("pending events", pending);
+    service.spawn("pending events", pending.map(Ok));
     if let Some(publication) = slot::publication(mode) {
         let gauges = slot::gauges::run(pool.clone(), publication, stop.clone());
-        service.spawn("slot gauges", gauges);
+        service.spawn("slot gauges", gauges.map(Ok));
     }
     service.spawn(mode.name(), driver::run(config, progress.clone(), stop));
 

@@ -15,7 +15,7 @@ use diesel::sql_types::{Bool, Integer, Nullable, Text};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _};
 use outbox::statement;
 
-use crate::mode::RelayMode;
+use crate::relay_mode::RelayMode;
 
 /// First half of the advisory lock keys of modes; the second is [`RelayMode::number`]. Any constant that
 /// nobody else takes: "obxm".
@@ -37,6 +37,7 @@ pub enum Claim {
 }
 
 /// Takes the lock of `mode` on `conn` unless another mode's is held.
+#[expect(clippy::missing_errors_doc, reason = "any error of the database")]
 pub async fn claim(conn: &mut AsyncPgConnection, mode: RelayMode) -> diesel::QueryResult<Claim> {
     conn.transaction(async |conn| {
         statement("select pg_advisory_xact_lock($1, $2)")
@@ -87,6 +88,7 @@ pub(crate) async fn try_to_work(
         .await?;
     Ok(locked.locked)
 }
+
 #[derive(QueryableByName)]
 struct Holder {
     #[diesel(sql_type = Integer)]

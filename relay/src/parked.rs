@@ -92,6 +92,7 @@ pub(crate) async fn tidy(conn: &mut AsyncPgConnection) -> QueryResult<usize> {
     .execute(conn)
     .await
 }
+
 pub(crate) async fn keys(conn: &mut AsyncPgConnection) -> QueryResult<HashSet<String>> {
     #[derive(QueryableByName)]
     struct Key {

@@ -21,10 +21,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::config::{Config, PollerConfig};
-use crate::mode::{Mode, RelayMode};
+use crate::mode::Mode;
 use crate::parked;
 use crate::progress::BatchStats;
 use crate::publisher::{self, ByOutcome, Publisher};
+use crate::relay_mode::RelayMode;
 use crate::session::{self, SessionError, with_timeout};
 use crate::waiting::WaitingKeys;
 use outbox::Event;

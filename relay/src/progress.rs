@@ -24,6 +24,7 @@ const RETRY_SESSION: Backoff = Backoff {
     first: Duration::from_millis(100),
     max: Duration::from_secs(60),
 };
+
 const LOG_EVERY: Duration = Duration::from_secs(30);
 
 /// Whether the relay works, and whether events wait for longer than they should. Clones share it.
@@ -152,6 +153,7 @@ impl BatchStats {
             NextStep::Continue
         }
     }
+
     pub(crate) const fn health(self) -> Health {
         if self.read == 0 || (self.published > 0 && self.deleted > 0) {
             Health::Works

@@ -24,15 +24,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 use uuid::Uuid;
 
-use self::lane::{Call, Indexed, Lane};
+use self::lane::{Call, Indexed, Lane, OUTAGE_AFTER};
 pub use self::outcome::Outcome;
 pub(crate) use self::outcome::{ByOutcome, Refusal};
 use crate::SERVICE;
 use crate::config::PublisherConfig;
 use outbox::Event;
 
-/// How long acknowledgements may take before the log says that they are late, and the relay probes Kafka.
-const OUTAGE_AFTER: Duration = Duration::from_secs(2);
 const PROBE_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// Events published at once at most: what the producer's queue has room for.
@@ -43,6 +41,7 @@ pub(crate) const BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Topics that are remembered at most. An outbox has one or two.
 const LANES_MAX: usize = 32;
+
 /// A producer for each topic.
 pub struct Publisher {
     settings: ClientConfig,

@@ -11,9 +11,9 @@ use outbox::statement;
 use tracing::info;
 
 use crate::SERVICE;
-use crate::mode::RelayMode;
 use crate::mode_lock::{self, Claim};
 use crate::progress::Progress;
+use crate::relay_mode::RelayMode;
 
 /// The session's settings.
 ///

@@ -18,7 +18,7 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as
 use outbox::statement;
 use tracing::{info, warn};
 
-use crate::mode::RelayMode;
+use crate::relay_mode::RelayMode;
 use crate::session::{SessionError, with_timeout};
 
 /// The publication of mode cdc, and the beginning of its slot's name.
@@ -36,6 +36,7 @@ pub const fn publication(mode: RelayMode) -> Option<&'static str> {
         RelayMode::Debezium => Some(DEBEZIUM),
     }
 }
+
 const DROP_TRIES: u32 = 3;
 
 /// The longest name that PostgreSQL keeps whole, in bytes.
@@ -61,6 +62,7 @@ pub enum SlotError {
     #[error(transparent)]
     Session(#[from] SessionError),
 }
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Slot {
     pub name: String,
@@ -320,6 +322,7 @@ pub(crate) async fn publication_version(
     .await?;
     Ok(versions.into_iter().next().map(|found| found.version))
 }
+
 pub(crate) async fn name_here(
     conn: &mut AsyncPgConnection,
     publication: &str,

@@ -20,6 +20,7 @@ const RETRY: Backoff = Backoff {
 
 /// Keys at most, a megabyte of them. When more wait, the relay retries with back-off.
 const KEYS_MAX: usize = 10_000;
+
 #[derive(Debug, Default)]
 pub(crate) struct WaitingKeys(HashMap<String, Waiting>);
 
@@ -34,6 +35,7 @@ impl WaitingKeys {
         let blocked = self.0.iter().filter(|(_, waiting)| now < waiting.until);
         blocked.map(|(key, _)| key.clone()).collect()
     }
+
     pub(crate) fn all(&self) -> Vec<String> {
         self.0.keys().cloned().collect()
     }

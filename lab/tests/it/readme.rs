@@ -77,7 +77,7 @@ fn every_file_that_a_document_links_or_names_exists() {
         let links = text
             .split("](")
             .skip(1)
-            .map(|rest| &rest[..rest.find(')').unwrap()]);
+            .map(|rest| rest.split_once(')').unwrap().0);
         let links = links.filter_map(|link| link.split('#').next());
         let links = links.filter(|link| !link.is_empty() && !link.contains("://"));
         for link in links {

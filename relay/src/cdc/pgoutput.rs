@@ -1,4 +1,4 @@
-//! Decodes the two messages of `pgoutput` that publish_and_delete rows: Relation, which says in which order the columns
+//! Decodes the two messages of `pgoutput` that carry rows: Relation, which says in which order the columns
 //! come, and Insert.
 //!
 //! Pure, and total: any bytes give an event, nothing, or an error. Source: PostgreSQL's manual, "Logical
@@ -177,6 +177,7 @@ fn not_a(column: &'static str, wanted: &'static str, text: &str) -> DecodeError 
         text: text.chars().take(100).collect(),
     }
 }
+
 struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {

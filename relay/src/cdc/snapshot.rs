@@ -3,6 +3,7 @@
 //! Pure: a snapshot is a value, as `pg_current_snapshot` writes it.
 
 use pgwire_replication::Lsn;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Transaction {
     /// Its number, the lower half.

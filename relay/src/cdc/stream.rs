@@ -90,6 +90,7 @@ impl Batch {
         self.events.push(event);
         self.transactions.push(transaction);
     }
+
     pub(super) fn retain(&mut self, mut keep: impl FnMut(&Event, Transaction) -> bool) {
         let events = std::mem::take(&mut self.events);
         let transactions = std::mem::take(&mut self.transactions);

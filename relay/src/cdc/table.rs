@@ -67,9 +67,11 @@ impl Table {
     pub(super) fn into_connection(self) -> AsyncPgConnection {
         self.conn
     }
+
     pub(super) fn is_blocked(&self, key: &str) -> bool {
         self.parked.contains(key) || self.waiting.contains(key)
     }
+
     pub(super) fn is_trial_due(&self) -> bool {
         self.waiting.is_due(Instant::now())
     }
@@ -236,6 +238,7 @@ async fn next_xid(conn: &mut AsyncPgConnection) -> QueryResult<u64> {
     let xid = xid.parse();
     xid.map_err(|error| DeserializationError(Box::new(error)))
 }
+
 async fn sweep_snapshot(conn: &mut AsyncPgConnection) -> QueryResult<SweepSnapshot> {
     #[derive(QueryableByName)]
     struct Now {

@@ -10,8 +10,8 @@ use crate::config::Config;
 use crate::debezium::connect::Connect;
 use crate::debezium::connector::Connector;
 use crate::debezium::{self, Removed};
-use crate::mode::RelayMode;
 use crate::mode_lock;
+use crate::relay_mode::RelayMode;
 use crate::slot;
 
 /// What to do with this database's connector.

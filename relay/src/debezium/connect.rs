@@ -14,6 +14,7 @@ use super::connector::Connector;
 /// How long a response may take. Connect responds late while its workers distribute connectors.
 const RESPONSE_WITHIN: Duration = Duration::from_secs(15);
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
     #[error("CONNECT_URL is not a URL that begins with http:// and names a host")]
@@ -70,6 +71,7 @@ impl Connect {
     ) -> Result<Option<BTreeMap<String, String>>, ConnectError> {
         self.get("reading a connector", &[name, "config"]).await
     }
+
     pub(crate) async fn put(&self, connector: &Connector) -> Result<(), ConnectError> {
         let put = self.client.put(self.url_of(&[&connector.name, "config"]));
         self.send("registering a connector", put.json(&connector.config))
@@ -171,6 +173,7 @@ impl Connect {
         }
     }
 }
+
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Status {
     connector: Part,
@@ -245,6 +248,7 @@ fn reason(trace: &str) -> String {
         None => what.to_owned(),
     }
 }
+
 #[derive(Debug, Deserialize)]
 struct Offsets {
     offsets: Vec<Offset>,

@@ -23,6 +23,7 @@ const RETRY_MS: u32 = 1_000;
 /// Where the configuration keeps the version of the publication that the connector was registered with. Debezium does
 /// not read it.
 pub(super) const PUBLICATION_VERSION: &str = "outbox.publication.version";
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Connector {
     /// Unique in the cluster of workers.
@@ -64,6 +65,7 @@ impl Connector {
         let version = slot.publication_version.clone();
         self.config.insert(PUBLICATION_VERSION.to_owned(), version);
     }
+
     pub(crate) fn heartbeat_topic(&self) -> String {
         format!("__debezium-heartbeat.{}", self.name)
     }

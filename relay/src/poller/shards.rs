@@ -11,8 +11,8 @@ use diesel::sql_types::{Array, Integer};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 use outbox::statement;
 
-use crate::mode::RelayMode;
 use crate::mode_lock;
+use crate::relay_mode::RelayMode;
 
 /// Virtual shards: `outbox.shard` is 0 to 63.
 pub const SHARDS: i32 = 64;
@@ -92,6 +92,7 @@ pub fn moves(locks: &[Lock], me: i32) -> Moves {
         take,
     }
 }
+
 pub(crate) async fn session(conn: &mut AsyncPgConnection) -> diesel::QueryResult<i32> {
     #[derive(QueryableByName)]
     struct Session {

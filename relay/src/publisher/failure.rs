@@ -1,6 +1,7 @@
 //! What a failed delivery means: a transient failure, a permanent one, or a topic that fails.
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure {
     /// A transient failure: Kafka is away, or has too few replicas.

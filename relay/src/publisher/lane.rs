@@ -21,11 +21,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
-use super::OUTAGE_AFTER;
 use super::failure::{Failure, classify};
 use super::outcome::Outcome;
 use crate::progress::Repeated;
 use outbox::Event;
+
+/// How long acknowledgements may take before the log says that they are late, and the relay probes Kafka.
+pub(super) const OUTAGE_AFTER: Duration = Duration::from_secs(2);
 
 /// How often to check whether reports are still worth waiting for. A retry of a topic that has failed is waited for
 /// once: the other topics wait that long for it.
@@ -360,6 +362,7 @@ impl Lane {
         }
     }
 }
+
 enum Sent {
     Waiting(DeliveryFuture),
     Known(Report),

@@ -13,6 +13,7 @@ pub enum Outcome {
     /// Not known to be published, or an earlier one of its key is not: to be published again.
     Pending,
 }
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal<'a> {
     /// The first of its key that was not taken.
@@ -44,6 +45,7 @@ impl<'a> ByOutcome<'a> {
         }
         sorted
     }
+
     pub(crate) fn seqs(&self) -> Vec<i64> {
         self.published.iter().map(|event| event.seq).collect()
     }

@@ -19,11 +19,7 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 const WAL_STATUSES: [&str; 4] = ["reserved", "extended", "unreserved", "lost"];
 
 /// Keeps the gauges up to date until `stop`.
-pub async fn run(
-    pool: Pool,
-    publication: &'static str,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
+pub async fn run(pool: Pool, publication: &'static str, stop: CancellationToken) {
     describe();
     let mut tick = tokio::time::interval(SAMPLE_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -39,7 +35,6 @@ pub async fn run(
             Some(Err(error)) => debug!("sampling the slot: {}", chain(&*error)),
         }
     }
-    Ok(())
 }
 
 fn describe() {

@@ -4,8 +4,8 @@ use std::process::Stdio;
 
 use diesel::sql_types::Integer;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection as _};
-use relay::mode::RelayMode;
 use relay::mode_lock::{Claim, LOCK_CLASS, claim};
+use relay::relay_mode::RelayMode;
 use testkit::{DEADLINE, eventually};
 use tokio::process::Command;
 
