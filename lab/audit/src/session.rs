@@ -191,7 +191,7 @@ impl Rows {
 /// Bytes that are sent at once, about.
 const ROWS_BYTES: usize = 256 * 1024;
 
-/// Things read for one piece, at most: progress is told of each.
+/// Things read for one piece, at most: progress is reported for each.
 const ROWS_READ: u64 = 10_000;
 
 /// Source: PostgreSQL manual, COPY, "Text Format". A NUL, which no text of PostgreSQL can hold, is replaced: left out, it
