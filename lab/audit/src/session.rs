@@ -38,7 +38,7 @@ impl Session {
         let (client, connection) = config.connect(NoTls).await.with_context(|| {
             let shown = lab_terminal::without_password(url).unwrap_or_default();
             format!(
-                "PostgreSQL does not answer for {what} ({shown}); is it running, and is the address right?"
+                "PostgreSQL does not answer for {what} ({shown}); check that it runs and that the address is right"
             )
         })?;
         let mut tasks = JoinSet::new();

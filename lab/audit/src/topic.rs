@@ -211,7 +211,7 @@ impl Client {
     fn doing(&self) -> String {
         let (name, brokers) = (&self.name, &self.brokers);
         format!(
-            "Kafka does not tell of {name} at {brokers}; is it running, and is the address right?"
+            "Kafka does not tell of {name} at {brokers}; check that it runs and that the address is right"
         )
     }
 
