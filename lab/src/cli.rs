@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use lab_bench::Bench;
 use lab_stack::config::Settings;
 use lab_stack::home::Home;
@@ -83,6 +84,9 @@ pub async fn run(cli: Cli) -> ExitCode {
     })
 }
 
+/// What to do when the audit or the trace fails: in the lab, all servers are those of `up`.
+const NOT_READ: &str = "not everything could be read (./dev up starts what does not run)";
+
 async fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
     let home = Home::new(&cli.dir)?;
     let is_success = match cli.command {
@@ -93,8 +97,14 @@ async fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Status => status::run(&home).await?,
         Command::Relay { mode } => relay::switch(&home, mode).await?,
         Command::Services(services) => return services::run(&home, services).await,
-        Command::Audit { audit, flags } => audit.run(&flags.sources(&home)?).await?,
-        Command::Trace { trace, flags } => trace.run(&flags.sources(&home)?).await?,
+        Command::Audit { audit, flags } => {
+            let sources = flags.sources(&home)?;
+            audit.run(&sources).await.context(NOT_READ)?
+        }
+        Command::Trace { trace, flags } => {
+            let sources = flags.sources(&home)?;
+            trace.run(&sources).await.context(NOT_READ)?
+        }
         Command::Bench(bench) => lab_bench::run(&home, bench).await?,
     };
     Ok(if is_success {

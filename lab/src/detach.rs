@@ -21,7 +21,7 @@ pub(crate) async fn run(home: &Home) -> anyhow::Result<bool> {
     let mut stop = StopSignal::catch()?;
     let (said, say) = std::io::pipe().context("making a pipe")?;
     let mut child = {
-        // The command holds the pipe's other end: it must be gone before the end of what is said can be seen.
+        // The command holds the pipe's other end: only when it is dropped can the end of the output be seen.
         let mut command =
             Command::new(std::env::current_exe().context("finding the lab's own program")?);
         command
@@ -69,7 +69,7 @@ pub(crate) fn leave_terminal() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// From now on, what this process says goes to a log; whoever watched sees the end.
+/// Redirects the output of this process to a log; the command that watches sees the end of the pipe.
 pub(crate) fn release_terminal(home: &Home) -> anyhow::Result<()> {
     let log = LogFile::new(home.log("lab")).open()?;
     nix::unistd::dup2_stdout(&log).context("redirecting the output")?;

@@ -36,7 +36,7 @@ pub(crate) struct Services {
 pub(crate) async fn run(home: &Home, services: Services) -> anyhow::Result<ExitCode> {
     let mut stop = StopSignal::catch()?;
     let mut fresh = FreshServers::begin(home).await?;
-    // Whatever the command starts and leaves behind becomes this process's child, and so is found.
+    // What the command starts and does not stop becomes this process's child, and so is found.
     nix::sys::prctl::set_child_subreaper(true).context("becoming the parent of orphans")?;
     let started = tokio::select! {
         started = fresh.servers(home, &services.given, Durability::None, true) => started.map(Some),

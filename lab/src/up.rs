@@ -100,13 +100,13 @@ impl Start<'_> {
             log_format: LogFormat::Pretty,
         };
         let mut service = Service::start("lab", &log)?;
-        let (orders, mut ordered) = commands::channel();
+        let (commands, mut requests) = commands::channel();
         lab_page::serve(
             &service,
             self.settings,
             self.home,
             self.process_table,
-            orders,
+            commands,
         )
         .await?;
 
@@ -145,7 +145,7 @@ impl Start<'_> {
             }
         }
         tokio::select! {
-            ended = self.carry_out(&mut ordered, supervisor, &mut stack) => ended,
+            ended = self.carry_out(&mut requests, supervisor, &mut stack) => ended,
             failure = service.failed() => Err(failure),
         }
     }
@@ -153,13 +153,13 @@ impl Start<'_> {
     /// Carries out commands until it is dropped.
     async fn carry_out(
         &self,
-        ordered: &mut mpsc::Receiver<CommandRequest>,
+        requests: &mut mpsc::Receiver<CommandRequest>,
         supervisor: &mut Supervisor,
         stack: &mut Stack,
     ) -> anyhow::Result<Infallible> {
-        while let Some((order, answer)) = ordered.recv().await {
-            self.process_table.set_busy(Some(order.clone())).await;
-            let outcome = match order {
+        while let Some((command, answer)) = requests.recv().await {
+            self.process_table.set_busy(Some(command.clone())).await;
+            let outcome = match command {
                 Command::RelayMode(mode) => self.switch_relays(mode, supervisor, stack).await,
                 Command::Stop(name) => supervisor.put_aside(&name).await,
                 Command::Start(name) => supervisor.start_again(&name).await,

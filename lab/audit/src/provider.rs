@@ -144,7 +144,7 @@ impl List {
         let answer = client().get(&url).send().await;
         let answer = answer.with_context(|| {
             format!(
-                "the provider does not answer at {url}; is it running, and is the address right?"
+                "the provider does not answer at {url}; check that it runs and that the address is right"
             )
         })?;
         let answer = answer

@@ -38,7 +38,7 @@ impl Session {
         let (client, connection) = config.connect(NoTls).await.with_context(|| {
             let shown = lab_terminal::without_password(url).unwrap_or_default();
             format!(
-                "PostgreSQL does not answer for {what} ({shown}); is it running, and is the address right?"
+                "PostgreSQL does not answer for {what} ({shown}); check that it runs and that the address is right"
             )
         })?;
         let mut tasks = JoinSet::new();
@@ -191,7 +191,7 @@ impl Rows {
 /// Bytes that are sent at once, about.
 const ROWS_BYTES: usize = 256 * 1024;
 
-/// Things read for one piece, at most: progress is told of each.
+/// Things read for one piece, at most: progress is reported for each.
 const ROWS_READ: u64 = 10_000;
 
 /// Source: PostgreSQL manual, COPY, "Text Format". A NUL, which no text of PostgreSQL can hold, is replaced: left out, it

@@ -211,7 +211,7 @@ impl Client {
     fn doing(&self) -> String {
         let (name, brokers) = (&self.name, &self.brokers);
         format!(
-            "Kafka does not tell of {name} at {brokers}; is it running, and is the address right?"
+            "Kafka does not tell of {name} at {brokers}; check that it runs and that the address is right"
         )
     }
 
@@ -259,7 +259,7 @@ impl Client {
                 }
             }
         }
-        // After the ends: whatever counts as taken was taken before whoever asks next looks for its effect.
+        // After the ends: what counts as consumed was consumed before the next step looks for its effect.
         for (partition, offset) in self.taken()? {
             if let Some(range) = ranges.get_mut(&partition) {
                 range.taken = offset;
@@ -341,7 +341,7 @@ impl Reader {
         Ok(())
     }
 
-    /// A partition that grows would go on coming.
+    /// Without this a growing partition would never end.
     fn done_with(&mut self, partition: i32) -> anyhow::Result<()> {
         if self.ranges.remove(&partition).is_some() {
             let mut one = TopicPartitionList::new();

@@ -6,7 +6,7 @@ use lab_stack::relay_mode::RelayMode;
 /// Where the relay is when the backlog comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Start {
-    /// Stopped in full work (SIGSTOP), and then let go on: cdc has its stream open and gets it all from there.
+    /// Paused at work (SIGSTOP), and then resumed: cdc has its stream open and receives the whole backlog from it.
     HeldUp,
     /// Not running: cdc finds the backlog in the table first, as every relay that is started does.
     Down,
@@ -16,7 +16,7 @@ pub(super) enum Start {
 pub(super) const fn starts(mode: RelayMode) -> &'static [Start] {
     match mode {
         RelayMode::Poller | RelayMode::Cdc => &[Start::HeldUp, Start::Down],
-        // While the relay is down, Kafka Connect goes on.
+        // While the relay is down, Kafka Connect continues to publish.
         RelayMode::Debezium => &[Start::HeldUp],
     }
 }

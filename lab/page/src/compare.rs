@@ -118,7 +118,7 @@ pub(super) async fn begin(
         let present = lab.processes.stack().await.map(|stack| stack.relay_mode);
         if present != Some(mode) {
             // As it was before. If it can't be, the page shows the mode.
-            drop(lab.order(Command::RelayMode(mode)).await);
+            drop(lab.carry_out(Command::RelayMode(mode)).await);
         }
         let state = if work.token().is_cancelled() {
             ComparisonState::Stopped

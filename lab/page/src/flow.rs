@@ -227,7 +227,7 @@ mod tests {
     fn a_counter_goes_on_over_a_restart_of_its_process() {
         let second = Duration::from_secs(1);
         let mut count = Count::default();
-        // What was counted before is none of ours.
+        // Counted before the lab started.
         assert_eq!(count.update(Some(1_000), second), 0);
         assert_eq!(count.update(Some(1_010), second * 2), 10);
         assert_eq!(count.per_second, Some(5));

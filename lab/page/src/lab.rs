@@ -30,7 +30,7 @@ pub(super) struct Lab {
     pub(super) home: Home,
     pub(super) processes: ProcessTable,
     pub(super) tasks: TaskTracker,
-    orders: mpsc::Sender<CommandRequest>,
+    commands: mpsc::Sender<CommandRequest>,
     databases: OnceCell<Databases>,
     shown: Mutex<PageState>,
     /// The last snapshot, as JSON; whoever listens gets each.
@@ -93,13 +93,13 @@ impl Lab {
     pub(super) fn new(
         home: Home,
         processes: ProcessTable,
-        orders: mpsc::Sender<CommandRequest>,
+        commands: mpsc::Sender<CommandRequest>,
     ) -> Self {
         Self {
             home,
             processes,
             tasks: TaskTracker::new(),
-            orders,
+            commands,
             databases: OnceCell::new(),
             shown: Mutex::default(),
             live: watch::Sender::new(Arc::from("{}")),
@@ -164,7 +164,7 @@ impl Lab {
     }
 
     /// Has a command carried out.
-    pub(super) async fn order(&self, order: Command) -> Result<(), Problem> {
+    pub(super) async fn carry_out(&self, command: Command) -> Result<(), Problem> {
         self.stack().await?;
         if let Some(busy) = self.processes.busy().await {
             return Err(conflict(format!(
@@ -172,7 +172,7 @@ impl Lab {
             )));
         }
         let (sender, outcome) = oneshot::channel();
-        self.orders.try_send((order, sender)).map_err(|_| {
+        self.commands.try_send((command, sender)).map_err(|_| {
             conflict("the lab is starting, or carries out another command: try again in a moment")
         })?;
         let why = match outcome.await {

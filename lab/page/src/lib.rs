@@ -38,20 +38,20 @@ use tokio::sync::mpsc;
 
 use self::lab::Lab;
 
-/// Serves on the lab's port, and takes orders; `/readyz` succeeds while every part works.
+/// Serves on the lab's port, and takes commands; `/readyz` succeeds while every part works.
 pub async fn serve(
     service: &Service,
     settings: &Settings,
     home: &Home,
     processes: &ProcessTable,
-    orders: mpsc::Sender<CommandRequest>,
+    commands: mpsc::Sender<CommandRequest>,
 ) -> anyhow::Result<()> {
     let checked = processes.clone();
     let readiness = Readiness::new().require("parts", move || {
         let processes = checked.clone();
         async move { processes.check().await }
     });
-    let lab = Arc::new(Lab::new(home.clone(), processes.clone(), orders));
+    let lab = Arc::new(Lab::new(home.clone(), processes.clone(), commands));
     for (name, task) in [
         ("flow", live::Task::Flow),
         ("lag", live::Task::Lag),

@@ -96,7 +96,7 @@ async fn picture(lab: &Lab) -> Live {
             Some(Command::RelayMode(mode)) => Some(mode),
             _ => None,
         },
-        busy: busy.map(|order| order.to_string()),
+        busy: busy.map(|command| command.to_string()),
         parts,
         flow: Amounts {
             flow: shown.flow,

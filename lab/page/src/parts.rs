@@ -43,9 +43,9 @@ pub(super) async fn act(
             let signalled = lab.processes.signal(&name, action).await;
             signalled.map_err(|error| conflict(format!("{error:#}")))?;
         }
-        Action::Stop => lab.order(Command::Stop(name)).await?,
-        Action::Start => lab.order(Command::Start(name)).await?,
-        Action::Restart => lab.order(Command::Restart(name)).await?,
+        Action::Stop => lab.carry_out(Command::Stop(name)).await?,
+        Action::Start => lab.carry_out(Command::Start(name)).await?,
+        Action::Restart => lab.carry_out(Command::Restart(name)).await?,
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -62,7 +62,7 @@ pub(super) async fn switch_relays(
     State(lab): State<Arc<Lab>>,
     JsonBody(RelayModeRequest { mode }): JsonBody<RelayModeRequest>,
 ) -> Result<StatusCode, Problem> {
-    lab.order(Command::RelayMode(mode)).await?;
+    lab.carry_out(Command::RelayMode(mode)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

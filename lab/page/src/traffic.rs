@@ -95,7 +95,7 @@ async fn drive(lab: &Lab, plan: &Plan, stop: &CancellationToken) -> anyhow::Resu
     if let Some(mode) = plan.relay_mode
         && stack.relay_mode != mode
     {
-        let switched = lab.order(Command::RelayMode(mode)).await;
+        let switched = lab.carry_out(Command::RelayMode(mode)).await;
         switched.map_err(|problem| problem_error(&problem))?;
         stack = stack_of(lab).await?;
     }

@@ -162,7 +162,7 @@ fn make_folder(path: &Path, user: Option<User>) -> anyhow::Result<()> {
     }
 }
 
-/// Whether the user gets through all folders above, whatever decides about that.
+/// Whether the user can enter all parent folders; ACLs and mounts count too.
 fn can_enter(folder: &Path, user: User) -> bool {
     let test = command("test", Some(user))
         .into_std()

@@ -1,4 +1,4 @@
-//! Processes of the operating system, told apart by pid and start time: a pid alone may belong to a
+//! Processes of the operating system, identified by pid and start time: a pid alone may belong to a
 //! stranger by the time it is signalled.
 
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ impl Identity {
     /// The process that has this pid now, if it has not ended.
     pub fn of(pid: i32) -> Option<Self> {
         let stat = Stat::of(pid)?;
-        // A zombie has ended; whoever should collect it may never do so.
+        // A zombie has ended; its parent may never collect it.
         (stat.state != 'Z' && stat.state != 'X').then_some(Self {
             pid,
             started: stat.started,

@@ -17,7 +17,7 @@ pub struct Servers {
     pub database_url: String,
     /// host:port, separated by commas.
     pub kafka_brokers: String,
-    /// Where Kafka Connect answers, if it is there.
+    /// Base URL of Kafka Connect, if it runs.
     pub connect_url: Option<String>,
     embedded: Option<EmbeddedBroker>,
 }

@@ -92,7 +92,7 @@ pub fn relays(programs: &Path, stack: &Stack, settings: &Settings) -> Vec<Proces
     wallet_relays.chain([bill_relay]).collect()
 }
 
-/// What every service with a database is told.
+/// The settings of every service with a database.
 fn data(stack: &Stack, database: &str) -> Vec<(&'static str, String)> {
     vec![
         ("DATABASE_URL", database.to_owned()),
@@ -100,7 +100,7 @@ fn data(stack: &Stack, database: &str) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// One of our services, on `port`; `env` is what it is told besides where to listen and the topics' prefix.
+/// One of our services, on `port`; `env` are its settings besides where to listen and the topics' prefix.
 pub fn service(
     programs: &Path,
     topic_prefix: &str,

@@ -254,7 +254,7 @@ async fn at_provider(sources: &Sources, id: Uuid) -> anyhow::Result<Option<Step>
         sources.provider_url.trim_end_matches('/')
     );
     let answer = client().get(&url).send().await.with_context(|| {
-        format!("the provider does not answer at {url}; is it running, and is the address right?")
+        format!("the provider does not answer at {url}; check that it runs and that the address is right")
     })?;
     if answer.status() == reqwest::StatusCode::NOT_FOUND {
         return Ok(None);

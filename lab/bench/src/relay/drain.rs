@@ -1,4 +1,4 @@
-//! How fast a backlog gets from the outbox to Kafka, with every row deleted.
+//! How fast a relay publishes a backlog to Kafka and deletes its rows.
 
 use std::time::{Duration, Instant};
 
