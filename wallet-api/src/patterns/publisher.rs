@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use chassis::config::KafkaConfig;
 use chassis::kafka::LogContext;
+use chassis::kafka::producer::{self, OrderedProducer};
 use events::header;
 use outbox::NewEvent;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _};
+use rdkafka::producer::DeliveryFuture;
 use uuid::Uuid;
 
 use crate::SERVICE;
@@ -76,8 +76,8 @@ impl Message {
 pub struct Publisher {
     settings: ClientConfig,
     topic_prefix: String,
-    /// None before the first message, and after a fatal error of the producer.
-    producer: Mutex<Option<FutureProducer<LogContext>>>,
+    /// None before the first message, and after a failure that a producer does not survive.
+    producer: Mutex<Option<OrderedProducer<LogContext>>>,
     log: LogContext,
 }
 
@@ -88,15 +88,9 @@ impl Publisher {
             MessageTimeout::After(time) => time.as_millis(),
             MessageTimeout::Never => 0,
         };
-        let mut settings = chassis::kafka::client(&kafka.kafka_brokers, SERVICE);
+        let mut settings = producer::settings(&kafka.kafka_brokers, SERVICE);
         settings
-            .set("acks", "all")
-            .set("enable.idempotence", "true")
-            // As the relay and the Java clients do: a wallet's events share a partition, whoever publishes.
-            .set("partitioner", "murmur2_random")
-            .set("linger.ms", "1")
             .set("message.timeout.ms", give_up_after_ms.to_string())
-            .set("topic.metadata.propagation.max.ms", "5000")
             .set("queue.buffering.max.messages", MESSAGES_MAX);
         Self {
             settings,
@@ -141,7 +135,6 @@ impl Publisher {
         result
     }
 
-    /// Not by `FutureProducer::send`, which waits when the queue is full: then messages overtake one another.
     fn enqueue(&self, message: &Message) -> Result<DeliveryFuture, PublishError> {
         let id = message.id.to_string();
         let headers = [
@@ -152,21 +145,17 @@ impl Publisher {
             (header::CONTENT_TYPE, "application/json"),
             (header::TRACEPARENT, message.traceparent.as_str()),
         ];
-        let headers = headers
-            .into_iter()
-            .fold(OwnedHeaders::new(), |headers, (key, value)| {
-                let value = Some(value);
-                headers.insert(Header { key, value })
-            });
         let topic = format!("{}{}", self.topic_prefix, message.topic);
-        let record = FutureRecord::to(&topic)
-            .key(&message.key)
-            .headers(headers)
-            .payload(&message.payload);
         let producer = self.producer().map_err(PublishError::NotAcknowledged)?;
+        let message = producer::Message {
+            topic: &topic,
+            key: &message.key,
+            headers: &headers,
+            payload: &message.payload,
+        };
         producer
-            .send_result(record)
-            .map_err(|(error, _)| match error.rdkafka_error_code() {
+            .enqueue(&message)
+            .map_err(|error| match error.rdkafka_error_code() {
                 Some(RDKafkaErrorCode::QueueFull) => PublishError::QueueFull,
                 _ => PublishError::NotAcknowledged(error),
             })
@@ -187,19 +176,19 @@ impl Publisher {
         }
     }
 
-    fn producer(&self) -> Result<FutureProducer<LogContext>, KafkaError> {
+    fn producer(&self) -> Result<OrderedProducer<LogContext>, KafkaError> {
         let mut producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(producer) = &*producer {
             return Ok(producer.clone());
         }
-        let created = self.settings.create_with_context(self.log.clone())?;
-        Ok(producer.insert(created).clone())
+        let made = OrderedProducer::new(&self.settings, self.log.clone())?;
+        Ok(producer.insert(made).clone())
     }
 
     /// An idempotent producer may fail for good; the next message creates another one.
     fn discard_if_dead(&self) {
         let mut producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
-        let dead = producer.take_if(|producer| producer.client().fatal_error().is_some());
+        let dead = producer.take_if(|producer| producer.has_failed());
         drop(producer);
         if let Some(dead) = dead {
             // Dropping fails its messages, and joins its thread.
