@@ -10,9 +10,9 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
 use crate::slot::{streams, terminate_stream};
-use crate::stage::{Stage, id};
+use crate::test_outbox::{TestOutbox, id};
 
-impl Stage {
+impl TestOutbox {
     /// A relay of mode cdc whose output is the test's to read; `settings` override its own.
     pub(crate) fn command(&self, settings: &[(&str, &str)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_relay"));
@@ -34,13 +34,13 @@ impl Stage {
 
 #[tokio::test]
 async fn a_stream_that_is_lost_is_one_line_in_the_log() {
-    let stage = Stage::set().await;
-    let relay = stage.command(&[]).spawn().unwrap();
-    streams(&stage).await;
-    assert!(terminate_stream(&mut stage.database.connect().await).await);
-    let committed = stage.commit(&["a"]).await;
-    assert_eq!(id(&stage.topic.next().await), committed[0]);
-    streams(&stage).await;
+    let test = TestOutbox::new().await;
+    let relay = test.command(&[]).spawn().unwrap();
+    streams(&test).await;
+    assert!(terminate_stream(&mut test.database.connect().await).await);
+    let committed = test.commit(&["a"]).await;
+    assert_eq!(id(&test.topic.next().await), committed[0]);
+    streams(&test).await;
 
     let trouble = trouble(relay).await;
     assert_eq!(trouble.len(), 1, "{trouble:?}");
@@ -52,11 +52,11 @@ async fn a_stream_that_is_lost_is_one_line_in_the_log() {
 
 #[tokio::test]
 async fn a_database_that_is_away_is_one_line_in_the_log_however_often_it_is_tried() {
-    let stage = Stage::set().await;
+    let test = TestOutbox::new().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let url = format!("postgres://postgres@{address}/none");
-    let relay = stage.command(&[("DATABASE_URL", &url)]).spawn().unwrap();
+    let relay = test.command(&[("DATABASE_URL", &url)]).spawn().unwrap();
     // The gauges and the first few tries, which come quickly.
     for _ in 0..8 {
         let tried = tokio::time::timeout(DEADLINE, listener.accept()).await;

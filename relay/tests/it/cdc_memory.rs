@@ -4,7 +4,7 @@ use diesel_async::SimpleAsyncConnection as _;
 use testkit::eventually;
 
 use crate::slot::streams;
-use crate::stage::Stage;
+use crate::test_outbox::TestOutbox;
 
 const ROWS: usize = 1_000_000;
 
@@ -16,10 +16,10 @@ const MEMORY_KB_MAX: u64 = 120_000;
 
 #[tokio::test]
 async fn a_transaction_larger_than_the_relays_memory_is_carried() {
-    let stage = Stage::set().await;
-    let relay = stage.cdc();
-    streams(&stage).await;
-    let mut conn = stage.database.connect().await;
+    let test = TestOutbox::new().await;
+    let relay = test.cdc();
+    streams(&test).await;
+    let mut conn = test.database.connect().await;
     conn.batch_execute(&format!(
         "insert into outbox (id, aggregatetype, aggregateid, type, source, traceparent, payload) \
          select gen_random_uuid(), 'wallet', number % 1000, 'T', 's', '', \
@@ -33,14 +33,14 @@ async fn a_transaction_larger_than_the_relays_memory_is_carried() {
             "select count(*) from (select from outbox where seq <= {carried} limit 1) as one"
         );
         eventually("the next tenth is carried", async || {
-            match stage.database.count(&left).await {
+            match test.database.count(&left).await {
                 0 => Ok(()),
                 _ => Err(format!("there are rows up to {carried}")),
             }
         })
         .await;
     }
-    stage.pending_is(&[]).await;
+    test.pending_is(&[]).await;
     let status = std::fs::read_to_string(format!("/proc/{}/status", relay.process.id())).unwrap();
     let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let most = most.unwrap().trim().trim_end_matches(" kB");

@@ -7,42 +7,42 @@ use rdkafka::producer::DefaultProducerContext;
 use testkit::{PostgresServer, Stop, eventually};
 
 use crate::slot::{is_streaming, streams};
-use crate::stage::{Stage, id};
+use crate::test_outbox::{TestOutbox, id};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_broker_is_away_for_long_postgresql_can_be_stopped_and_nothing_is_lost() {
     let mut server = PostgresServer::start(&["wal_level = logical"]).await;
-    let stage = Stage::on(&server).await;
+    let test = TestOutbox::on(&server).await;
     let broker: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
-    let topic = format!("{}wallet.events", stage.prefix);
+    let topic = format!("{}wallet.events", test.prefix);
     broker.create_topic(&topic, 1, 1).unwrap();
-    let relay = stage.relay(&[
+    let relay = test.relay(&[
         ("RELAY_MODE", "cdc"),
         ("KAFKA_BROKERS", &broker.bootstrap_servers()),
         ("KAFKA_AWAY_MS_MAX", "1000"),
     ]);
-    streams(&stage).await;
-    let mut committed = stage.commit(&["a"]).await;
-    stage.pending_is(&[]).await;
+    streams(&test).await;
+    let mut committed = test.commit(&["a"]).await;
+    test.pending_is(&[]).await;
 
     broker.broker_down(1).unwrap();
-    committed.extend(stage.commit(&["a"; 100]).await);
+    committed.extend(test.commit(&["a"; 100]).await);
     eventually("the stream is closed", async || {
-        if is_streaming(&stage).await {
+        if is_streaming(&test).await {
             Err("it is open".to_owned())
         } else {
             Ok(())
         }
     })
     .await;
-    committed.extend(stage.commit(&["a"; 100]).await);
+    committed.extend(test.commit(&["a"; 100]).await);
     server.restart(Stop::Fast).await;
-    committed.extend(stage.commit(&["a"; 100]).await);
-    assert_eq!(stage.pending().await.len(), 300);
+    committed.extend(test.commit(&["a"; 100]).await);
+    assert_eq!(test.pending().await.len(), 300);
 
     broker.broker_up(1).unwrap();
-    stage.pending_is(&[]).await;
-    streams(&stage).await;
+    test.pending_is(&[]).await;
+    streams(&test).await;
     relay.is_ready().await;
     let records = crate::outage::read(&broker.bootstrap_servers(), &topic);
     // What was in flight comes twice: the restart took the session that would have deleted it.

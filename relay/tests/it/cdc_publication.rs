@@ -3,7 +3,7 @@
 use diesel_async::SimpleAsyncConnection as _;
 
 use crate::slot::{is_confirmed_to_the_end_of_the_log, streams};
-use crate::stage::{Stage, id};
+use crate::test_outbox::{TestOutbox, id};
 
 /// Each leaves new rows out of the stream, and what takes it back.
 const ALTERATIONS: [(&str, &str); 3] = [
@@ -12,68 +12,68 @@ const ALTERATIONS: [(&str, &str); 3] = [
     ("set table outbox where (seq < 0)", "set table outbox"),
 ];
 
-async fn alter(stage: &Stage, alteration: &str) {
+async fn alter(test: &TestOutbox, alteration: &str) {
     let alter = format!("alter publication outbox_relay {alteration}");
-    let mut conn = stage.database.connect().await;
+    let mut conn = test.database.connect().await;
     conn.batch_execute(&alter).await.unwrap();
 }
 
 #[tokio::test]
 async fn events_that_an_altered_publication_leaves_out_are_found_in_the_table() {
     for (alteration, _) in ALTERATIONS {
-        let stage = Stage::set().await;
-        let relay = stage.cdc();
+        let test = TestOutbox::new().await;
+        let relay = test.cdc();
         relay.is_ready().await;
-        streams(&stage).await;
-        alter(&stage, alteration).await;
-        let committed = stage.commit(&["a", "b"]).await;
-        let mut published: Vec<_> = stage.topic.take(2).await.iter().map(id).collect();
+        streams(&test).await;
+        alter(&test, alteration).await;
+        let committed = test.commit(&["a", "b"]).await;
+        let mut published: Vec<_> = test.topic.take(2).await.iter().map(id).collect();
         published.sort();
         assert_eq!(published, committed, "{alteration}");
-        stage.pending_is(&[]).await;
+        test.pending_is(&[]).await;
 
         // It is made again, with its slot.
         let right = "select count(*) from pg_publication join pg_publication_rel on prpubid = pg_publication.oid \
              where pubname = 'outbox_relay' and pubinsert and prqual is null";
         testkit::eventually("the publication is right again", async || {
-            match stage.database.count(right).await {
+            match test.database.count(right).await {
                 1 => Ok(()),
                 _ => Err("it is not".to_owned()),
             }
         })
         .await;
-        streams(&stage).await;
+        streams(&test).await;
         relay.is_ready().await;
-        let committed = stage.commit(&["a"]).await;
-        assert_eq!(id(&stage.topic.next().await), committed[0]);
-        is_confirmed_to_the_end_of_the_log(&mut stage.database.connect().await).await;
+        let committed = test.commit(&["a"]).await;
+        assert_eq!(id(&test.topic.next().await), committed[0]);
+        is_confirmed_to_the_end_of_the_log(&mut test.database.connect().await).await;
     }
 }
 
 #[tokio::test]
 async fn an_event_that_was_left_out_goes_before_those_that_come_by_the_stream() {
     for (alteration, back) in ALTERATIONS {
-        let stage = Stage::set().await;
-        let relay = stage.cdc();
+        let test = TestOutbox::new().await;
+        let relay = test.cdc();
         relay.is_ready().await;
-        streams(&stage).await;
-        let mut committed = stage.commit(&["a"]).await;
-        assert_eq!(id(&stage.topic.next().await), committed[0]);
-        stage.pending_is(&[]).await;
-        alter(&stage, alteration).await;
-        committed.extend(stage.commit(&["a"]).await);
-        alter(&stage, back).await;
-        committed.extend(stage.commit(&["a"]).await);
-        committed.extend(stage.commit(&["a"]).await);
+        streams(&test).await;
+        let mut committed = test.commit(&["a"]).await;
+        assert_eq!(id(&test.topic.next().await), committed[0]);
+        test.pending_is(&[]).await;
+        alter(&test, alteration).await;
+        committed.extend(test.commit(&["a"]).await);
+        alter(&test, back).await;
+        committed.extend(test.commit(&["a"]).await);
+        committed.extend(test.commit(&["a"]).await);
         // What a sweep has published may come again by the stream.
         let mut published = Vec::new();
         while published.len() < 3 {
-            let next = id(&stage.topic.next().await);
+            let next = id(&test.topic.next().await);
             if !published.contains(&next) {
                 published.push(next);
             }
         }
         assert_eq!(published, committed[1..], "{alteration}");
-        stage.pending_is(&[]).await;
+        test.pending_is(&[]).await;
     }
 }

@@ -4,65 +4,66 @@ use diesel_async::SimpleAsyncConnection as _;
 use uuid::Uuid;
 
 use crate::slot::{is_confirmed_to_the_end_of_the_log, slots, streams, terminate_stream};
-use crate::stage::{Stage, id};
+use crate::test_outbox::{TestOutbox, id};
 
 #[tokio::test]
 async fn an_idle_outbox_holds_no_log_while_other_tables_are_written() {
-    crate::slot::an_idle_outbox_holds_no_log(&Stage::set().await, "cdc").await;
+    crate::slot::an_idle_outbox_holds_no_log(&TestOutbox::new().await, "cdc").await;
 }
 
 #[tokio::test]
 async fn a_terminated_stream_is_opened_again() {
-    let stage = Stage::set().await;
-    let relay = stage.cdc();
-    streams(&stage).await;
-    let mut conn = stage.database.connect().await;
+    let test = TestOutbox::new().await;
+    let relay = test.cdc();
+    streams(&test).await;
+    let mut conn = test.database.connect().await;
     assert!(terminate_stream(&mut conn).await);
-    let committed = stage.commit(&["a"]).await;
-    assert_eq!(id(&stage.topic.next().await), committed[0]);
-    stage.pending_is(&[]).await;
-    streams(&stage).await;
+    let committed = test.commit(&["a"]).await;
+    assert_eq!(id(&test.topic.next().await), committed[0]);
+    test.pending_is(&[]).await;
+    streams(&test).await;
     relay.is_ready().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_that_is_dropped_under_load_is_made_anew_and_nothing_is_lost() {
-    crate::slot::a_slot_that_is_dropped_under_load_is_made_anew(&Stage::set().await, "cdc").await;
+    crate::slot::a_slot_that_is_dropped_under_load_is_made_anew(&TestOutbox::new().await, "cdc")
+        .await;
 }
 
 #[tokio::test]
 async fn a_publication_that_is_gone_is_made_anew_with_its_slot() {
-    let stage = Stage::set().await;
-    let relay = stage.cdc();
-    streams(&stage).await;
+    let test = TestOutbox::new().await;
+    let relay = test.cdc();
+    streams(&test).await;
     relay.process.kill_9();
-    let mut conn = stage.database.connect().await;
+    let mut conn = test.database.connect().await;
     conn.batch_execute("drop publication outbox_relay")
         .await
         .unwrap();
-    let committed = stage.commit(&["a"]).await;
-    let _relay = stage.cdc();
-    assert_eq!(id(&stage.topic.next().await), committed[0]);
-    streams(&stage).await;
-    let committed = stage.commit(&["a"]).await;
-    assert_eq!(id(&stage.topic.next().await), committed[0]);
+    let committed = test.commit(&["a"]).await;
+    let _relay = test.cdc();
+    assert_eq!(id(&test.topic.next().await), committed[0]);
+    streams(&test).await;
+    let committed = test.commit(&["a"]).await;
+    assert_eq!(id(&test.topic.next().await), committed[0]);
     // Not by a sweep before a stream that fails again and again.
     is_confirmed_to_the_end_of_the_log(&mut conn).await;
 }
 
 #[tokio::test]
 async fn a_role_that_may_not_replicate_is_told_what_to_do() {
-    let stage = Stage::set().await;
-    let mut conn = stage.database.connect().await;
+    let test = TestOutbox::new().await;
+    let mut conn = test.database.connect().await;
     let role = format!("role_{}", Uuid::now_v7().simple());
     conn.batch_execute(&format!("create role {role} login"))
         .await
         .unwrap();
-    let url = stage
+    let url = test
         .database
         .url()
         .replacen("postgres@", &format!("{role}@"), 1);
-    let relay = stage.relay(&[("RELAY_MODE", "cdc"), ("DATABASE_URL", &url)]);
+    let relay = test.relay(&[("RELAY_MODE", "cdc"), ("DATABASE_URL", &url)]);
     let advice = format!("alter role \"{role}\" replication");
     relay.is_not_ready("progress", &advice).await;
     assert!(slots(&mut conn).await.is_empty());
@@ -74,9 +75,9 @@ async fn a_role_that_may_not_replicate_is_told_what_to_do() {
 
 #[tokio::test]
 async fn the_gauges_tell_what_the_slot_holds() {
-    let stage = Stage::set().await;
-    let relay = stage.cdc();
-    streams(&stage).await;
+    let test = TestOutbox::new().await;
+    let relay = test.cdc();
+    streams(&test).await;
     relay
         .measures("relay_slot_wal_status{status=\"reserved\"} 1")
         .await;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::refused::large;
 use crate::slot::{is_confirmed_to_the_end_of_the_log, is_streaming};
-use crate::stage::{Stage, append_all, key as key_of};
+use crate::test_outbox::{TestOutbox, append_all, key as key_of};
 
 const ROWS: usize = 100_000;
 
@@ -25,7 +25,7 @@ struct Stepped {
 
 impl Stepped {
     /// Sweeps an empty outbox until the stream is open.
-    async fn streaming(stage: &Stage, config: &Config) -> Self {
+    async fn streaming(test: &TestOutbox, config: &Config) -> Self {
         let mut publisher = Publisher::new(&config.kafka, &config.publisher).unwrap();
         let progress = Progress::default();
         let started = driver::start(config, &mut publisher, &progress, None);
@@ -34,7 +34,7 @@ impl Stepped {
             publisher,
             stop: CancellationToken::new(),
         };
-        while !is_streaming(stage).await {
+        while !is_streaming(test).await {
             assert_eq!(relay.run_once().await.unwrap().read, 0);
         }
         relay
@@ -47,10 +47,10 @@ impl Stepped {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_transaction_goes_in_bounded_batches_and_is_confirmed_at_its_end() {
-    let stage = Stage::set().await;
-    let mut relay = Stepped::streaming(&stage, &stage.config()).await;
+    let test = TestOutbox::new().await;
+    let mut relay = Stepped::streaming(&test, &test.config()).await;
 
-    let mut conn = stage.database.connect().await;
+    let mut conn = test.database.connect().await;
     conn.begin_test_transaction().await.unwrap();
     conn.batch_execute(&format!(
         "insert into outbox (id, aggregatetype, aggregateid, type, source, traceparent, payload) \
@@ -85,20 +85,20 @@ async fn a_large_transaction_goes_in_bounded_batches_and_is_confirmed_at_its_end
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_behind_one_that_was_parked_just_now_is_left_to_the_table() {
-    let stage = Stage::set().await;
-    let mut config = stage.config();
+    let test = TestOutbox::new().await;
+    let mut config = test.config();
     config.publisher.message_bytes_max = 2_000;
-    let mut relay = Stepped::streaming(&stage, &config).await;
+    let mut relay = Stepped::streaming(&test, &config).await;
     // Often, because the relay looks at what is parked now and then, and would learn it there.
-    let mut conn = stage.database.connect().await;
+    let mut conn = test.database.connect().await;
     for number in 0..20 {
         let key = number.to_string();
         append_all(&mut conn, vec![large(&key, 3_000)]).await;
         while relay.run_once().await.unwrap().parked == 0 {}
-        stage.commit(&[&key]).await;
-        stage.commit(&["other"]).await;
+        test.commit(&[&key]).await;
+        test.commit(&["other"]).await;
         while relay.run_once().await.unwrap().published == 0 {}
-        assert_eq!(key_of(&stage.topic.next().await), "other");
+        assert_eq!(key_of(&test.topic.next().await), "other");
     }
-    assert_eq!(stage.pending().await.len(), 40);
+    assert_eq!(test.pending().await.len(), 40);
 }

@@ -4,14 +4,14 @@ use diesel_async::SimpleAsyncConnection as _;
 use testkit::{DEADLINE, PostgresServer, Stop};
 
 use crate::slot::streams;
-use crate::stage::{Stage, id};
+use crate::test_outbox::{TestOutbox, id};
 
 #[tokio::test]
 async fn a_relay_whose_outbox_is_not_migrated_is_not_ready() {
-    let stage = Stage::set().await;
-    let relay = stage.relay(&[]);
+    let test = TestOutbox::new().await;
+    let relay = test.relay(&[]);
     relay.is_ready().await;
-    let mut conn = stage.database.connect().await;
+    let mut conn = test.database.connect().await;
     conn.batch_execute("delete from __diesel_schema_migrations")
         .await
         .unwrap();
@@ -22,8 +22,8 @@ async fn a_relay_whose_outbox_is_not_migrated_is_not_ready() {
 #[tokio::test]
 async fn both_connections_of_mode_cdc_know_a_password_by_scram() {
     let mut server = PostgresServer::start(&["wal_level = logical"]).await;
-    let stage = Stage::on(&server).await;
-    let mut conn = stage.database.connect().await;
+    let test = TestOutbox::on(&server).await;
+    let mut conn = test.database.connect().await;
     conn.batch_execute(
         "create role app login replication password 'a b@c:d/e%'; \
          alter table outbox owner to app; alter table parked_events owner to app; \
@@ -37,26 +37,26 @@ async fn both_connections_of_mode_cdc_know_a_password_by_scram() {
 
     let url = |password| {
         let user = format!("app:{password}@");
-        stage.database.url().replacen("postgres@", &user, 1)
+        test.database.url().replacen("postgres@", &user, 1)
     };
     let (wrong, right) = (url("guess"), url("a%20b%40c%3Ad%2Fe%25"));
-    let relay = stage.relay(&[("RELAY_MODE", "cdc"), ("DATABASE_URL", &wrong)]);
+    let relay = test.relay(&[("RELAY_MODE", "cdc"), ("DATABASE_URL", &wrong)]);
     let refused = "password authentication failed for user \"app\"";
     relay.is_not_ready("progress", refused).await;
     drop(relay);
-    let relay = stage.relay(&[("RELAY_MODE", "cdc"), ("DATABASE_URL", &right)]);
-    streams(&stage).await;
-    let committed = stage.commit(&["a"]).await;
-    assert_eq!(id(&stage.topic.next().await), committed[0]);
+    let relay = test.relay(&[("RELAY_MODE", "cdc"), ("DATABASE_URL", &right)]);
+    streams(&test).await;
+    let committed = test.commit(&["a"]).await;
+    assert_eq!(id(&test.topic.next().await), committed[0]);
     relay.is_ready().await;
 }
 
 #[tokio::test]
 async fn a_url_that_demands_encryption_ends_the_relay_with_what_to_do() {
-    let stage = Stage::set().await;
+    let test = TestOutbox::new().await;
     for demand in ["sslmode=require", "sslmode=verify-full"] {
-        let url = format!("{}?{demand}", stage.database.url());
-        let ended = stage.command(&[("DATABASE_URL", &url)]).output();
+        let url = format!("{}?{demand}", test.database.url());
+        let ended = test.command(&[("DATABASE_URL", &url)]).output();
         let ended = tokio::time::timeout(DEADLINE, ended)
             .await
             .expect("the relay ends at once")

@@ -7,32 +7,32 @@ use testkit::{DEADLINE, TopicReader, connect_url, eventually, free_address};
 
 use crate::order::Load;
 use crate::slot::{drop_slot, slots, terminate_stream};
-use crate::stage::{Relay, Stage, append_all, client, event, id, keys};
+use crate::test_outbox::{Relay, TestOutbox, append_all, client, event, id, keys};
 
-/// A stage for mode debezium. Its connector is deleted at the end: Connect would keep it for ever.
+/// A test of mode debezium. Its connector is deleted at the end: Connect would keep it for ever.
 pub(crate) struct Connected {
-    pub(crate) stage: Stage,
+    pub(crate) test: TestOutbox,
 }
 
 impl Connected {
-    pub(crate) async fn set() -> Self {
+    pub(crate) async fn new() -> Self {
         Self {
-            stage: Stage::set().await,
+            test: TestOutbox::new().await,
         }
     }
 
     pub(crate) fn relay(&self) -> Relay {
-        self.stage.relay(&[("RELAY_MODE", "debezium")])
+        self.test.relay(&[("RELAY_MODE", "debezium")])
     }
 
     /// A relay whose connector streams: the snapshot is through.
     async fn streaming(&self) -> Relay {
-        self.stage.streaming("debezium").await
+        self.test.streaming("debezium").await
     }
 
     pub(crate) fn connector(&self) -> String {
-        let database = self.stage.database.url().rsplit('/').next().unwrap();
-        format!("{}outbox_debezium_{database}", self.stage.prefix)
+        let database = self.test.database.url().rsplit('/').next().unwrap();
+        format!("{}outbox_debezium_{database}", self.test.prefix)
     }
 
     /// Asks Kafka Connect about the connector; answers the status and the body.
@@ -72,83 +72,83 @@ impl Drop for Connected {
 
 #[tokio::test]
 async fn rows_that_are_there_and_rows_that_come_are_published_and_deleted() {
-    let connected = Connected::set().await;
-    crate::publishing::what_is_there_and_what_comes(&connected.stage, "debezium").await;
+    let connected = Connected::new().await;
+    crate::publishing::what_is_there_and_what_comes(&connected.test, "debezium").await;
 }
 
 #[tokio::test]
 async fn rows_stay_until_kafka_has_them() {
-    let connected = Connected::set().await;
-    let stage = &connected.stage;
+    let connected = Connected::new().await;
+    let test = &connected.test;
     let _relay = connected.streaming().await;
     // Its topic is not there yet.
     let mut bill = event("late", json!({}));
     bill.aggregate_type = "bill";
-    append_all(&mut stage.database.connect().await, vec![bill]).await;
+    append_all(&mut test.database.connect().await, vec![bill]).await;
     // Far enough for whoever believes that what was read is published.
-    let mut conn = stage.database.connect().await;
+    let mut conn = test.database.connect().await;
     conn.batch_execute("create table other as select generate_series(1, 10000)")
         .await
         .unwrap();
-    looks_twice(stage).await;
-    assert_eq!(stage.pending().await, ["late"]);
+    looks_twice(test).await;
+    assert_eq!(test.pending().await, ["late"]);
 
-    let bills = TopicReader::create(&format!("{}bill.events", stage.prefix), 1).await;
+    let bills = TopicReader::create(&format!("{}bill.events", test.prefix), 1).await;
     assert_eq!(keys(&[bills.next().await]), ["late"]);
-    stage.pending_is(&[]).await;
+    test.pending_is(&[]).await;
 }
 
 #[tokio::test]
 async fn a_slot_that_was_made_anew_does_not_count_as_published() {
-    let connected = Connected::set().await;
-    let stage = &connected.stage;
+    let connected = Connected::new().await;
+    let test = &connected.test;
     let _relay = connected.streaming().await;
     let stopped = connected.ask(Method::PUT, "/stop").await;
     assert!(stopped.0 < 300, "{stopped:?}");
-    let mut conn = stage.database.connect().await;
+    let mut conn = test.database.connect().await;
     drop_slot(&mut conn).await;
-    let committed = stage.commit(&["a"]).await;
-    looks_twice(stage).await;
+    let committed = test.commit(&["a"]).await;
+    looks_twice(test).await;
     // As Debezium itself would: confirmed up to where it begins.
     conn.batch_execute(
         "select pg_create_logical_replication_slot('outbox_debezium_' || current_database(), 'pgoutput')",
     )
     .await
     .unwrap();
-    looks_twice(stage).await;
-    assert_eq!(stage.pending().await, ["a"]);
+    looks_twice(test).await;
+    assert_eq!(test.pending().await, ["a"]);
 
     let resumed = connected.ask(Method::PUT, "/resume").await;
     assert!(resumed.0 < 300, "{resumed:?}");
-    assert_eq!(id(&stage.topic.next().await), committed[0]);
-    stage.pending_is(&[]).await;
+    assert_eq!(id(&test.topic.next().await), committed[0]);
+    test.pending_is(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slot_that_is_dropped_under_load_is_made_anew_and_nothing_is_lost() {
-    let connected = Connected::set().await;
-    crate::slot::a_slot_that_is_dropped_under_load_is_made_anew(&connected.stage, "debezium").await;
+    let connected = Connected::new().await;
+    crate::slot::a_slot_that_is_dropped_under_load_is_made_anew(&connected.test, "debezium").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_of_a_key_are_first_seen_in_the_order_of_their_commits() {
-    let connected = Connected::set().await;
-    let stage = &connected.stage;
+    let connected = Connected::new().await;
+    let test = &connected.test;
     let first = connected.streaming().await;
     let second = connected.relay();
-    let load = Load::begin(stage).await;
-    let seen = stage.topic.take(1_000).await;
+    let load = Load::begin(test).await;
+    let seen = test.topic.take(1_000).await;
     // The one that works dies, the one that stands by takes over, another comes.
     first.process.kill_9();
     second.measures("relay_active 1").await;
     let third = connected.relay();
-    load.comes_in_order(stage, seen, 2_000).await;
+    load.comes_in_order(test, seen, 2_000).await;
     third.measures("relay_active 0").await;
 }
 
 #[tokio::test]
 async fn a_connector_that_is_gone_is_registered_again() {
-    let connected = Connected::set().await;
+    let connected = Connected::new().await;
     let _relay = connected.streaming().await;
     assert_eq!(connected.ask(Method::DELETE, "").await.0, 204);
     eventually("the connector is back", async || {
@@ -158,18 +158,18 @@ async fn a_connector_that_is_gone_is_registered_again() {
         }
     })
     .await;
-    let committed = connected.stage.commit(&["a"]).await;
-    assert_eq!(id(&connected.stage.topic.next().await), committed[0]);
-    connected.stage.pending_is(&[]).await;
+    let committed = connected.test.commit(&["a"]).await;
+    assert_eq!(id(&connected.test.topic.next().await), committed[0]);
+    connected.test.pending_is(&[]).await;
 }
 
 #[tokio::test]
 async fn a_connector_that_has_failed_is_started_again() {
-    let connected = Connected::set().await;
-    let stage = &connected.stage;
+    let connected = Connected::new().await;
+    let test = &connected.test;
     let relay = connected.streaming().await;
     // It stops for good when its publication is gone.
-    let mut conn = stage.database.connect().await;
+    let mut conn = test.database.connect().await;
     conn.batch_execute("drop publication outbox_debezium")
         .await
         .unwrap();
@@ -184,43 +184,43 @@ async fn a_connector_that_has_failed_is_started_again() {
         .is_not_ready("progress", "the connector has failed: ")
         .await;
     relay.counts("relay_connector_restarts_total").await;
-    let committed = stage.commit(&["a"]).await;
-    assert_eq!(id(&stage.topic.next().await), committed[0]);
-    stage.pending_is(&[]).await;
+    let committed = test.commit(&["a"]).await;
+    assert_eq!(id(&test.topic.next().await), committed[0]);
+    test.pending_is(&[]).await;
     relay.is_ready().await;
 }
 
 #[tokio::test]
 async fn rows_that_an_altered_publication_leaves_out_are_not_deleted_but_published() {
-    let connected = Connected::set().await;
-    let stage = &connected.stage;
+    let connected = Connected::new().await;
+    let test = &connected.test;
     let relay = connected.streaming().await;
-    let mut committed = stage.commit(&["a"]).await;
-    assert_eq!(id(&stage.topic.next().await), committed[0]);
-    stage.pending_is(&[]).await;
+    let mut committed = test.commit(&["a"]).await;
+    assert_eq!(id(&test.topic.next().await), committed[0]);
+    test.pending_is(&[]).await;
     // Taken back before anybody looks.
-    let mut conn = stage.database.connect().await;
+    let mut conn = test.database.connect().await;
     for alteration in ["drop table outbox", "add table outbox"] {
         let alter = format!("alter publication outbox_debezium {alteration}");
         conn.batch_execute(&alter).await.unwrap();
-        committed.extend(stage.commit(&["a"]).await);
+        committed.extend(test.commit(&["a"]).await);
     }
     let mut published = Vec::new();
     while published.len() < 2 {
-        let next = id(&stage.topic.next().await);
+        let next = id(&test.topic.next().await);
         // The last one may come by the stream, and again by the snapshot.
         if next == committed[1] || (next == committed[2] && published.contains(&committed[1])) {
             published.push(next);
         }
     }
     assert_eq!(published, committed[1..]);
-    stage.pending_is(&[]).await;
+    test.pending_is(&[]).await;
     relay.is_ready().await;
 }
 
 #[tokio::test]
 async fn a_connector_that_somebody_has_paused_is_left_alone_and_the_relay_says_so() {
-    let connected = Connected::set().await;
+    let connected = Connected::new().await;
     let relay = connected.streaming().await;
     connected.ask(Method::PUT, "/pause").await;
     let advice = format!("PAUSED: PUT /connectors/{}/resume", connected.connector());
@@ -231,59 +231,59 @@ async fn a_connector_that_somebody_has_paused_is_left_alone_and_the_relay_says_s
 
 #[tokio::test]
 async fn an_event_that_kafka_refuses_stops_the_connector_and_the_relay_says_what_to_do() {
-    let connected = Connected::set().await;
-    let stage = &connected.stage;
+    let connected = Connected::new().await;
+    let test = &connected.test;
     let large = event("a", json!({ "noise": "x".repeat(3_000) }));
-    append_all(&mut stage.database.connect().await, vec![large]).await;
+    append_all(&mut test.database.connect().await, vec![large]).await;
     // A mode that can park has parked it.
-    let poller = stage.relay(&[("MESSAGE_BYTES_MAX", "2000")]);
+    let poller = test.relay(&[("MESSAGE_BYTES_MAX", "2000")]);
     poller.measures("relay_parked_events 1").await;
     drop(poller);
     let settings = [("RELAY_MODE", "debezium"), ("MESSAGE_BYTES_MAX", "2000")];
-    let relay = stage.relay(&settings);
+    let relay = test.relay(&settings);
     relay
         .is_not_ready("progress", "RecordTooLargeException")
         .await;
     relay
         .is_not_ready("progress", "raise MESSAGE_BYTES_MAX")
         .await;
-    assert_eq!(stage.pending().await, ["a"]);
+    assert_eq!(test.pending().await, ["a"]);
 
     // The operator raises it: the connector gets another configuration.
     drop(relay);
     let relay = connected.relay();
-    assert_eq!(keys(&[stage.topic.next().await]), ["a"]);
-    stage.pending_is(&[]).await;
+    assert_eq!(keys(&[test.topic.next().await]), ["a"]);
+    test.pending_is(&[]).await;
     relay.is_ready().await;
     relay.measures("relay_parked_events 0").await;
 }
 
 #[tokio::test]
 async fn an_idle_outbox_holds_no_log_while_other_tables_are_written() {
-    let connected = Connected::set().await;
-    crate::slot::an_idle_outbox_holds_no_log(&connected.stage, "debezium").await;
+    let connected = Connected::new().await;
+    crate::slot::an_idle_outbox_holds_no_log(&connected.test, "debezium").await;
 }
 
 #[tokio::test]
 async fn without_kafka_connect_the_relay_is_not_ready_and_loses_nothing() {
-    let connected = Connected::set().await;
-    let stage = &connected.stage;
+    let connected = Connected::new().await;
+    let test = &connected.test;
     let nobody = format!("http://user:secret@{}", free_address());
     let settings = [("RELAY_MODE", "debezium"), ("CONNECT_URL", nobody.as_str())];
-    let relay = stage.relay(&settings);
-    stage.commit(&["a"]).await;
+    let relay = test.relay(&settings);
+    test.commit(&["a"]).await;
     relay
         .is_not_ready("progress", "Kafka Connect at http://user@")
         .await;
-    assert_eq!(stage.pending().await, ["a"]);
-    assert!(slots(&mut stage.database.connect().await).await.is_empty());
+    assert_eq!(test.pending().await, ["a"]);
+    assert!(slots(&mut test.database.connect().await).await.is_empty());
 }
 
 #[tokio::test]
 async fn the_connector_can_be_shown_and_deleted_by_command_but_not_under_a_relay() {
-    let connected = Connected::set().await;
-    let stage = &connected.stage;
-    let (shown, text) = command(stage, "show").await;
+    let connected = Connected::new().await;
+    let test = &connected.test;
+    let (shown, text) = command(test, "show").await;
     assert!(
         !shown && text.contains("Kafka Connect has no connector"),
         "{text}"
@@ -292,7 +292,7 @@ async fn the_connector_can_be_shown_and_deleted_by_command_but_not_under_a_relay
     let relay = connected.streaming().await;
     // Debezium opens its stream twice before it streams.
     eventually("the connector is shown", async || {
-        let (shown, text) = command(stage, "show").await;
+        let (shown, text) = command(test, "show").await;
         let lines = [
             "state: RUNNING",
             "task 0: RUNNING",
@@ -305,7 +305,7 @@ async fn the_connector_can_be_shown_and_deleted_by_command_but_not_under_a_relay
         }
     })
     .await;
-    let (deleted, text) = command(stage, "delete").await;
+    let (deleted, text) = command(test, "delete").await;
     assert!(
         !deleted && text.contains("would register the connector again"),
         "{text}"
@@ -314,24 +314,24 @@ async fn the_connector_can_be_shown_and_deleted_by_command_but_not_under_a_relay
 
     relay.process.terminate();
     assert!(relay.process.wait().success());
-    let (deleted, text) = command(stage, "delete").await;
+    let (deleted, text) = command(test, "delete").await;
     assert!(deleted, "{text}");
     assert_eq!(
         text,
         "connector: removed\npublication: removed\nslot: removed\n"
     );
-    let mut conn = stage.database.connect().await;
+    let mut conn = test.database.connect().await;
     assert!(slots(&mut conn).await.is_empty());
     assert!(!connected.has_connector().await);
 }
 
 /// Runs `relay connector`; answers whether it succeeded, and what it said.
-async fn command(stage: &Stage, what: &str) -> (bool, String) {
+async fn command(test: &TestOutbox, what: &str) -> (bool, String) {
     let ended = tokio::process::Command::new(env!("CARGO_BIN_EXE_relay"))
         .args(["connector", what])
-        .env("DATABASE_URL", stage.database.url())
+        .env("DATABASE_URL", test.database.url())
         .env("CONNECT_URL", connect_url())
-        .env("TOPIC_PREFIX", &stage.prefix)
+        .env("TOPIC_PREFIX", &test.prefix)
         .kill_on_drop(true)
         .output();
     let ended = tokio::time::timeout(DEADLINE, ended).await;
@@ -342,8 +342,8 @@ async fn command(stage: &Stage, what: &str) -> (bool, String) {
 
 /// Waits until the relay that works has looked at the slot twice more, which it does while there are rows: what
 /// follows from the first time has happened.
-async fn looks_twice(stage: &Stage) {
-    let mut conn = stage.database.connect().await;
+async fn looks_twice(test: &TestOutbox) {
+    let mut conn = test.database.connect().await;
     for _ in 0..2 {
         conn.batch_execute(
             "create temporary table if not exists looked as select now() as since; \

@@ -3,16 +3,16 @@
 use diesel_async::SimpleAsyncConnection as _;
 use relay::session::epoch;
 
-use crate::stage::Stage;
+use crate::test_outbox::TestOutbox;
 
 #[tokio::test]
 async fn the_epoch_changes_when_the_numbers_may_begin_again_and_only_then() {
-    let stage = Stage::set().await;
-    let first = stage.epoch().await;
+    let test = TestOutbox::new().await;
+    let first = test.epoch().await;
     assert_eq!(first.len(), 17);
     assert!(first.starts_with('e'), "{first}");
-    stage.commit(&["a"]).await;
-    let mut conn = stage.database.connect().await;
+    test.commit(&["a"]).await;
+    let mut conn = test.database.connect().await;
     for same in [
         "delete from outbox",
         "vacuum outbox",
@@ -22,7 +22,11 @@ async fn the_epoch_changes_when_the_numbers_may_begin_again_and_only_then() {
         conn.batch_execute(same).await.unwrap();
     }
     assert_eq!(epoch(&mut conn).await.unwrap(), first);
-    assert_ne!(Stage::set().await.epoch().await, first, "another database");
+    assert_ne!(
+        TestOutbox::new().await.epoch().await,
+        first,
+        "another database"
+    );
 
     let mut last = first;
     for change in [
@@ -39,10 +43,10 @@ async fn the_epoch_changes_when_the_numbers_may_begin_again_and_only_then() {
 
 #[tokio::test]
 async fn a_role_without_privileges_can_ask_for_the_epoch() {
-    let stage = Stage::set().await;
-    let mut conn = stage.database.connect().await;
+    let test = TestOutbox::new().await;
+    let mut conn = test.database.connect().await;
     let role = format!("role_{}", uuid::Uuid::now_v7().simple());
-    let expected = stage.epoch().await;
+    let expected = test.epoch().await;
     conn.batch_execute(&format!(
         "create role {role}; grant select, delete on outbox to {role}; set role {role}"
     ))

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::debezium::Connected;
 use crate::publishing::message;
-use crate::stage::{append_all, event};
+use crate::test_outbox::{append_all, event};
 
 #[tokio::test]
 async fn every_mode_publishes_the_same_bytes() {
@@ -44,25 +44,25 @@ enum When {
 
 /// What `mode` makes of the same events.
 async fn published(mode: &str, when: When) -> Vec<String> {
-    let connected = Connected::set().await;
-    let stage = &connected.stage;
-    let mut conn = stage.database.connect().await;
+    let connected = Connected::new().await;
+    let test = &connected.test;
+    let mut conn = test.database.connect().await;
     if when == When::Before {
         append_all(&mut conn, events()).await;
     }
-    let relay = stage.relay(&[("RELAY_MODE", mode)]);
+    let relay = test.relay(&[("RELAY_MODE", mode)]);
     if when == When::After {
         relay.is_ready().await;
         if mode != "poller" {
-            crate::slot::streams(stage).await;
+            crate::slot::streams(test).await;
         }
         append_all(&mut conn, events()).await;
     }
-    let records = stage.topic.take(events().len()).await;
-    stage.pending_is(&[]).await;
-    let topic = format!("{}wallet.events", stage.prefix);
+    let records = test.topic.take(events().len()).await;
+    test.pending_is(&[]).await;
+    let topic = format!("{}wallet.events", test.prefix);
     assert!(records.iter().all(|record| record.topic == topic));
-    let epoch = stage.epoch().await;
+    let epoch = test.epoch().await;
     let message = |record| message(record, &epoch);
     records.iter().map(message).collect()
 }

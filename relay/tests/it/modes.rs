@@ -9,7 +9,7 @@ use relay::relay_mode::RelayMode;
 use testkit::{DEADLINE, eventually};
 use tokio::process::Command;
 
-use crate::stage::{Stage, id};
+use crate::test_outbox::{TestOutbox, id};
 
 #[tokio::test]
 async fn a_mode_that_is_not_there_is_refused_with_a_list_of_those_that_are() {
@@ -37,8 +37,8 @@ async fn a_mode_that_is_not_there_is_refused_with_a_list_of_those_that_are() {
 
 #[tokio::test]
 async fn a_relay_waits_while_another_mode_is_running_and_says_for_whom() {
-    let stage = Stage::set().await;
-    let mut other = stage.database.connect().await;
+    let test = TestOutbox::new().await;
+    let mut other = test.database.connect().await;
     let lock = format!(
         "set application_name = 'relay of old'; select pg_advisory_lock_shared({LOCK_CLASS}, 2)"
     );
@@ -48,25 +48,25 @@ async fn a_relay_waits_while_another_mode_is_running_and_says_for_whom() {
         .await
         .unwrap();
 
-    let committed = stage.commit(&["a"]).await;
-    let relay = stage.relay(&[]);
+    let committed = test.commit(&["a"]).await;
+    let relay = test.relay(&[]);
     let waiting = format!(
         "waiting: mode cdc is running: session {session} of \"relay of old\" from 127.0.0.1"
     );
     relay.is_not_ready("progress", &waiting).await;
-    assert_eq!(stage.pending().await, ["a"]);
+    assert_eq!(test.pending().await, ["a"]);
 
     drop(other);
-    assert_eq!(id(&stage.topic.next().await), committed[0]);
+    assert_eq!(id(&test.topic.next().await), committed[0]);
     relay.is_ready().await;
 }
 
 #[tokio::test]
 async fn modes_exclude_each_other_and_relays_of_one_mode_do_not() {
-    let stage = Stage::set().await;
-    let mut poller = stage.database.connect().await;
-    let mut second = stage.database.connect().await;
-    let mut cdc = stage.database.connect().await;
+    let test = TestOutbox::new().await;
+    let mut poller = test.database.connect().await;
+    let mut second = test.database.connect().await;
+    let mut cdc = test.database.connect().await;
     assert_eq!(claim(&mut poller, RelayMode::Poller).await, Ok(Claim::Held));
     let claimed = tokio::time::timeout(DEADLINE, claim(&mut second, RelayMode::Poller)).await;
     assert_eq!(
@@ -92,7 +92,7 @@ async fn modes_exclude_each_other_and_relays_of_one_mode_do_not() {
 
 #[tokio::test]
 async fn other_databases_have_modes_of_their_own() {
-    let (one, other) = (Stage::set().await, Stage::set().await);
+    let (one, other) = (TestOutbox::new().await, TestOutbox::new().await);
     let mut poller = one.database.connect().await;
     let mut cdc = other.database.connect().await;
     assert_eq!(claim(&mut poller, RelayMode::Poller).await, Ok(Claim::Held));

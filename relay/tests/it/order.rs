@@ -12,7 +12,7 @@ use serde_json::json;
 use testkit::eventually;
 use tokio::task::JoinSet;
 
-use crate::stage::{Stage, event, id, key, payload};
+use crate::test_outbox::{TestOutbox, event, id, key, payload};
 
 const KEYS: usize = 20;
 const WRITERS: usize = 8;
@@ -31,15 +31,15 @@ async fn events_of_a_key_are_first_seen_in_the_order_of_their_commits_in_mode_cd
 }
 
 async fn in_order_while_relays_come_and_go(mode: &str) {
-    let stage = Stage::set().await;
-    let _first = stage.relay(&[("RELAY_MODE", mode)]);
-    let second = stage.relay(&[("RELAY_MODE", mode)]);
-    let load = Load::begin(&stage).await;
+    let test = TestOutbox::new().await;
+    let _first = test.relay(&[("RELAY_MODE", mode)]);
+    let second = test.relay(&[("RELAY_MODE", mode)]);
+    let load = Load::begin(&test).await;
     // One relay dies and another comes in the middle of it all.
-    let seen = stage.topic.take(1_000).await;
+    let seen = test.topic.take(1_000).await;
     second.process.kill_9();
-    let _third = stage.relay(&[("RELAY_MODE", mode)]);
-    load.comes_in_order(&stage, seen, 2_000).await;
+    let _third = test.relay(&[("RELAY_MODE", mode)]);
+    load.comes_in_order(&test, seen, 2_000).await;
 }
 
 /// Writers that change aggregates and append events of it.
@@ -50,10 +50,10 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    pub(crate) async fn begin(stage: &Stage) -> Self {
+    pub(crate) async fn begin(test: &TestOutbox) -> Self {
         let setup = "create table aggregates as \
              select 'key-' || number as id, 0 as version from generate_series(0, 19) as number";
-        let mut conn = stage.database.connect().await;
+        let mut conn = test.database.connect().await;
         conn.batch_execute(setup).await.unwrap();
         let mut load = Self {
             enough: Arc::default(),
@@ -61,7 +61,7 @@ impl Load {
             writers: JoinSet::new(),
         };
         for writer in 0..WRITERS {
-            let url = stage.database.url().to_owned();
+            let url = test.database.url().to_owned();
             let (enough, committed) = (Arc::clone(&load.enough), Arc::clone(&load.committed));
             load.writers.spawn(write(url, writer, enough, committed));
         }
@@ -70,7 +70,12 @@ impl Load {
 
     /// Ends the load when at least `count` events are committed, and reads the topic until all are
     /// there: `seen`, and what follows, are first seen in the order of commits, and none is missing.
-    pub(crate) async fn comes_in_order(mut self, stage: &Stage, seen: Vec<Record>, count: usize) {
+    pub(crate) async fn comes_in_order(
+        mut self,
+        test: &TestOutbox,
+        seen: Vec<Record>,
+        count: usize,
+    ) {
         eventually("enough events are committed", async || {
             let committed = self.committed.load(Ordering::Relaxed);
             if committed >= count {
@@ -86,8 +91,8 @@ impl Load {
         }
         // The server knows of commits too whose answer was lost.
         let sql = "select sum(version)::bigint as count from aggregates";
-        let count = usize::try_from(stage.database.count(sql).await).unwrap();
-        stage.pending_is(&[]).await;
+        let count = usize::try_from(test.database.count(sql).await).unwrap();
+        test.pending_is(&[]).await;
 
         let mut known = HashSet::new();
         let mut versions: BTreeMap<String, Vec<i64>> = BTreeMap::new();
@@ -103,7 +108,7 @@ impl Load {
             read = first_seen(record);
         }
         while read < count {
-            read = first_seen(stage.topic.next().await);
+            read = first_seen(test.topic.next().await);
         }
 
         assert_eq!(versions.len(), KEYS);

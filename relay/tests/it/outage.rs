@@ -10,25 +10,25 @@ use testkit::{free_address, kafka_brokers};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::stage::{Stage, id};
+use crate::test_outbox::{TestOutbox, id};
 
 #[tokio::test]
 async fn events_wait_for_a_broker_that_is_not_there_yet() {
-    let stage = Stage::set().await;
+    let test = TestOutbox::new().await;
     let address = free_address();
-    let relay = stage.relay(&[("KAFKA_BROKERS", &address)]);
-    let committed = stage.commit(&["a", "b"]).await;
+    let relay = test.relay(&[("KAFKA_BROKERS", &address)]);
+    let committed = test.commit(&["a", "b"]).await;
     relay.is_not_ready("kafka", "no Kafka broker answers").await;
-    assert_eq!(stage.pending().await, ["a", "b"]);
+    assert_eq!(test.pending().await, ["a", "b"]);
 
     let mut proxy = JoinSet::new();
     proxy.spawn(forward(TcpListener::bind(&address).await.unwrap()));
-    let mut published: Vec<_> = stage.topic.take(2).await.iter().map(id).collect();
+    let mut published: Vec<_> = test.topic.take(2).await.iter().map(id).collect();
     published.sort();
     assert_eq!(published, committed);
-    stage.pending_is(&[]).await;
+    test.pending_is(&[]).await;
     relay.is_ready().await;
-    stage.nothing_was_ever_parked(&relay).await;
+    test.nothing_was_ever_parked(&relay).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,31 +43,31 @@ async fn events_wait_while_the_broker_is_down_and_go_on_in_order_in_mode_cdc() {
 
 /// A broker that can be stopped in the middle: the real one can't, other tests are using it.
 async fn the_broker_is_down(mode: &str) {
-    let stage = Stage::set().await;
+    let test = TestOutbox::new().await;
     let broker: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
-    let topic = format!("{}wallet.events", stage.prefix);
+    let topic = format!("{}wallet.events", test.prefix);
     broker.create_topic(&topic, 1, 1).unwrap();
     let brokers = broker.bootstrap_servers();
-    let relay = stage.relay(&[("RELAY_MODE", mode), ("KAFKA_BROKERS", &brokers)]);
-    let mut committed = stage.commit(&["a"]).await;
-    stage.pending_is(&[]).await;
+    let relay = test.relay(&[("RELAY_MODE", mode), ("KAFKA_BROKERS", &brokers)]);
+    let mut committed = test.commit(&["a"]).await;
+    test.pending_is(&[]).await;
     relay.is_ready().await;
 
     broker.broker_down(1).unwrap();
     relay.is_not_ready("kafka", "no Kafka broker answers").await;
     for _ in 0..3 {
-        committed.extend(stage.commit(&["a"; 100]).await);
+        committed.extend(test.commit(&["a"; 100]).await);
     }
     relay
         .is_not_ready("progress", "neither published nor parked for")
         .await;
-    assert_eq!(stage.pending().await.len(), 300);
-    stage.nothing_was_ever_parked(&relay).await;
+    assert_eq!(test.pending().await.len(), 300);
+    test.nothing_was_ever_parked(&relay).await;
 
     broker.broker_up(1).unwrap();
-    stage.pending_is(&[]).await;
+    test.pending_is(&[]).await;
     relay.is_ready().await;
-    stage.nothing_was_ever_parked(&relay).await;
+    test.nothing_was_ever_parked(&relay).await;
     let records = read(&brokers, &topic);
     assert_eq!(records.iter().map(id).collect::<Vec<_>>(), committed);
 }

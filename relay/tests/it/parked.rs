@@ -11,9 +11,9 @@ use testkit::eventually;
 use uuid::Uuid;
 
 use crate::refused::large;
-use crate::stage::{Relay, Stage, append_all, event, id};
+use crate::test_outbox::{Relay, TestOutbox, append_all, event, id};
 
-impl Stage {
+impl TestOutbox {
     /// What `relay parked ARGUMENTS` answers: the real binary, told of the database only.
     pub(crate) async fn relay_parked(&self, arguments: &[&str]) -> Output {
         relay_parked(self.database.url(), arguments).await
@@ -95,12 +95,12 @@ async fn relay_parked(database_url: &str, arguments: &[&str]) -> Output {
 
 #[tokio::test]
 async fn an_operator_sees_what_is_parked_and_why() {
-    let stage = Stage::set().await;
-    let (relay, refused, _) = stage.park("poller").await;
+    let test = TestOutbox::new().await;
+    let (relay, refused, _) = test.park("poller").await;
     relay.measures("relay_parked_events 1").await;
     relay.is_ready().await;
 
-    let listed = stage.parked_are(1).await;
+    let listed = test.parked_are(1).await;
     for (field, expected) in [
         ("key", json!("a")),
         ("event_id", json!(refused)),
@@ -113,7 +113,7 @@ async fn an_operator_sees_what_is_parked_and_why() {
     let reason = listed[0]["reason"].as_str().unwrap();
     assert!(reason.contains("Message size too large"), "{reason}");
 
-    let table = text(&stage.relay_parked(&["list"]).await);
+    let table = text(&test.relay_parked(&["list"]).await);
     let [head, row] = table.lines().collect::<Vec<_>>()[..] else {
         panic!("{table}");
     };
@@ -124,7 +124,7 @@ async fn an_operator_sees_what_is_parked_and_why() {
     );
 
     for name in ["a", &refused.to_string()] {
-        let page = text(&stage.relay_parked(&["show", name]).await);
+        let page = text(&test.relay_parked(&["show", name]).await);
         for line in [
             "key                a",
             "waiting after it   1",
@@ -133,34 +133,34 @@ async fn an_operator_sees_what_is_parked_and_why() {
             assert!(page.contains(line), "{line}: {page}");
         }
     }
-    let shown = stage.relay_parked(&["show", "a", "--json"]).await;
+    let shown = test.relay_parked(&["show", "a", "--json"]).await;
     let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
-    assert_eq!(shown["traceparent"], crate::stage::TRACEPARENT);
+    assert_eq!(shown["traceparent"], crate::test_outbox::TRACEPARENT);
 }
 
 #[tokio::test]
 async fn the_list_comes_in_pages_and_a_replay_is_of_one_key_or_of_all() {
-    let stage = Stage::set().await;
-    let _relay = stage.relay_up_to("poller", "2000");
+    let test = TestOutbox::new().await;
+    let _relay = test.relay_up_to("poller", "2000");
     let keys = ["c", "a", "b"];
     let events = keys.iter().map(|key| large(key, 3_000)).collect();
-    append_all(&mut stage.database.connect().await, events).await;
-    stage.parked_are(3).await;
+    append_all(&mut test.database.connect().await, events).await;
+    test.parked_are(3).await;
     let mut after = "0".to_owned();
     for key in keys {
         let arguments = ["list", "--json", "--limit", "1", "--after", &after];
-        let page = stage.relay_parked(&arguments).await;
+        let page = test.relay_parked(&arguments).await;
         let page: Vec<Value> = serde_json::from_slice(&page.stdout).unwrap();
         assert_eq!((page.len(), &page[0]["key"]), (1, &json!(key)));
         after = page[0]["seq"].to_string();
     }
-    assert!(stage.relay_parked(&["replay", "c"]).await.status.success());
-    let tried = stage.parked_are(3).await;
+    assert!(test.relay_parked(&["replay", "c"]).await.status.success());
+    let tried = test.parked_are(3).await;
     let tries: Vec<&Value> = tried.iter().map(|event| &event["tries"]).collect();
     assert_eq!(tries, [&json!(2), &json!(1), &json!(1)]);
-    let replayed = text(&stage.relay_parked(&["replay", "--all"]).await);
+    let replayed = text(&test.relay_parked(&["replay", "--all"]).await);
     assert!(replayed.starts_with("3 to be retried"), "{replayed}");
-    let tried = stage.parked_are(3).await;
+    let tried = test.parked_are(3).await;
     let tries: Vec<&Value> = tried.iter().map(|event| &event["tries"]).collect();
     assert_eq!(tries, [&json!(3), &json!(2), &json!(2)]);
 }
@@ -176,25 +176,25 @@ async fn a_replay_publishes_the_event_and_those_behind_it_in_order_in_mode_cdc()
 }
 
 async fn replay(mode: &str) {
-    let stage = Stage::set().await;
-    let (relay, refused, behind) = stage.park(mode).await;
+    let test = TestOutbox::new().await;
+    let (relay, refused, behind) = test.park(mode).await;
     relay.process.kill_9();
-    let relay = stage.relay(&[("RELAY_MODE", mode)]);
+    let relay = test.relay(&[("RELAY_MODE", mode)]);
     relay.is_ready().await;
     if mode == "cdc" {
-        crate::slot::streams(&stage).await;
+        crate::slot::streams(&test).await;
     }
-    let later = stage.commit(&["a"]).await;
+    let later = test.commit(&["a"]).await;
 
-    let replayed = text(&stage.relay_parked(&["replay", "a"]).await);
+    let replayed = text(&test.relay_parked(&["replay", "a"]).await);
     assert!(replayed.starts_with("1 to be retried"), "{replayed}");
-    let published: Vec<Uuid> = stage.topic.take(3).await.iter().map(id).collect();
+    let published: Vec<Uuid> = test.topic.take(3).await.iter().map(id).collect();
     assert_eq!(published, [refused, behind, later[0]]);
-    stage.pending_is(&[]).await;
-    stage.no_parking_is_left().await;
+    test.pending_is(&[]).await;
+    test.no_parking_is_left().await;
     relay.measures("relay_parked_events 0").await;
-    let last = stage.commit(&["a"]).await;
-    assert_eq!(id(&stage.topic.next().await), last[0]);
+    let last = test.commit(&["a"]).await;
+    assert_eq!(id(&test.topic.next().await), last[0]);
 }
 
 #[tokio::test]
@@ -208,40 +208,40 @@ async fn a_replay_that_is_refused_again_is_parked_again_in_mode_cdc() {
 }
 
 async fn replay_in_vain(mode: &str) {
-    let stage = Stage::set().await;
-    let (relay, refused, _) = stage.park(mode).await;
-    let first = stage.parked_are(1).await;
+    let test = TestOutbox::new().await;
+    let (relay, refused, _) = test.park(mode).await;
+    let first = test.parked_are(1).await;
     for tries in [2, 3] {
-        assert!(stage.relay_parked(&["replay", "a"]).await.status.success());
-        let parked = stage.parked_are(1).await;
+        assert!(test.relay_parked(&["replay", "a"]).await.status.success());
+        let parked = test.parked_are(1).await;
         assert_eq!(parked[0]["tries"], tries);
         assert_eq!(parked[0]["event_id"], json!(refused));
         assert_eq!(parked[0]["parked_at"], first[0]["parked_at"]);
     }
     relay.measures("relay_refused_total 3").await;
-    assert_eq!(stage.pending().await, ["a", "a"]);
+    assert_eq!(test.pending().await, ["a", "a"]);
     // Nor was the one behind it published meanwhile.
-    let next = stage.commit(&["b"]).await;
-    assert_eq!(id(&stage.topic.next().await), next[0]);
+    let next = test.commit(&["b"]).await;
+    assert_eq!(id(&test.topic.next().await), next[0]);
 }
 
 #[tokio::test]
 async fn the_next_event_that_is_refused_takes_the_place_of_the_one_that_was_replayed() {
-    let stage = Stage::set().await;
-    let (relay, refused, behind) = stage.park("poller").await;
+    let test = TestOutbox::new().await;
+    let (relay, refused, behind) = test.park("poller").await;
     let next = large("a", 6_000);
     let next_id = next.id;
-    append_all(&mut stage.database.connect().await, vec![next]).await;
-    assert!(stage.relay_parked(&["replay", "a"]).await.status.success());
-    assert_eq!(stage.parked_are(1).await[0]["tries"], 2);
+    append_all(&mut test.database.connect().await, vec![next]).await;
+    assert!(test.relay_parked(&["replay", "a"]).await.status.success());
+    assert_eq!(test.parked_are(1).await[0]["tries"], 2);
     drop(relay);
 
-    let _relay = stage.relay_up_to("poller", "5000");
-    assert!(stage.relay_parked(&["replay", "a"]).await.status.success());
-    let published: Vec<Uuid> = stage.topic.take(2).await.iter().map(id).collect();
+    let _relay = test.relay_up_to("poller", "5000");
+    assert!(test.relay_parked(&["replay", "a"]).await.status.success());
+    let published: Vec<Uuid> = test.topic.take(2).await.iter().map(id).collect();
     assert_eq!(published, [refused, behind]);
-    stage.pending_is(&["a"]).await;
-    let parked = stage.parked_are(1).await;
+    test.pending_is(&["a"]).await;
+    let parked = test.parked_are(1).await;
     assert_eq!(
         (&parked[0]["event_id"], &parked[0]["tries"]),
         (&json!(next_id), &json!(1))
@@ -265,23 +265,23 @@ async fn a_relay_of_another_mode_leaves_it_parked() {
 }
 
 async fn restart(mode: &str, next_mode: &str) {
-    let stage = Stage::set().await;
-    let (relay, _, _) = stage.park(mode).await;
+    let test = TestOutbox::new().await;
+    let (relay, _, _) = test.park(mode).await;
     relay.process.kill_9();
     // In the first rows that the next relay reads, as those of "a" would be.
-    let committed = stage.commit(&["b", "a"]).await;
+    let committed = test.commit(&["b", "a"]).await;
     // It would take the event by now.
-    let relay = stage.relay(&[("RELAY_MODE", next_mode)]);
-    assert_eq!(id(&stage.topic.next().await), committed[0]);
+    let relay = test.relay(&[("RELAY_MODE", next_mode)]);
+    assert_eq!(id(&test.topic.next().await), committed[0]);
     relay.is_ready().await;
     if next_mode == "cdc" {
-        crate::slot::streams(&stage).await;
+        crate::slot::streams(&test).await;
     }
-    let committed = stage.commit(&["a", "b"]).await;
-    assert_eq!(id(&stage.topic.next().await), committed[1]);
-    stage.pending_is(&["a", "a", "a", "a"]).await;
+    let committed = test.commit(&["a", "b"]).await;
+    assert_eq!(id(&test.topic.next().await), committed[1]);
+    test.pending_is(&["a", "a", "a", "a"]).await;
     relay.measures("relay_refused_total 0").await;
-    let parked = stage.parked_are(1).await;
+    let parked = test.parked_are(1).await;
     assert_eq!(
         (&parked[0]["tries"], &parked[0]["waiting"]),
         (&json!(1), &json!(3))
@@ -299,16 +299,16 @@ async fn a_parked_event_that_is_given_up_frees_its_key_in_mode_cdc() {
 }
 
 async fn give_up(mode: &str) {
-    let stage = Stage::set().await;
-    let (_relay, refused, behind) = stage.park(mode).await;
+    let test = TestOutbox::new().await;
+    let (_relay, refused, behind) = test.park(mode).await;
     let gone = diesel::delete(dsl::outbox.filter(dsl::id.eq(refused)));
     assert_eq!(
-        gone.execute(&mut stage.database.connect().await).await,
+        gone.execute(&mut test.database.connect().await).await,
         Ok(1)
     );
-    assert_eq!(id(&stage.topic.next().await), behind);
-    stage.pending_is(&[]).await;
-    stage.no_parking_is_left().await;
+    assert_eq!(id(&test.topic.next().await), behind);
+    test.pending_is(&[]).await;
+    test.no_parking_is_left().await;
 }
 
 #[tokio::test]
@@ -322,8 +322,8 @@ async fn when_too_many_are_parked_the_next_one_holds_up_its_key_all_the_same_in_
 }
 
 async fn no_room(mode: &str) {
-    let stage = Stage::set().await;
-    let mut conn = stage.database.connect().await;
+    let test = TestOutbox::new().await;
+    let mut conn = test.database.connect().await;
     conn.batch_execute(&format!(
         "insert into outbox (id, aggregatetype, aggregateid, type, source, traceparent, payload) \
          select gen_random_uuid(), 'wallet', 'parked-' || number, 'T', 's', '', '{{}}' \
@@ -332,12 +332,12 @@ async fn no_room(mode: &str) {
     ))
     .await
     .unwrap();
-    let relay = stage.relay_up_to(mode, "2000");
+    let relay = test.relay_up_to(mode, "2000");
     relay.is_ready().await;
     relay.measures("relay_parked_events 10000").await;
     if mode == "cdc" {
         // A sweep may publish what the stream brings again.
-        crate::slot::streams(&stage).await;
+        crate::slot::streams(&test).await;
     }
     let events = vec![
         event("b", json!({})),
@@ -346,27 +346,27 @@ async fn no_room(mode: &str) {
     ];
     let (first, refused) = (events[0].id, events[1].id);
     append_all(&mut conn, events).await;
-    assert_eq!(id(&stage.topic.next().await), first);
-    let committed = stage.commit(&["a", "b"]).await;
-    assert_eq!(id(&stage.topic.next().await), committed[1]);
+    assert_eq!(id(&test.topic.next().await), first);
+    let committed = test.commit(&["a", "b"]).await;
+    assert_eq!(id(&test.topic.next().await), committed[1]);
 
-    let shown = stage.relay_parked(&["show", "a"]).await;
+    let shown = test.relay_parked(&["show", "a"]).await;
     assert_eq!(shown.status.code(), Some(1), "{shown:?}");
 
     let make_room = "delete from outbox where aggregateid like 'parked-%'";
     conn.batch_execute(make_room).await.unwrap();
-    let parked = stage.parked_are(1).await;
+    let parked = test.parked_are(1).await;
     assert_eq!(
         (&parked[0]["event_id"], &parked[0]["waiting"]),
         (&json!(refused), &json!(2))
     );
-    assert_eq!(stage.pending().await, ["a", "a", "a"]);
+    assert_eq!(test.pending().await, ["a", "a", "a"]);
 }
 
 #[tokio::test]
 async fn a_command_that_can_not_be_done_says_why_and_fails() {
-    let stage = Stage::set().await;
-    let url = stage.database.url();
+    let test = TestOutbox::new().await;
+    let url = test.database.url();
     let away = "postgres://postgres@127.0.0.1:1/none";
     for (url, arguments, code, answer) in [
         (url, &["list"] as &[&str], 0, "Nothing is parked.\n"),

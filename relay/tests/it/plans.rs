@@ -6,7 +6,7 @@ use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
 use outbox::drain::NEXT_OF_SHARDS;
 use relay::session::SETTINGS;
 
-use crate::stage::Stage;
+use crate::test_outbox::TestOutbox;
 
 #[derive(QueryableByName)]
 struct Line {
@@ -16,8 +16,8 @@ struct Line {
 
 #[tokio::test]
 async fn the_poller_reads_ranges_of_its_index_whatever_the_statistics_say() {
-    let stage = Stage::set().await;
-    let mut conn = stage.database.connect().await;
+    let test = TestOutbox::new().await;
+    let mut conn = test.database.connect().await;
     conn.batch_execute(SETTINGS).await.unwrap();
     conn.batch_execute(&format!(
         "prepare read (int[], text[], bigint) as {NEXT_OF_SHARDS}"

@@ -20,12 +20,12 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::slot::streams;
-use crate::stage::{Stage, append_all, event, id, key};
+use crate::test_outbox::{TestOutbox, append_all, event, id, key};
 
 #[tokio::test]
 async fn a_message_is_the_row_byte_for_byte() {
-    let stage = Stage::set().await;
-    let mut conn = stage.database.connect().await;
+    let test = TestOutbox::new().await;
+    let mut conn = test.database.connect().await;
     // jsonb's own text is not serde_json's: other spaces, another order of keys.
     let payload = serde_json::from_str(r#"{"b":"ß \"1\"","amount":1.1,"a":[1e3,null],"z":{}}"#);
     let mut event = event("wallet-1", payload.unwrap());
@@ -37,12 +37,12 @@ async fn a_message_is_the_row_byte_for_byte() {
         .await
         .unwrap();
 
-    let _relay = stage.relay(&[]);
-    let record = stage.topic.next().await;
+    let _relay = test.relay(&[]);
+    let record = test.topic.next().await;
 
     assert_eq!(record.payload.as_deref(), Some(stored.as_bytes()));
-    assert_eq!(record.topic, format!("{}wallet.events", stage.prefix));
-    insta::assert_snapshot!(message(&record, &stage.epoch().await), @r#"
+    assert_eq!(record.topic, format!("{}wallet.events", test.prefix));
+    insta::assert_snapshot!(message(&record, &test.epoch().await), @r#"
     key: wallet-1
     ce_id: 018f0000-0000-7000-8000-000000000001
     ce_type: BillPaymentRequested
@@ -55,15 +55,15 @@ async fn a_message_is_the_row_byte_for_byte() {
 
     {"a": [1000.0, null], "b": "ß \"1\"", "z": {}, "amount": 1.1}
     "#);
-    stage.pending_is(&[]).await;
+    test.pending_is(&[]).await;
 }
 
 #[tokio::test]
 async fn header_names_are_those_of_the_contract() {
-    let stage = Stage::set().await;
-    stage.commit(&["a"]).await;
-    let _relay = stage.relay(&[]);
-    let record = stage.topic.next().await;
+    let test = TestOutbox::new().await;
+    test.commit(&["a"]).await;
+    let _relay = test.relay(&[]);
+    let record = test.topic.next().await;
     let names: Vec<&str> = record
         .headers
         .iter()
@@ -84,7 +84,7 @@ async fn header_names_are_those_of_the_contract() {
 
 #[tokio::test]
 async fn events_of_a_key_are_published_once_each_and_in_order() {
-    let stage = Stage::set().await;
+    let test = TestOutbox::new().await;
     let names: Vec<String> = (0..30).map(|number| format!("wallet-{number}")).collect();
     // More of each than a relay takes at once.
     let interleaved: Vec<&str> = names
@@ -93,11 +93,11 @@ async fn events_of_a_key_are_published_once_each_and_in_order() {
         .take(30 * 40)
         .map(String::as_str)
         .collect();
-    let committed = stage.commit(&interleaved).await;
+    let committed = test.commit(&interleaved).await;
 
-    let relay = stage.relay(&[("ROWS_PER_SHARD_MAX", "7")]);
-    let records = stage.topic.take(committed.len()).await;
-    stage.pending_is(&[]).await;
+    let relay = test.relay(&[("ROWS_PER_SHARD_MAX", "7")]);
+    let records = test.topic.take(committed.len()).await;
+    test.pending_is(&[]).await;
     relay.measures("relay_published_total 1200").await;
     relay.measures("relay_deleted_total 1200").await;
 
@@ -119,15 +119,15 @@ async fn events_of_a_key_are_published_once_each_and_in_order() {
 
 #[tokio::test]
 async fn the_gauges_tell_how_much_is_waiting_and_since_when() {
-    let stage = Stage::set().await;
-    let mut conn = stage.database.connect().await;
+    let test = TestOutbox::new().await;
+    let mut conn = test.database.connect().await;
     // Nobody listens there: nothing is published.
-    let relay = stage.relay(&[("KAFKA_BROKERS", "127.0.0.1:1")]);
+    let relay = test.relay(&[("KAFKA_BROKERS", "127.0.0.1:1")]);
     relay.measures("outbox_pending_rows 0").await;
     relay
         .measures("outbox_oldest_unpublished_age_seconds 0")
         .await;
-    stage.commit(&["a", "b", "c"]).await;
+    test.commit(&["a", "b", "c"]).await;
     diesel::update(dsl::outbox.filter(dsl::aggregateid.eq("b")))
         .set(dsl::created_at.eq(diesel::dsl::sql("now() - interval '1 hour'")))
         .execute(&mut conn)
@@ -139,7 +139,7 @@ async fn the_gauges_tell_how_much_is_waiting_and_since_when() {
     assert!((3_600.0..3_700.0).contains(&pending.oldest_age_seconds));
 
     // Counting a backlog does not go on for ever, and begins with the oldest.
-    stage.commit(&["d"; 10_001]).await;
+    test.commit(&["d"; 10_001]).await;
     let pending = relay::pending::sample(&mut conn).await.unwrap();
     assert_eq!(pending.rows, 10_000);
     assert!((3_600.0..3_700.0).contains(&pending.oldest_age_seconds));
@@ -149,8 +149,8 @@ async fn the_gauges_tell_how_much_is_waiting_and_since_when() {
 /// `UtilsTest.testMurmur2`.
 #[tokio::test]
 async fn a_key_goes_to_the_partition_that_every_kafka_client_chooses() {
-    let stage = Stage::set().await;
-    let _relay = stage.relay(&[]);
+    let test = TestOutbox::new().await;
+    let _relay = test.relay(&[]);
     for (key, hash) in [
         ("21", -973_932_308_i32),
         ("foobar", -790_332_482),
@@ -158,25 +158,25 @@ async fn a_key_goes_to_the_partition_that_every_kafka_client_chooses() {
         ("a-little-bit-longer-string", -1_486_304_829),
         ("abc", 479_470_107),
     ] {
-        stage.commit(&[key]).await;
+        test.commit(&[key]).await;
         let partition = (hash & i32::MAX) % 8;
-        assert_eq!(stage.topic.next().await.partition, partition, "{key}");
+        assert_eq!(test.topic.next().await.partition, partition, "{key}");
     }
 }
 
 /// Rows that are there before the relay is, and rows that come when it streams.
-pub(crate) async fn what_is_there_and_what_comes(stage: &Stage, mode: &str) {
-    let mut committed = stage.commit(&["a", "a", "b"]).await;
-    let relay = stage.relay(&[("RELAY_MODE", mode)]);
-    let mut records = stage.topic.take(3).await;
-    stage.pending_is(&[]).await;
+pub(crate) async fn what_is_there_and_what_comes(test: &TestOutbox, mode: &str) {
+    let mut committed = test.commit(&["a", "a", "b"]).await;
+    let relay = test.relay(&[("RELAY_MODE", mode)]);
+    let mut records = test.topic.take(3).await;
+    test.pending_is(&[]).await;
     relay.is_ready().await;
-    streams(stage).await;
+    streams(test).await;
     for _ in 0..20 {
-        committed.extend(stage.commit(&["a", "b"]).await);
+        committed.extend(test.commit(&["a", "b"]).await);
     }
-    stage.pending_is(&[]).await;
-    records.extend(stage.topic.take(40).await);
+    test.pending_is(&[]).await;
+    records.extend(test.topic.take(40).await);
     let published: HashSet<Uuid> = records.iter().map(id).collect();
     assert_eq!(published, committed.into_iter().collect());
     relay.measures("relay_published_total 43").await;
@@ -198,24 +198,24 @@ pub(crate) fn message(record: &Record, epoch: &str) -> String {
 
 #[tokio::test]
 async fn the_topic_follows_the_kind_of_aggregate() {
-    let stage = Stage::set().await;
-    let bills = format!("{}bill.events", stage.prefix);
+    let test = TestOutbox::new().await;
+    let bills = format!("{}bill.events", test.prefix);
     let bills = testkit::TopicReader::create(&bills, 2).await;
     let bill = NewEvent {
         aggregate_type: "bill",
         ..event("a", json!({}))
     };
     let expected = bill.id;
-    append_all(&mut stage.database.connect().await, vec![bill]).await;
-    let _relay = stage.relay(&[]);
+    append_all(&mut test.database.connect().await, vec![bill]).await;
+    let _relay = test.relay(&[]);
     assert_eq!(id(&bills.next().await), expected);
 }
 
 /// Bounded in memory, however large the events are.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_of_large_events_is_cut_off() {
-    let stage = Stage::set().await;
-    let mut conn = stage.database.connect().await;
+    let test = TestOutbox::new().await;
+    let mut conn = test.database.connect().await;
     // Too large for this relay: they don't go over the wire.
     diesel::sql_query(
         "insert into outbox (id, aggregatetype, aggregateid, type, source, traceparent, payload) \
@@ -226,7 +226,7 @@ async fn a_batch_of_large_events_is_cut_off() {
     .execute(&mut conn)
     .await
     .unwrap();
-    let mut config = stage.config();
+    let mut config = test.config();
     config.publisher.message_bytes_max = 2_000;
     let stop = CancellationToken::new();
     let mut publisher = Publisher::new(&config.kafka, &config.publisher).unwrap();

@@ -6,9 +6,9 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
 use testkit::eventually;
 
 use crate::order::Load;
-use crate::stage::{Relay, Stage};
+use crate::test_outbox::{Relay, TestOutbox};
 
-impl Stage {
+impl TestOutbox {
     /// A relay of `mode` whose slot is being read: what was there before is through.
     pub(crate) async fn streaming(&self, mode: &str) -> Relay {
         let relay = self.relay(&[("RELAY_MODE", mode)]);
@@ -18,9 +18,9 @@ impl Stage {
     }
 }
 
-pub(crate) async fn an_idle_outbox_holds_no_log(stage: &Stage, mode: &str) {
-    let _relay = stage.streaming(mode).await;
-    let mut conn = stage.database.connect().await;
+pub(crate) async fn an_idle_outbox_holds_no_log(test: &TestOutbox, mode: &str) {
+    let _relay = test.streaming(mode).await;
+    let mut conn = test.database.connect().await;
     conn.batch_execute(
         "create table other as select number, repeat('x', 1000) from generate_series(1, 10000) as number",
     )
@@ -29,18 +29,18 @@ pub(crate) async fn an_idle_outbox_holds_no_log(stage: &Stage, mode: &str) {
     is_confirmed_to_the_end_of_the_log(&mut conn).await;
 }
 
-pub(crate) async fn a_slot_that_is_dropped_under_load_is_made_anew(stage: &Stage, mode: &str) {
-    let _relay = stage.streaming(mode).await;
-    let load = Load::begin(stage).await;
-    let seen = stage.topic.take(300).await;
-    drop_slot(&mut stage.database.connect().await).await;
-    load.comes_in_order(stage, seen, 2_000).await;
-    streams(stage).await;
+pub(crate) async fn a_slot_that_is_dropped_under_load_is_made_anew(test: &TestOutbox, mode: &str) {
+    let _relay = test.streaming(mode).await;
+    let load = Load::begin(test).await;
+    let seen = test.topic.take(300).await;
+    drop_slot(&mut test.database.connect().await).await;
+    load.comes_in_order(test, seen, 2_000).await;
+    streams(test).await;
 }
 
 /// Waits until the slot is being read.
-pub(crate) async fn streams(stage: &Stage) {
-    let mut conn = stage.database.connect().await;
+pub(crate) async fn streams(test: &TestOutbox) {
+    let mut conn = test.database.connect().await;
     eventually("the slot is active", async || {
         let slots: Vec<(String, bool)> = slots(&mut conn).await;
         match slots.as_slice() {
@@ -52,9 +52,9 @@ pub(crate) async fn streams(stage: &Stage) {
 }
 
 /// Whether the slot is being read.
-pub(crate) async fn is_streaming(stage: &Stage) -> bool {
+pub(crate) async fn is_streaming(test: &TestOutbox) -> bool {
     matches!(
-        slots(&mut stage.database.connect().await).await.as_slice(),
+        slots(&mut test.database.connect().await).await.as_slice(),
         [(_, true)]
     )
 }

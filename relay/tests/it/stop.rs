@@ -2,37 +2,37 @@
 
 use std::time::{Duration, Instant};
 
-use crate::stage::{Stage, id};
+use crate::test_outbox::{TestOutbox, id};
 
 // The connection that makes deletes wait closes while this thread waits for the process.
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_between_publish_and_delete_loses_and_repeats_nothing() {
-    let stage = Stage::set().await;
-    let committed = stage.commit(&["a"; 200]).await;
-    let wait = stage.deletes_wait().await;
-    let relay = stage.relay(&[("ROWS_PER_SHARD_MAX", "10")]);
-    let mut published = stage.topic.take(10).await;
+    let test = TestOutbox::new().await;
+    let committed = test.commit(&["a"; 200]).await;
+    let wait = test.deletes_wait().await;
+    let relay = test.relay(&[("ROWS_PER_SHARD_MAX", "10")]);
+    let mut published = test.topic.take(10).await;
     relay.process.terminate();
     relay.is_stopping().await;
     drop(wait);
     assert!(relay.process.wait().success());
-    assert_eq!(stage.pending().await.len(), 190);
+    assert_eq!(test.pending().await.len(), 190);
 
-    let _relay = stage.relay(&[]);
-    published.extend(stage.topic.take(190).await);
+    let _relay = test.relay(&[]);
+    published.extend(test.topic.take(190).await);
     assert_eq!(published.iter().map(id).collect::<Vec<_>>(), committed);
-    stage.pending_is(&[]).await;
+    test.pending_is(&[]).await;
 }
 
 #[tokio::test]
 async fn sigterm_during_an_outage_ends_the_relay_within_ten_seconds() {
-    let stage = Stage::set().await;
-    stage.commit(&["a"]).await;
-    let relay = stage.relay(&[("KAFKA_BROKERS", "127.0.0.1:1")]);
+    let test = TestOutbox::new().await;
+    test.commit(&["a"]).await;
+    let relay = test.relay(&[("KAFKA_BROKERS", "127.0.0.1:1")]);
     relay.is_not_ready("kafka", "no Kafka broker answers").await;
     let begun = Instant::now();
     relay.process.terminate();
     assert!(relay.process.wait().success());
     assert!(begun.elapsed() < Duration::from_secs(10));
-    assert_eq!(stage.pending().await, ["a"]);
+    assert_eq!(test.pending().await, ["a"]);
 }

@@ -10,11 +10,11 @@ use crate::slot::slots;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn switching_modes_under_load_loses_nothing_and_leaves_nothing() {
-    let connected = Connected::set().await;
-    let stage = &connected.stage;
-    let load = Load::begin(stage).await;
-    let mut relay = stage.relay(&[("RELAY_MODE", "poller")]);
-    let mut seen = stage.topic.take(500).await;
+    let connected = Connected::new().await;
+    let test = &connected.test;
+    let load = Load::begin(test).await;
+    let mut relay = test.relay(&[("RELAY_MODE", "poller")]);
+    let mut seen = test.topic.take(500).await;
     for (mode, old_is_killed) in [
         ("cdc", false),
         ("debezium", false),
@@ -23,7 +23,7 @@ async fn switching_modes_under_load_loses_nothing_and_leaves_nothing() {
         ("cdc", true),
         ("poller", true),
     ] {
-        let next = stage.relay(&[("RELAY_MODE", mode)]);
+        let next = test.relay(&[("RELAY_MODE", mode)]);
         // Both are running: the second waits and says for whom.
         next.is_not_ready("progress", "waiting: mode").await;
         if old_is_killed {
@@ -33,29 +33,29 @@ async fn switching_modes_under_load_loses_nothing_and_leaves_nothing() {
             assert!(relay.process.wait().success());
         }
         next.is_ready().await;
-        seen.extend(stage.topic.take(500).await);
+        seen.extend(test.topic.take(500).await);
         relay = next;
     }
-    load.comes_in_order(stage, seen, 4_000).await;
+    load.comes_in_order(test, seen, 4_000).await;
     nothing_is_left(&connected).await;
 }
 
 #[tokio::test]
 async fn the_poller_removes_what_killed_relays_of_other_modes_left() {
-    let connected = Connected::set().await;
-    let stage = &connected.stage;
+    let connected = Connected::new().await;
+    let test = &connected.test;
     for mode in ["cdc", "debezium"] {
-        let relay = stage.relay(&[("RELAY_MODE", mode)]);
-        crate::slot::streams(stage).await;
+        let relay = test.relay(&[("RELAY_MODE", mode)]);
+        crate::slot::streams(test).await;
         relay.process.kill_9();
-        let _poller = stage.relay(&[]);
+        let _poller = test.relay(&[]);
         nothing_is_left(&connected).await;
     }
 }
 
 /// No slot, no publication and no connector.
 async fn nothing_is_left(connected: &Connected) {
-    let mut conn = connected.stage.database.connect().await;
+    let mut conn = connected.test.database.connect().await;
     eventually("nothing is left of another mode", async || {
         let slots = slots(&mut conn).await;
         let publications: i64 =

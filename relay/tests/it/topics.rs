@@ -10,7 +10,7 @@ use serde_json::json;
 use testkit::TopicReader;
 use uuid::Uuid;
 
-use crate::stage::{Stage, append_all, event, id};
+use crate::test_outbox::{TestOutbox, append_all, event, id};
 
 /// Keys of the events that have nothing to do with the topic that fails.
 const OTHERS: usize = 60;
@@ -33,7 +33,7 @@ fn bill(key: &str) -> NewEvent {
     }
 }
 
-impl Stage {
+impl TestOutbox {
     fn bills(&self) -> String {
         format!("{}bill.events", self.prefix)
     }
@@ -79,26 +79,26 @@ async fn a_topic_that_is_missing_slows_nobody_and_its_key_is_parked_in_mode_cdc(
 }
 
 async fn a_missing_topic(mode: &str) {
-    let stage = Stage::set().await;
-    let relay = stage.relay(&[("RELAY_MODE", mode), ("TOPIC_FAILING_MS_MAX", "1000")]);
+    let test = TestOutbox::new().await;
+    let relay = test.relay(&[("RELAY_MODE", mode), ("TOPIC_FAILING_MS_MAX", "1000")]);
     relay.is_ready().await;
-    let without = stage.others_go_on().await;
-    let waiting = stage.bills_wait().await;
-    nobody_noticed(without, stage.others_go_on().await);
-    let parked = stage.parked_are(1).await;
+    let without = test.others_go_on().await;
+    let waiting = test.bills_wait().await;
+    nobody_noticed(without, test.others_go_on().await);
+    let parked = test.parked_are(1).await;
     let reason = parked[0]["reason"].as_str().unwrap();
     assert!(reason.contains("Unknown topic"), "{reason}");
-    assert!(reason.contains(&stage.bills()), "{reason}");
+    assert!(reason.contains(&test.bills()), "{reason}");
     assert_eq!(parked[0]["event_id"], json!(waiting[0]));
-    nobody_noticed(without, stage.others_go_on().await);
+    nobody_noticed(without, test.others_go_on().await);
     relay.is_ready().await;
 
-    let bills = TopicReader::create(&stage.bills(), 1).await;
-    stage.relay_parked(&["replay", "a"]).await;
+    let bills = TopicReader::create(&test.bills(), 1).await;
+    test.relay_parked(&["replay", "a"]).await;
     let published: Vec<Uuid> = bills.take(2).await.iter().map(id).collect();
     assert_eq!(published, waiting[..2]);
-    assert_eq!(id(&stage.topic.next().await), waiting[2]);
-    stage.pending_is(&[]).await;
+    assert_eq!(id(&test.topic.next().await), waiting[2]);
+    test.pending_is(&[]).await;
 }
 
 #[tokio::test]
@@ -113,55 +113,55 @@ async fn a_topic_that_is_created_a_little_later_gets_its_events_in_order_in_mode
 
 /// Takes the ten seconds after which the relay is not ready.
 async fn a_late_topic(mode: &str) {
-    let stage = Stage::set().await;
-    let relay = stage.relay(&[("RELAY_MODE", mode)]);
+    let test = TestOutbox::new().await;
+    let relay = test.relay(&[("RELAY_MODE", mode)]);
     relay.is_ready().await;
-    let without = stage.others_go_on().await;
-    let waiting = stage.bills_wait().await;
-    nobody_noticed(without, stage.others_go_on().await);
+    let without = test.others_go_on().await;
+    let waiting = test.bills_wait().await;
+    nobody_noticed(without, test.others_go_on().await);
     let stuck = "for the topic bill.events waits and was neither published nor parked for";
     relay.is_not_ready("progress", stuck).await;
 
-    let bills = TopicReader::create(&stage.bills(), 1).await;
+    let bills = TopicReader::create(&test.bills(), 1).await;
     let published: Vec<Uuid> = bills.take(2).await.iter().map(id).collect();
     assert_eq!(published, waiting[..2]);
-    assert_eq!(id(&stage.topic.next().await), waiting[2]);
-    stage.pending_is(&[]).await;
+    assert_eq!(id(&test.topic.next().await), waiting[2]);
+    test.pending_is(&[]).await;
     relay.is_ready().await;
-    stage.nothing_was_ever_parked(&relay).await;
+    test.nothing_was_ever_parked(&relay).await;
 }
 
 /// Stands for all that passes by itself: too few replicas, a disk that is full.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_whose_leader_is_away_slows_nobody_and_goes_on_in_order_when_it_is_back() {
     for mode in ["poller", "cdc"] {
-        let stage = Stage::set().await;
+        let test = TestOutbox::new().await;
         let brokers: MockCluster<'_, DefaultProducerContext> = MockCluster::new(2).unwrap();
-        let topic = format!("{}wallet.events", stage.prefix);
-        for (topic, leader) in [(&topic, 1), (&stage.bills(), 2)] {
+        let topic = format!("{}wallet.events", test.prefix);
+        for (topic, leader) in [(&topic, 1), (&test.bills(), 2)] {
             brokers.create_topic(topic, 1, 1).unwrap();
             brokers.partition_leader(topic, 0, Some(leader)).unwrap();
         }
-        let relay = stage.relay(&[
+        let relay = test.relay(&[
             ("RELAY_MODE", mode),
             ("KAFKA_BROKERS", &brokers.bootstrap_servers()),
             ("TOPIC_FAILING_MS_MAX", "100"),
         ]);
         relay.is_ready().await;
-        let without = stage.others_leave_the_outbox(&[]).await;
+        let without = test.others_leave_the_outbox(&[]).await;
         brokers.broker_down(2).unwrap();
-        let waiting = stage.bills_wait().await;
-        nobody_noticed(without, stage.others_leave_the_outbox(&["a"; 3]).await);
-        stage.nothing_was_ever_parked(&relay).await;
+        let waiting = test.bills_wait().await;
+        nobody_noticed(without, test.others_leave_the_outbox(&["a"; 3]).await);
+        test.nothing_was_ever_parked(&relay).await;
 
         brokers.broker_up(2).unwrap();
-        stage.pending_is(&[]).await;
+        test.pending_is(&[]).await;
         let servers = brokers.bootstrap_servers();
-        let bills = crate::outage::read(&servers, &stage.bills());
+        let bills = crate::outage::read(&servers, &test.bills());
         assert_eq!(bills.iter().map(id).collect::<Vec<_>>(), waiting[..2]);
         let last = crate::outage::read(&servers, &topic).last().map(id);
         assert_eq!(last, Some(waiting[2]));
-        stage.nothing_was_ever_parked(&relay).await;
+        test.nothing_was_ever_parked(&relay).await;
     }
 }
 
@@ -169,23 +169,23 @@ async fn a_topic_whose_leader_is_away_slows_nobody_and_goes_on_in_order_when_it_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_may_not_be_written_slows_nobody_and_its_key_is_parked() {
     for mode in ["poller", "cdc"] {
-        let stage = Stage::set().await;
+        let test = TestOutbox::new().await;
         let broker: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
-        let topic = format!("{}wallet.events", stage.prefix);
+        let topic = format!("{}wallet.events", test.prefix);
         broker.create_topic(&topic, 1, 1).unwrap();
-        broker.create_topic(&stage.bills(), 1, 1).unwrap();
+        broker.create_topic(&test.bills(), 1, 1).unwrap();
         let denied = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
-        broker.topic_error(&stage.bills(), denied).unwrap();
-        let relay = stage.relay(&[
+        broker.topic_error(&test.bills(), denied).unwrap();
+        let relay = test.relay(&[
             ("RELAY_MODE", mode),
             ("KAFKA_BROKERS", &broker.bootstrap_servers()),
             ("TOPIC_FAILING_MS_MAX", "1000"),
         ]);
         relay.is_ready().await;
-        let without = stage.others_leave_the_outbox(&[]).await;
-        stage.bills_wait().await;
-        nobody_noticed(without, stage.others_leave_the_outbox(&["a"; 3]).await);
-        let parked = stage.parked_are(1).await;
+        let without = test.others_leave_the_outbox(&[]).await;
+        test.bills_wait().await;
+        nobody_noticed(without, test.others_leave_the_outbox(&["a"; 3]).await);
+        let parked = test.parked_are(1).await;
         let reason = parked[0]["reason"].as_str().unwrap();
         assert!(reason.contains("Topic authorization failed"), "{reason}");
         relay.is_ready().await;

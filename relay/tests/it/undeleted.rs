@@ -5,7 +5,7 @@ use diesel::sql_types::{BigInt, Bool};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
 use testkit::eventually;
 
-use crate::stage::{Stage, id};
+use crate::test_outbox::{TestOutbox, id};
 
 /// Tries in the ten seconds that are watched: about ten. It was as many a second.
 const TRIES_MAX: i64 = 25;
@@ -43,8 +43,8 @@ async fn what_can_not_be_deleted_is_published_once_and_tried_less_and_less_often
 }
 
 async fn undeleted(mode: &str) {
-    let stage = Stage::set().await;
-    let mut conn = stage.database.connect().await;
+    let test = TestOutbox::new().await;
+    let mut conn = test.database.connect().await;
     // A sequence counts what is rolled back, too.
     conn.batch_execute(
         "create sequence tries minvalue 0 start 0; select nextval('tries'); \
@@ -54,10 +54,10 @@ async fn undeleted(mode: &str) {
     )
     .await
     .unwrap();
-    let relay = stage.relay(&[("RELAY_MODE", mode)]);
+    let relay = test.relay(&[("RELAY_MODE", mode)]);
     relay.is_ready().await;
-    let committed = stage.commit(&["a", "b", "c", "d", "e"]).await;
-    let mut published: Vec<_> = stage.topic.take(5).await.iter().map(id).collect();
+    let committed = test.commit(&["a", "b", "c", "d", "e"]).await;
+    let mut published: Vec<_> = test.topic.take(5).await.iter().map(id).collect();
     published.sort();
     assert_eq!(published, committed);
     relay
@@ -73,24 +73,24 @@ async fn undeleted(mode: &str) {
     conn.batch_execute("drop trigger refuse on outbox")
         .await
         .unwrap();
-    stage.pending_is(&[]).await;
+    test.pending_is(&[]).await;
     relay.is_ready().await;
-    let next = stage.commit(&["a"]).await;
-    assert_eq!(id(&stage.topic.next().await), next[0], "none came twice");
+    let next = test.commit(&["a"]).await;
+    assert_eq!(id(&test.topic.next().await), next[0], "none came twice");
 }
 
 #[tokio::test]
 async fn a_database_that_is_read_only_is_not_flooded_with_connections() {
     for mode in ["poller", "cdc", "debezium"] {
-        let stage = Stage::set().await;
-        let mut conn = stage.database.connect().await;
-        let database = stage.database.url().rsplit('/').next().unwrap();
+        let test = TestOutbox::new().await;
+        let mut conn = test.database.connect().await;
+        let database = test.database.url().rsplit('/').next().unwrap();
         conn.batch_execute(&format!(
             "alter database {database} set default_transaction_read_only = on"
         ))
         .await
         .unwrap();
-        let relay = stage.relay(&[("RELAY_MODE", mode)]);
+        let relay = test.relay(&[("RELAY_MODE", mode)]);
         relay
             .is_not_ready("progress", "in a read-only transaction")
             .await;

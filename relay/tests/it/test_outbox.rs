@@ -22,19 +22,19 @@ use uuid::Uuid;
 pub(crate) const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 /// An outbox whose events go to one topic of eight partitions.
-pub(crate) struct Stage {
+pub(crate) struct TestOutbox {
     pub(crate) database: TestDatabase,
     pub(crate) prefix: String,
     pub(crate) topic: TopicReader,
 }
 
-impl Stage {
-    pub(crate) async fn set() -> Self {
-        Self::set_under(unique_prefix()).await
+impl TestOutbox {
+    pub(crate) async fn new() -> Self {
+        Self::with_prefix(unique_prefix()).await
     }
 
     /// With topics under this prefix; the one that is read may be there already.
-    pub(crate) async fn set_under(prefix: String) -> Self {
+    pub(crate) async fn with_prefix(prefix: String) -> Self {
         Self {
             database: TestDatabase::create("outbox", vec![outbox::MIGRATIONS]).await,
             topic: TopicReader::create(&format!("{prefix}wallet.events"), 8).await,
