@@ -13,8 +13,7 @@ use super::lab::Lab;
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../web/dist/index.html");
 
 /// What is served when nobody has built the page: the rest of the program works without it.
-const NOT_BUILT: &str =
-    "<!doctype html><title>The lab</title><p>There is no page yet. <code>./dev up</code> builds it.</p>";
+const NOT_BUILT: &str = "<!doctype html><title>The lab</title><p>There is no page yet. <code>./dev up</code> builds it.</p>";
 
 /// Stands where the token has to be.
 const TOKEN_PLACE: &str = "__LAB_TOKEN__";
