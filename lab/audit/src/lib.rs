@@ -57,6 +57,8 @@ mod wallet;
 
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
+use chassis::since::Since;
 use chrono::{DateTime, Utc};
 
 pub use self::progress::{Progress, Stage};
@@ -69,9 +71,10 @@ pub use self::sources::Sources;
 
 #[derive(Debug, clap::Args)]
 pub struct AuditArgs {
-    /// Only payments accepted from then on, such as 2026-01-31T12:00:00Z; the ledger is summed up over everything
+    /// Only payments accepted from then on: 10m, 2h, 2026-01-31 or 2026-01-31T12:00:00Z; the ledger is summed up over
+    /// everything
     #[arg(long, value_name = "TIME")]
-    since: Option<DateTime<Utc>>,
+    since: Option<Since>,
     /// Seconds after which a payment that has not ended is stuck. Too low: bills that wait for a provider's outage to
     /// end are findings. Too high: what hangs is noticed late
     #[arg(long, env, default_value_t = Scope::STUCK_AFTER.as_secs())]
@@ -89,7 +92,10 @@ impl AuditArgs {
     /// Audits, prints the outcome, and returns whether nothing is wrong.
     pub async fn run(self, sources: &Sources) -> anyhow::Result<bool> {
         let scope = Scope {
-            since: self.since,
+            since: match self.since {
+                Some(since) => Some(since.resolve(now(sources).await?)),
+                None => None,
+            },
             stuck_after: Duration::from_secs(self.stuck_after_s),
             lost_after: Duration::from_millis(self.lost_after_ms),
         };
@@ -104,6 +110,14 @@ impl AuditArgs {
         }
         Ok(report.is_clean())
     }
+}
+
+/// The time of the wallet database, whose times the payments have.
+async fn now(sources: &Sources) -> anyhow::Result<DateTime<Utc>> {
+    let wallet = Session::connect(&sources.wallet_database_url, "the wallet database").await?;
+    let now = "select (extract(epoch from clock_timestamp()) * 1000)::bigint";
+    let now = DateTime::from_timestamp_millis(wallet.one(now).await?);
+    now.context("the wallet database's clock is out of range")
 }
 
 /// Audits the payments of `scope`, and tells `progress` how far it is.

@@ -6,18 +6,25 @@
 mod step;
 mod timeline;
 
+use anyhow::Context as _;
 use chassis::cli::plain;
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
 use self::step::Step;
+use crate::scope::Scope;
 use crate::sources::Sources;
+use crate::topic::WALLET_COMMANDS;
 
 #[derive(Debug, clap::Args)]
 pub struct TraceArgs {
     /// The payment's id
-    payment_id: Uuid,
+    #[arg(value_parser = payment_id, required_unless_present = "last")]
+    payment_id: Option<Uuid>,
+    /// The payment that was accepted last
+    #[arg(long, conflicts_with = "payment_id")]
+    last: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -26,7 +33,12 @@ pub struct TraceArgs {
 impl TraceArgs {
     /// Traces, prints what it finds, and returns whether somebody knows the payment.
     pub async fn run(self, sources: &Sources) -> anyhow::Result<bool> {
-        let id = self.payment_id;
+        let id = match self.payment_id {
+            Some(id) => id,
+            None => timeline::last(sources)
+                .await?
+                .context("there is no payment yet")?,
+        };
         let Some(timeline) = trace(sources, id).await? else {
             lab_terminal::error(&anyhow::anyhow!("nobody knows a payment {id}"));
             return Ok(false);
@@ -40,31 +52,52 @@ impl TraceArgs {
     }
 }
 
+fn payment_id(text: &str) -> Result<Uuid, String> {
+    let error = |_| {
+        "must be a payment's id, such as 018f4d2e-7c1b-7000-8000-000000000000; or leave it out and say --last".to_owned()
+    };
+    text.parse().map_err(error)
+}
+
 #[derive(Debug, Serialize)]
 pub struct Timeline {
     pub payment_id: Uuid,
-    /// `pending`, `paid`, `refunded` or `declined`; none if it is only a command yet.
+    /// `pending`, `paid`, `refunded`, `declined` or `LOST`; none if the wallet database does not know the payment.
     pub status: Option<String>,
     pub steps: Vec<Step>,
 }
 
 /// The life of the payment; none if nobody knows it.
 pub async fn trace(sources: &Sources, payment_id: Uuid) -> anyhow::Result<Option<Timeline>> {
-    let (status, steps) = timeline::of(sources, payment_id).await?;
-    Ok((!steps.is_empty()).then_some(Timeline {
+    let mut told = timeline::of(sources, payment_id).await?;
+    if !told.missing.is_empty() {
+        // Its event may have been published after its topic was read, and before the outbox was: read again.
+        told = timeline::of(sources, payment_id).await?;
+    }
+    let is_old = told.age.is_some_and(|age| age > Scope::LOST_AFTER);
+    if !told.missing.is_empty() && is_old {
+        told.status = Some(LOST.to_owned());
+        told.steps.append(&mut told.missing);
+    }
+    Ok((!told.steps.is_empty()).then_some(Timeline {
         payment_id,
-        status,
-        steps,
+        status: told.status,
+        steps: told.steps,
     }))
 }
+
+/// The word of the audit.
+const LOST: &str = "LOST";
 
 impl Timeline {
     /// For the terminal: a line for each step, with the milliseconds since the first.
     fn text(&self) -> String {
-        let status = self
-            .status
-            .as_deref()
-            .unwrap_or("a command, not decided yet");
+        let is_command = |step: &Step| step.place == WALLET_COMMANDS.name;
+        let status = match &self.status {
+            Some(status) => status,
+            None if self.steps.iter().any(is_command) => "a command, not decided yet",
+            None => "unknown to the wallet",
+        };
         let mut text = format!("Payment {}: {status}\n", self.payment_id);
         let begun = self.steps.iter().find_map(|step| step.at);
         for step in &self.steps {
@@ -83,6 +116,12 @@ impl Timeline {
                 }
             }
             text.push('\n');
+        }
+        if status == LOST {
+            text.push_str(&format!(
+                "The wallet was debited, and nobody will pay the bill. To repair: wallet-api payments redrive {} --operator YOU\n",
+                self.payment_id
+            ));
         }
         text
     }

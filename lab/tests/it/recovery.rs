@@ -120,6 +120,7 @@ async fn a_payment_that_is_on_its_way_is_redriven_without_harm() {
     fails(&system).await;
     let in_progress = system.accepted(&wallet).await;
     has_bill(&system, &in_progress).await;
+    is_published(&system.wallet_database).await;
     for relay in ["relay-wallet-1", "relay-wallet-2"] {
         system.kill_9(relay);
     }

@@ -2,6 +2,7 @@
 
 use diesel_async::SimpleAsyncConnection as _;
 use serde_json::Value;
+use testkit::eventually;
 use uuid::Uuid;
 
 use crate::audit::lab;
@@ -42,6 +43,7 @@ async fn the_life_of_a_payment_is_told_from_the_request_to_the_settlement() {
         wallet.as_str()
     );
     let debit = told("ledger", "payment posted");
+    assert_eq!(debit["amount"], "1", "{debit}");
     assert!(
         debit["transaction_id"]
             .as_str()
@@ -70,11 +72,88 @@ async fn the_life_of_a_payment_is_told_from_the_request_to_the_settlement() {
     );
     assert_eq!(told("wallet database", "paid")["receipt"], receipt);
 
-    let output = lab(&system, &["trace", &payment]).await;
+    let output = lab(&system, &["trace", "--last"]).await;
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(text.lines().count(), steps.len() + 1, "{text}");
     assert!(text.contains(&format!("Payment {payment}: paid")), "{text}");
     assert!(!text.contains(&neighbour), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_payment_is_told_to_be_lost_with_what_is_missing() {
+    let system = System::start().await;
+    let wallet = system.wallet("10").await;
+    let mut conn = system.wallet_database.connect().await;
+    conn.batch_execute(
+        "create function lose() returns trigger language plpgsql as 'begin return null; end'; \
+         create trigger lose before insert on outbox for each row execute function lose()",
+    )
+    .await
+    .unwrap();
+    let payment = system.accepted(&wallet).await;
+    let trace = eventually("the payment is lost", async || {
+        let output = lab(&system, &["trace", &payment, "--json"]).await;
+        let trace: Value = serde_json::from_slice(&output.stdout).map_err(|it| it.to_string())?;
+        if trace["status"] == "LOST" {
+            Ok(trace)
+        } else {
+            Err(trace.to_string())
+        }
+    })
+    .await;
+    let steps: Vec<(&str, &str)> = trace["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| {
+            (
+                step["where"].as_str().unwrap(),
+                step["what"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    let expected = [
+        ("wallet database", "accepted"),
+        ("ledger", "payment posted"),
+        ("wallet.events", "no event, and none waits in the outbox"),
+        ("bill-payer", "no bill: it never heard of the payment"),
+        ("provider", "no payment"),
+    ];
+    assert_eq!(steps, expected);
+    assert_eq!(trace["steps"][0]["detail"]["amount"], "1");
+    assert_eq!(trace["steps"][1]["detail"]["amount"], "1");
+
+    let output = lab(&system, &["trace", &payment]).await;
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.starts_with(&format!("Payment {payment}: LOST\n")),
+        "{text}"
+    );
+    let repair = format!("payments redrive {payment} --operator YOU");
+    assert!(text.trim_end().ends_with(&repair), "{text}");
+}
+
+/// A payment that wallet-api never made.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_only_the_provider_knows_is_unknown_to_the_wallet() {
+    let system = System::start().await;
+    let wallet = system.wallet("10").await;
+    let payment = system.accepted(&wallet).await;
+    system.ended(&payment).await;
+    for (database, tables) in [
+        (&system.wallet_database, "transfers, payments, inbox"),
+        (&system.bill_payer_database, "bill_attempts, bills"),
+    ] {
+        let forget = format!("set session_replication_role = replica; truncate {tables} cascade");
+        let mut conn = database.connect().await;
+        conn.batch_execute(&forget).await.unwrap();
+    }
+    let output = lab(&system, &["trace", &payment]).await;
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.starts_with(&format!("Payment {payment}: unknown to the wallet\n")),
+        "{text}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

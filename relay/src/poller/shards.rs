@@ -109,7 +109,7 @@ pub(crate) async fn session(conn: &mut AsyncPgConnection) -> diesel::QueryResult
 /// then. Only to be called while nothing of them is in flight.
 ///
 /// # Errors
-/// Whatever the database says; the connection is not to be used further then.
+/// The database fails; the connection is not to be used further then.
 pub(crate) async fn rebalance(
     conn: &mut AsyncPgConnection,
     me: i32,

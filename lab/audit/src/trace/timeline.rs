@@ -1,5 +1,7 @@
 //! Gathering the steps of a payment, part by part.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -18,8 +20,21 @@ macro_rules! ms {
     };
 }
 
-/// The payment's status and the steps of its life; no step if nobody knows it.
-pub(super) async fn of(sources: &Sources, id: Uuid) -> anyhow::Result<(Option<String>, Vec<Step>)> {
+/// What the parts tell of a payment.
+pub(super) struct Told {
+    /// None if the wallet database does not know the payment.
+    pub(super) status: Option<String>,
+    /// None if nobody knows the payment.
+    pub(super) steps: Vec<Step>,
+    /// The places that should know it and do not, if it waits nowhere: it is lost, or was just on its way from one to the
+    /// next.
+    pub(super) missing: Vec<Step>,
+    /// How long ago it was accepted.
+    pub(super) age: Option<Duration>,
+}
+
+/// Asks each part for the steps of a payment.
+pub(super) async fn of(sources: &Sources, id: Uuid) -> anyhow::Result<Told> {
     let wallet = Session::connect(&sources.wallet_database_url, "the wallet database").await?;
     let bills = Session::connect(&sources.bill_payer_database_url, "bill-payer's database").await?;
     let payment = payment(&wallet, id).await?;
@@ -49,8 +64,45 @@ pub(super) async fn of(sources: &Sources, id: Uuid) -> anyhow::Result<(Option<St
     steps.extend(inbox(&wallet, &results).await?);
     steps.extend(transfers(&wallet, id, "kind in ('settlement', 'refund')").await?);
     steps.extend(payment.as_ref().and_then(ended));
-    let status = payment.map(|payment| text(&payment, "status").to_owned());
-    Ok((status, steps))
+    let missing = match &payment {
+        Some(payment) if text(payment, "status") == "pending" => missing(&steps),
+        Some(_) | None => Vec::new(),
+    };
+    Ok(Told {
+        status: payment
+            .as_ref()
+            .map(|payment| text(payment, "status").to_owned()),
+        steps,
+        missing,
+        age: payment
+            .and_then(|payment| member(&payment, "age_ms").as_u64())
+            .map(Duration::from_millis),
+    })
+}
+
+/// The places that do not know a pending payment; none if it waits somewhere, and so will go on.
+fn missing(steps: &[Step]) -> Vec<Step> {
+    let at = |place: &'static str| steps.iter().filter(move |step| step.place == place);
+    let waits_in_kafka = at(WALLET_COMMANDS.name)
+        .chain(at(WALLET_EVENTS.name))
+        .any(|message| member(&message.detail, "consumed").as_bool() != Some(true));
+    let waits = ["wallet outbox", "dead letters", "bill-payer"]
+        .iter()
+        .any(|&place| at(place).next().is_some());
+    if waits || waits_in_kafka {
+        return Vec::new();
+    }
+    let parts = [
+        (WALLET_EVENTS.name, "no event, and none waits in the outbox"),
+        ("bill-payer", "no bill: it never heard of the payment"),
+        ("provider", "no payment"),
+    ];
+    let missing = parts
+        .into_iter()
+        .filter(|(place, _)| at(place).next().is_none());
+    missing
+        .map(|(place, what)| step(None, place, what, json!({})))
+        .collect()
 }
 
 /// How long after its end a payment's messages may still come, in milliseconds: again, after a crash.
@@ -113,13 +165,24 @@ async fn messages(
         .context("reading a topic")?
 }
 
+/// The payment that was accepted last: its id begins with the time.
+pub(super) async fn last(sources: &Sources) -> anyhow::Result<Option<Uuid>> {
+    let wallet = Session::connect(&sources.wallet_database_url, "the wallet database").await?;
+    let last = "select to_json(id)::text from payments order by id desc limit 1";
+    let last = wallet.json(last).await?.pop();
+    last.map(serde_json::from_value)
+        .transpose()
+        .context("reading a payment's id")
+}
+
 async fn payment(wallet: &Session, id: Uuid) -> anyhow::Result<Option<Value>> {
     let sql = format!(
         "select (to_jsonb(payments) - 'fingerprint' || jsonb_build_object( \
-             'created_ms', {}, 'updated_ms', {}))::text \
+             'amount', trim_scale(amount)::text, 'created_ms', {}, 'updated_ms', {}, 'age_ms', {}))::text \
          from payments where id = '{id}'",
         ms!("created_at"),
-        ms!("updated_at")
+        ms!("updated_at"),
+        ms!("clock_timestamp() - created_at")
     );
     Ok(wallet.json(&sql).await?.pop())
 }
@@ -162,7 +225,7 @@ fn ended(payment: &Value) -> Option<Step> {
 /// With the transaction that wrote each: a transfer never changes, so its row's `xmin` is that of its making.
 async fn transfers(wallet: &Session, id: Uuid, of: &str) -> anyhow::Result<Vec<Step>> {
     let sql = format!(
-        "select jsonb_build_object('at', {}, 'kind', kind, 'transfer_id', id, 'amount', amount, \
+        "select jsonb_build_object('at', {}, 'kind', kind, 'transfer_id', id, 'amount', trim_scale(amount)::text, \
              'debit_account', debit_account, 'credit_account', credit_account, \
              'transaction_id', xmin::text, 'lsn', lsn::text)::text \
          from transfers where payment_id = '{id}' and {of} order by id",
@@ -180,17 +243,17 @@ async fn unpublished(
 ) -> anyhow::Result<Vec<Step>> {
     let sql = format!(
         "select jsonb_build_object('at', {}, 'outbox_seq', outbox.seq, 'event_id', outbox.id, 'type', type, \
-             'held_up_by', parked_events.seq, 'reason', parked_events.reason)::text \
+             'blocked_by', parked_events.seq, 'reason', parked_events.reason)::text \
          from outbox left join parked_events \
              on parked_events.aggregateid = outbox.aggregateid and parked_events.seq <= outbox.seq \
          where payload->>'payment_id' = '{id}' order by outbox.seq",
         ms!("outbox.created_at")
     );
     Ok(timed(session.json(&sql).await?, place, |row| {
-        let waits = if member(row, "held_up_by").is_null() {
+        let waits = if member(row, "blocked_by").is_null() {
             "waits"
         } else {
-            "is held up"
+            "is blocked"
         };
         format!("{} {waits}", text(row, "type"))
     }))
@@ -225,7 +288,7 @@ async fn dead_letters(
 async fn bill(bills: &Session, id: Uuid) -> anyhow::Result<Vec<Step>> {
     let sql = format!(
         "select jsonb_build_object('at', {}, 'status', status, 'attempts', attempts, 'receipt', receipt, \
-             'amount', amount, 'currency', currency, 'provider', provider, 'account_number', account_number, \
+             'amount', trim_scale(amount)::text, 'currency', currency, 'provider', provider, 'account_number', account_number, \
              'last_error', last_error, 'traceparent', traceparent)::text \
          from bills where payment_id = '{id}'",
         ms!("created_at")
