@@ -8,9 +8,9 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Double, Integer, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use outbox::statement;
 
 use crate::schema::dead_letters;
-use outbox::statement;
 
 /// A message that could not be taken, and why.
 #[derive(Debug, Clone, Insertable)]

@@ -4,9 +4,9 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
+use outbox::statement;
 
 use crate::schema::operator_actions;
-use outbox::statement;
 
 /// Who does something, and why.
 #[derive(Debug, Clone, Copy)]

@@ -18,13 +18,3 @@ diesel::table! {
         shard -> SmallInt,
     }
 }
-
-diesel::table! {
-    inbox (consumer, source, event_id) {
-        consumer -> Text,
-        event_id -> Uuid,
-        seen_at -> Timestamptz,
-        source -> Text,
-        fingerprint -> Nullable<Binary>,
-    }
-}

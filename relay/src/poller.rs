@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use chassis::Backoff;
 use diesel_async::AsyncPgConnection;
+use outbox::Event;
 use outbox::drain;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -28,7 +29,6 @@ use crate::publisher::{self, ByOutcome, Publisher};
 use crate::relay_mode::RelayMode;
 use crate::session::{self, SessionError, with_timeout};
 use crate::waiting::WaitingKeys;
-use outbox::Event;
 
 /// The first wait when there is nothing to do; doubles up to the configured maximum.
 const IDLE_WAIT_FIRST: Duration = Duration::from_millis(1);

@@ -19,6 +19,7 @@ use chassis::config::KafkaConfig;
 use chassis::kafka::Probe;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use outbox::Event;
 use rdkafka::ClientConfig;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -29,7 +30,6 @@ pub use self::outcome::Outcome;
 pub(crate) use self::outcome::{ByOutcome, Refusal};
 use crate::SERVICE;
 use crate::config::PublisherConfig;
-use outbox::Event;
 
 const PROBE_AGAIN_AFTER: Duration = Duration::from_millis(200);
 

@@ -7,9 +7,9 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use chassis::Backoff;
+use outbox::Event;
 
 use crate::publisher::ByOutcome;
-use outbox::Event;
 
 /// How long a key is blocked. A topic that keeps failing has a back-off of its own, so a try is often no more
 /// than a question to the publisher.

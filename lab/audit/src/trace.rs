@@ -13,7 +13,6 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use self::step::Step;
-use crate::scope::Scope;
 use crate::sources::Sources;
 use crate::topic::WALLET_COMMANDS;
 
@@ -70,12 +69,11 @@ pub struct Timeline {
 /// The life of the payment; none if nobody knows it.
 pub async fn trace(sources: &Sources, payment_id: Uuid) -> anyhow::Result<Option<Timeline>> {
     let mut told = timeline::of(sources, payment_id).await?;
-    if !told.missing.is_empty() {
+    if told.is_lost() {
         // Its event may have been published after its topic was read, and before the outbox was: read again.
         told = timeline::of(sources, payment_id).await?;
     }
-    let is_old = told.age.is_some_and(|age| age > Scope::LOST_AFTER);
-    if !told.missing.is_empty() && is_old {
+    if told.is_lost() {
         told.status = Some(LOST.to_owned());
         told.steps.append(&mut told.missing);
     }

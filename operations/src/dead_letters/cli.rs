@@ -50,28 +50,30 @@ pub enum Command {
     /// Have one, or all that match, taken again, with their event ids, as their consumer would have; what is refused
     /// again stays
     Retry {
-        /// Its id
-        #[arg(required_unless_present_any = ["reason", "search"], conflicts_with_all = ["reason", "search"])]
-        id: Option<i64>,
-        /// Which
         #[command(flatten)]
-        matching: Matching,
+        selection: Selection,
         /// Who does it, and why
         #[command(flatten)]
         operator: OperatorArgs,
     },
     /// Give one, or all that match, up; needs a note
     Discard {
-        /// Its id
-        #[arg(required_unless_present_any = ["reason", "search"], conflicts_with_all = ["reason", "search"])]
-        id: Option<i64>,
-        /// Which
         #[command(flatten)]
-        matching: Matching,
+        selection: Selection,
         /// Who does it, and why
         #[command(flatten)]
         operator: OperatorArgs,
     },
+}
+
+/// One dead letter, or all that match.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Selection {
+    /// Its id
+    #[arg(required_unless_present_any = ["reason", "search"], conflicts_with_all = ["reason", "search"])]
+    id: Option<i64>,
+    #[command(flatten)]
+    matching: Matching,
 }
 
 /// Which dead letters are meant.
@@ -148,30 +150,28 @@ pub async fn run(
             }
         }
         Command::Retry {
-            id: Some(id),
+            selection,
             operator,
-            ..
-        } => match retry(&mut conn, redeliver, *id, operator.by()?).await? {
-            Retried::Taken => writeln!(out, "{id} was taken.")?,
-            Retried::Refused { reason } => anyhow::bail!("{id} was refused again: {reason}"),
+        } => match selection.id {
+            Some(id) => match retry(&mut conn, redeliver, id, operator.by()?).await? {
+                Retried::Taken => writeln!(out, "{id} was taken.")?,
+                Retried::Refused { reason } => anyhow::bail!("{id} was refused again: {reason}"),
+            },
+            None => {
+                retry_matching(&mut conn, redeliver, &selection.matching, operator, out).await?;
+            }
         },
-        Command::Retry {
-            id: None,
-            matching,
-            operator,
-        } => retry_matching(&mut conn, redeliver, matching, operator, out).await?,
         Command::Discard {
-            id,
-            matching,
+            selection,
             operator,
         } => {
             anyhow::ensure!(operator.note.is_some(), "say why: --note");
-            match id {
+            match selection.id {
                 Some(id) => {
-                    discard(&mut conn, *id, operator.by()?).await?;
+                    discard(&mut conn, id, operator.by()?).await?;
                     writeln!(out, "{id} was discarded.")?;
                 }
-                None => discard_matching(&mut conn, matching, operator, out).await?,
+                None => discard_matching(&mut conn, &selection.matching, operator, out).await?,
             }
         }
     }

@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
+use outbox::Event;
 use pgwire_replication::{
     Lsn, PgWireError, ReplicationClient, ReplicationConfig, ReplicationEvent,
 };
@@ -16,7 +17,6 @@ use super::pgoutput::{DecodeError, Decoder};
 use super::snapshot::Transaction;
 use crate::SERVICE;
 use crate::slot::Slot;
-use outbox::Event;
 
 /// Events of a batch at most.
 pub const ROWS_MAX: usize = 4_096;

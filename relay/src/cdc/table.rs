@@ -8,6 +8,7 @@ use diesel::prelude::*;
 use diesel::result::Error::DeserializationError;
 use diesel::sql_types::{Array, Bool, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
+use outbox::Event;
 use outbox::{drain, statement};
 use pgwire_replication::Lsn;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +20,6 @@ use crate::progress::BatchStats;
 use crate::publisher::{ByOutcome, Publisher};
 use crate::session::{self, SessionError, with_timeout};
 use crate::waiting::WaitingKeys;
-use outbox::Event;
 
 /// The first wait for a transaction that the stream has brought and SQL does not see yet; doubles up to
 /// [`VISIBLE_WAIT_MAX`]. It is a moment, or as long as a synchronous standby takes.

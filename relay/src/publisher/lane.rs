@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use chassis::Backoff;
 use chassis::kafka::producer::{Message, OrderedProducer};
 use futures_util::FutureExt as _;
+use outbox::Event;
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -24,7 +25,6 @@ use uuid::Uuid;
 use super::failure::{Failure, classify};
 use super::outcome::Outcome;
 use crate::progress::Repeated;
-use outbox::Event;
 
 /// How long acknowledgements may take before the log says that they are late, and the relay probes Kafka.
 pub(super) const OUTAGE_AFTER: Duration = Duration::from_secs(2);

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::step::Step;
 use crate::provider::client;
-use crate::scope::ms_of;
+use crate::scope::{Scope, ms_of};
 use crate::session::Session;
 use crate::sources::Sources;
 use crate::topic::{BILL_EVENTS, Client, Topic, WALLET_COMMANDS, WALLET_EVENTS};
@@ -30,7 +30,14 @@ pub(super) struct Told {
     /// next.
     pub(super) missing: Vec<Step>,
     /// How long ago it was accepted.
-    pub(super) age: Option<Duration>,
+    age: Option<Duration>,
+}
+
+impl Told {
+    /// Whether a part that should know the payment does not, although there was time for it.
+    pub(super) fn is_lost(&self) -> bool {
+        !self.missing.is_empty() && self.age.is_some_and(|age| age > Scope::LOST_AFTER)
+    }
 }
 
 /// Asks each part for the steps of a payment.
