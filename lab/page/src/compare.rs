@@ -11,6 +11,7 @@ use chassis::problem::StatusCode;
 use lab_stack::commands::Command;
 use lab_stack::relay_mode::RelayMode;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use super::lab::Lab;
@@ -46,13 +47,13 @@ const fn arm(name: &'static str, pattern: Pattern, relays: Option<RelayMode>) ->
 }
 
 /// The body of `POST /api/compare`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Deserialize)]
 pub(super) struct CompareRequest {
     /// Names of [`ARMS`].
     arms: Vec<String>,
+    /// A [`Load`].
     #[serde(flatten)]
-    load: Load,
+    load: Map<String, Value>,
 }
 
 fn fill(row: &mut Row, ended: &RunResult) {
@@ -81,7 +82,7 @@ pub(super) async fn begin(
     State(lab): State<Arc<Lab>>,
     JsonBody(wanted): JsonBody<CompareRequest>,
 ) -> Result<StatusCode, Problem> {
-    wanted.load.check()?;
+    let load = Load::read(wanted.load)?;
     // Which arms.
     let is_unknown = |name: &&String| !ARMS.iter().any(|arm| arm.name == **name);
     if let Some(unknown) = wanted.arms.iter().find(is_unknown) {
@@ -113,7 +114,7 @@ pub(super) async fn begin(
             if work.token().is_cancelled() {
                 break;
             }
-            run(&lab, arm, &wanted.load, work.token()).await;
+            run(&lab, arm, &load, work.token()).await;
         }
         let present = lab.processes.stack().await.map(|stack| stack.relay_mode);
         if present != Some(mode) {

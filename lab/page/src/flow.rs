@@ -1,5 +1,6 @@
 //! How many events flow between the processes: sampled from the services' metrics and the two databases.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use chassis::Problem;
@@ -10,7 +11,7 @@ use futures_util::future::{join, join5};
 
 use super::lab::Lab;
 use super::scrape::Scrape;
-use super::snapshot::{Flow, Statistics};
+use super::snapshot::{Flow, Passage, Statistics};
 
 /// A counter of a process that may be restarted: it begins at zero then.
 #[derive(Debug, Clone, Copy, Default)]
@@ -41,17 +42,12 @@ impl Count {
 #[derive(Debug, Default)]
 pub(super) struct Sampler {
     at: Option<Instant>,
-    requests: Count,
-    written: Count,
+    /// One count for each process that counts it.
+    passages: BTreeMap<Passage, Vec<Count>>,
     unwritten: Count,
     /// Of the wallet's two relays, and of the bill payer's.
-    published: [Count; 3],
     failed: [Count; 3],
-    own_publishes: [Count; 2],
-    consumed: Count,
-    provider_calls: Count,
-    results: Count,
-    decided: Count,
+    own_failed: Count,
     again: [Count; 2],
 }
 
@@ -118,6 +114,71 @@ async fn ask(lab: &Lab, is_watched: bool) -> Result<ServiceMetrics, Problem> {
     })
 }
 
+impl Passage {
+    const ALL: [Self; 12] = [
+        Self::Requests,
+        Self::Committed,
+        Self::Queued,
+        Self::Relayed,
+        Self::PublishedItself,
+        Self::Commands,
+        Self::CommandsTaken,
+        Self::Consumed,
+        Self::ProviderCalls,
+        Self::BillsEnded,
+        Self::ResultsPublished,
+        Self::Settled,
+    ];
+
+    /// What the processes say, one by one: one that is restarted begins at zero.
+    fn read(self, metrics: &ServiceMetrics) -> Vec<Option<u64>> {
+        let wallet_api = |name, labels: &[&str]| metrics.wallet_api.sum(name, labels);
+        let bill_payer = |name, labels: &[&str]| metrics.bill_payer.sum(name, labels);
+        let accepted =
+            |pattern| wallet_api("payment_requests_total", &[pattern, "outcome=\"accepted\""]);
+        let published = |topic| {
+            let labels = [topic, "outcome=\"ok\""];
+            wallet_api("wallet_publishes_total", &labels)
+        };
+        let taken = |topic| wallet_api("kafka_consumer_records_total", &[topic]);
+        let relayed = |relay: &Scrape| relay.sum("relay_published_total", &[]);
+        match self {
+            Self::Requests => {
+                let pay_bill = ["route=\"/wallets/{id}/pay-bill\""];
+                vec![wallet_api("http_request_duration_seconds_count", &pay_bill)]
+            }
+            Self::Committed => {
+                let event_lost = ["outcome=\"event_lost\""];
+                let committed = [
+                    accepted("pattern=\"outbox\""),
+                    accepted("pattern=\"dual-write\""),
+                    accepted("pattern=\"publish-first\""),
+                    // Debited, and then not published: dual-write.
+                    wallet_api("payment_requests_total", &event_lost),
+                    // In listen-to-yourself an accepted request is a command, which is debited later.
+                    wallet_api("payment_commands_total", &["outcome=\"debited\""]),
+                ];
+                vec![committed.into_iter().sum()]
+            }
+            Self::Queued => vec![accepted("pattern=\"outbox\"")],
+            Self::Relayed => metrics.wallet_relays.iter().map(relayed).collect(),
+            Self::PublishedItself => vec![published("topic=\"wallet.events\"")],
+            Self::Commands => vec![published("topic=\"wallet.commands\"")],
+            // Topics may have a prefix.
+            Self::CommandsTaken => vec![taken("wallet.commands\"")],
+            Self::Consumed => vec![bill_payer("kafka_consumer_records_total", &[])],
+            Self::ProviderCalls => vec![bill_payer("provider_calls_total", &[])],
+            Self::BillsEnded => {
+                let ended = ["status=\"paid\"", "status=\"failed\""]
+                    .map(|status| bill_payer("bills_recorded_total", &[status]));
+                vec![ended.into_iter().sum()]
+            }
+            Self::ResultsPublished => vec![relayed(&metrics.bill_relay)],
+            Self::Settled => vec![taken("bill.events\"")],
+        }
+    }
+}
+
 impl Sampler {
     /// Looks at everything once; at the databases only if somebody watches.
     pub(super) async fn run_once(&mut self, lab: &Lab, is_watched: bool) -> Result<(), Problem> {
@@ -131,54 +192,45 @@ impl Sampler {
     }
 
     fn count(&mut self, metrics: &ServiceMetrics, elapsed: Duration, statistics: &mut Statistics) {
-        let ServiceMetrics {
-            wallet_api,
-            bill_payer,
-            ..
-        } = metrics;
-        // wallet-api: requests and writes.
-        let payments = |outcome| wallet_api.sum("payment_requests_total", &[outcome]);
-        let pay_bill = ["route=\"/wallets/{id}/pay-bill\""];
-        let requests = wallet_api.sum("http_request_duration_seconds_count", &pay_bill);
-        statistics.requests += self.requests.update(requests, elapsed);
-        let accepted = payments("outcome=\"accepted\"");
-        let written = self.written.update(accepted, elapsed);
-        statistics.writes_ok += written;
-        let unwritten = payments("outcome=\"unavailable\"");
-        statistics.writes_failed += self.unwritten.update(unwritten, elapsed);
-        // Events that came into the outboxes.
-        let decided = ["status=\"paid\"", "status=\"failed\""]
-            .map(|status| bill_payer.sum("bills_recorded_total", &[status]));
-        let decided = decided.into_iter().sum();
-        statistics.outbox_queued += written + self.decided.update(decided, elapsed);
-
-        // The relays.
-        let relays = metrics.wallet_relays.iter().chain([&metrics.bill_relay]);
-        for ((published, failed), relay) in
-            self.published.iter_mut().zip(&mut self.failed).zip(relays)
-        {
-            let sum = |name| relay.sum(name, &[]);
-            statistics.publishes_ok += published.update(sum("relay_published_total"), elapsed);
-            statistics.publishes_failed +=
-                failed.update(sum("relay_delivery_errors_total"), elapsed);
+        // What passed, and the sums of it that the statistics have.
+        for passage in Passage::ALL {
+            let now = passage.read(metrics);
+            let counts = self.passages.entry(passage).or_default();
+            counts.resize_with(now.len(), Count::default);
+            let more = counts.iter_mut().zip(now);
+            let more: u64 = more.map(|(count, now)| count.update(now, elapsed)).sum();
+            *statistics.passed.entry(passage).or_default() += more;
+            let sum = match passage {
+                Passage::Requests => &mut statistics.requests,
+                Passage::Committed => &mut statistics.writes_ok,
+                Passage::Queued | Passage::BillsEnded => &mut statistics.outbox_queued,
+                Passage::Relayed
+                | Passage::PublishedItself
+                | Passage::Commands
+                | Passage::ResultsPublished => &mut statistics.publishes_ok,
+                Passage::CommandsTaken | Passage::Consumed | Passage::Settled => {
+                    &mut statistics.consumed
+                }
+                Passage::ProviderCalls => continue,
+            };
+            *sum += more;
         }
-
-        // By wallet-api itself, in the patterns that have no relay.
-        let own = |outcome| wallet_api.sum("wallet_publishes_total", &[outcome]);
-        let [published, failed] = &mut self.own_publishes;
-        statistics.publishes_ok += published.update(own("outcome=\"ok\""), elapsed);
-        statistics.publishes_failed += failed.update(own("outcome=\"failed\""), elapsed);
-
-        // Consumers and the provider.
-        let records = |service: &Scrape| service.sum("kafka_consumer_records_total", &[]);
-        statistics.consumed += self.consumed.update(records(bill_payer), elapsed);
-        statistics.consumed += self.results.update(records(wallet_api), elapsed);
-        let calls = bill_payer.sum("provider_calls_total", &[]);
-        self.provider_calls.update(calls, elapsed);
+        // What failed.
+        let wallet_api = |name, labels: &[&str]| metrics.wallet_api.sum(name, labels);
+        let unavailable = wallet_api("payment_requests_total", &["outcome=\"unavailable\""]);
+        statistics.writes_failed += self.unwritten.update(unavailable, elapsed);
+        let relays = metrics.wallet_relays.iter().chain([&metrics.bill_relay]);
+        for (failed, relay) in self.failed.iter_mut().zip(relays) {
+            let errors = relay.sum("relay_delivery_errors_total", &[]);
+            statistics.publishes_failed += failed.update(errors, elapsed);
+        }
+        let own = wallet_api("wallet_publishes_total", &["outcome=\"failed\""]);
+        statistics.publishes_failed += self.own_failed.update(own, elapsed);
+        // What came again.
         let again = ["outcome=\"again\""];
         let again = [
-            bill_payer.sum("bill_requests_total", &again),
-            wallet_api.sum("bill_results_total", &again),
+            metrics.bill_payer.sum("bill_requests_total", &again),
+            wallet_api("bill_results_total", &again),
         ];
         for (count, again) in self.again.iter_mut().zip(again) {
             count.update(again, elapsed);
@@ -188,21 +240,25 @@ impl Sampler {
         statistics.pending = rows.iter().flatten().sum();
     }
 
+    /// Of a passage; one of two relays may be down, and the other does its work.
+    fn per_second(&self, passage: Passage) -> Option<u64> {
+        let counts = self.passages.get(&passage)?;
+        let known = counts.iter().filter_map(|count| count.per_second);
+        known.reduce(|a, b| a + b)
+    }
+
     fn flow(&self, metrics: &ServiceMetrics) -> Flow {
         let (wallet, bills) = (metrics.wallet.as_ref(), metrics.bills.as_ref());
-        let [first, second, of_bills] = self.published.map(|count| count.per_second);
         let of_status = |status| metrics.bill_payer.sum("bills", &[status]);
         let open = ["status=\"paying\"", "status=\"cancelling\""].map(of_status);
         let dead_letters = [wallet, bills].map(|waiting| figure(waiting, |it| it.dead_letters));
+        let publishing = [Passage::Relayed, Passage::PublishedItself];
+        let publishing = publishing.into_iter().filter_map(|it| self.per_second(it));
         Flow {
-            requests: self.requests.per_second,
-            committed: self.written.per_second,
-            // One of the two may be down, and the other does its work.
-            published: [first, second].into_iter().flatten().reduce(|a, b| a + b),
-            consumed: self.consumed.per_second,
-            provider_calls: self.provider_calls.per_second,
-            results_published: of_bills,
-            settled: self.results.per_second,
+            rates: Passage::ALL
+                .map(|passage| (passage, self.per_second(passage)))
+                .into(),
+            published: publishing.reduce(|a, b| a + b),
             outbox_wallet: figure(wallet, |it| it.rows),
             outbox_bill: figure(bills, |it| it.rows),
             oldest_wallet_ms: figure(wallet, |it| it.oldest_ms),
@@ -236,5 +292,42 @@ mod tests {
         // Restarted: it has counted three since.
         assert_eq!(count.update(Some(3), second), 3);
         assert_eq!(count.total, 13);
+    }
+
+    #[test]
+    fn what_wallet_api_publishes_itself_counts_where_it_belongs() {
+        let mut sampler = Sampler::default();
+        let mut statistics = Statistics::default();
+        let metrics = |accepted, debited, events, commands, results| ServiceMetrics {
+            wallet_api: Scrape::from_text(&format!(
+                "payment_requests_total{{pattern=\"listen-to-yourself\",outcome=\"accepted\"}} {accepted}\n\
+                 payment_commands_total{{outcome=\"debited\"}} {debited}\n\
+                 wallet_publishes_total{{topic=\"wallet.events\",outcome=\"ok\"}} {events}\n\
+                 wallet_publishes_total{{topic=\"wallet.commands\",outcome=\"ok\"}} {commands}\n\
+                 kafka_consumer_records_total{{topic=\"x.wallet.commands\"}} {commands}\n\
+                 kafka_consumer_records_total{{topic=\"x.bill.events\"}} {results}\n"
+            )),
+            bill_payer: Scrape::default(),
+            wallet_relays: [
+                Scrape::default(),
+                Scrape::from_text("relay_published_total 0\n"),
+            ],
+            bill_relay: Scrape::default(),
+            wallet: None,
+            bills: None,
+        };
+        let second = Duration::from_secs(1);
+        sampler.count(&metrics(0, 0, 0, 0, 0), second, &mut statistics);
+        let later = metrics(10, 8, 9, 10, 5);
+        sampler.count(&later, second, &mut statistics);
+        let passed = |passage| statistics.passed.get(&passage).copied();
+        assert_eq!(passed(Passage::Committed), Some(8));
+        assert_eq!(passed(Passage::Queued), Some(0));
+        assert_eq!(passed(Passage::PublishedItself), Some(9));
+        assert_eq!(passed(Passage::Commands), Some(10));
+        assert_eq!(passed(Passage::Settled), Some(5));
+        assert_eq!(statistics.outbox_queued, 0);
+        assert_eq!(statistics.publishes_ok, 19);
+        assert_eq!(sampler.flow(&later).published, Some(9));
     }
 }

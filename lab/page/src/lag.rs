@@ -53,22 +53,24 @@ impl Group {
     }
 }
 
-/// The group of bill-payer and that of wallet-api.
-pub(super) fn groups(stack: &Stack) -> anyhow::Result<Arc<[Group; 2]>> {
+/// The group of bill-payer and those of wallet-api.
+pub(super) fn groups(stack: &Stack) -> anyhow::Result<Arc<[Group; 3]>> {
     Ok(Arc::new([
         Group::new(stack, "bill-payer", "wallet.events")?,
         Group::new(stack, "wallet-api", "bill.events")?,
+        Group::new(stack, "wallet-api-commands", "wallet.commands")?,
     ]))
 }
 
 /// Asks the brokers, on a thread where waiting is allowed.
-pub(super) async fn look(groups: &Arc<[Group; 2]>) -> anyhow::Result<Lag> {
+pub(super) async fn look(groups: &Arc<[Group; 3]>) -> anyhow::Result<Lag> {
     let groups = Arc::clone(groups);
     let looked = tokio::task::spawn_blocking(move || {
-        let [of_bill_payer, of_wallet_api] = groups.as_ref();
+        let [of_bill_payer, of_wallet_api, of_commands] = groups.as_ref();
         Lag {
             lag_wallet_events: of_bill_payer.lag().ok(),
             lag_bill_events: of_wallet_api.lag().ok(),
+            lag_commands: of_commands.lag().ok(),
         }
     });
     Ok(looked.await?)

@@ -67,7 +67,7 @@ pub(super) async fn keep(lab: Arc<Lab>, task: Task) -> anyhow::Result<()> {
     }
 }
 
-type Groups = Arc<[lag::Group; 2]>;
+type Groups = Arc<[lag::Group; 3]>;
 
 async fn look_around(lab: &Lab, groups: &mut Option<Groups>) -> Result<(), Problem> {
     let stack = lab.stack().await?;
@@ -99,10 +99,10 @@ async fn picture(lab: &Lab) -> Live {
         busy: busy.map(|command| command.to_string()),
         parts,
         flow: Amounts {
-            flow: shown.flow,
+            flow: shown.flow.clone(),
             lag: shown.lag,
         },
-        statistics: shown.statistics,
+        statistics: shown.statistics.clone(),
         behaviour: shown.behaviour,
         run: shown.run.clone(),
         money: shown.money.clone(),

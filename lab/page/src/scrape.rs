@@ -20,6 +20,11 @@ impl Scrape {
         Self(text.await.ok())
     }
 
+    #[cfg(test)]
+    pub(super) fn from_text(text: &str) -> Self {
+        Self(Some(text.to_owned()))
+    }
+
     /// The sum of the metric over all label sets that have all of `labels`, such as `outcome="again"`; none when the
     /// service is down.
     pub(super) fn sum(&self, name: &str, labels: &[&str]) -> Option<u64> {
@@ -53,7 +58,7 @@ mod tests {
                     calls_total_created 99\n\
                     bills{status=\"paying\"} 3.0\n\
                     plain 4\n";
-        let scrape = Scrape(Some(text.to_owned()));
+        let scrape = Scrape::from_text(text);
         assert_eq!(scrape.sum("calls_total", &[]), Some(9));
         assert_eq!(scrape.sum("calls_total", &["outcome=\"paid\""]), Some(7));
         assert_eq!(scrape.sum("bills", &[]), Some(3));

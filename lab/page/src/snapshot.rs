@@ -1,5 +1,7 @@
 //! The picture that the page shows, as JSON: `lab/web/src/contract.ts` says the same to the page.
 
+use std::collections::BTreeMap;
+
 use audit::{Report, Whereabouts};
 use chassis::Problem;
 use lab_stack::process_table::ProcessView;
@@ -7,18 +9,43 @@ use lab_stack::relay_mode::RelayMode;
 use rust_decimal::Decimal;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
+/// What passes between the parts: an arrow of the page's drawing each. [`super::flow`] says which metric counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Passage {
+    /// Requests to pay, as wallet-api answers them.
+    Requests,
+    /// Payments that wallet-api debits and commits, by any pattern.
+    Committed,
+    /// Those of them whose event is in the outbox.
+    Queued,
+    /// Events of the wallet's outbox that its relays publish.
+    Relayed,
+    /// Events that wallet-api publishes itself, without an outbox.
+    PublishedItself,
+    /// Commands that wallet-api publishes to itself.
+    Commands,
+    CommandsTaken,
+    /// Events that bill-payer takes in.
+    Consumed,
+    ProviderCalls,
+    /// Bills that end, paid or failed, with their result in bill-payer's outbox.
+    BillsEnded,
+    ResultsPublished,
+    /// Results that wallet-api takes in.
+    Settled,
+}
+
 /// Events a second between the parts, and what waits; none where the part that would say so is down.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct Flow {
-    pub(super) requests: Option<u64>,
-    pub(super) committed: Option<u64>,
+    #[serde(flatten)]
+    pub(super) rates: BTreeMap<Passage, Option<u64>>,
+    /// Of both ways to publish an event.
     pub(super) published: Option<u64>,
-    pub(super) consumed: Option<u64>,
-    pub(super) provider_calls: Option<u64>,
-    pub(super) results_published: Option<u64>,
-    pub(super) settled: Option<u64>,
     pub(super) outbox_wallet: Option<u64>,
     pub(super) outbox_bill: Option<u64>,
     pub(super) oldest_wallet_ms: Option<u64>,
@@ -30,8 +57,9 @@ pub(super) struct Flow {
 }
 
 /// Counts since the last reset.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct Statistics {
+    pub(super) passed: BTreeMap<Passage, u64>,
     pub(super) requests: u64,
     pub(super) writes_ok: u64,
     pub(super) writes_failed: u64,
@@ -56,6 +84,7 @@ impl Flow {
 pub(super) struct Lag {
     pub(super) lag_wallet_events: Option<u64>,
     pub(super) lag_bill_events: Option<u64>,
+    pub(super) lag_commands: Option<u64>,
 }
 
 #[derive(Debug, Clone, Default, Serialize)]
@@ -70,6 +99,9 @@ pub(super) struct Money {
     pub(super) declined: u64,
     pub(super) findings: Vec<Finding>,
     pub(super) took_ms: u64,
+    /// The server whose absence kept the last audit from being made: the figures are those of [`Self::at`].
+    pub(super) away: Option<&'static str>,
+    /// Why it could not be made; with [`Self::away`], in a program's words.
     pub(super) error: Option<String>,
 }
 
@@ -99,6 +131,7 @@ impl From<Report> for Money {
             declined: report.declined,
             findings: findings.collect(),
             took_ms: report.took_ms,
+            away: None,
             error: None,
         }
     }
@@ -139,18 +172,16 @@ impl Pattern {
     }
 }
 
-/// The body of `POST /api/traffic`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone)]
 pub(super) struct Plan {
     pub(super) pattern: Pattern,
     /// None: as it is.
     pub(super) relay_mode: Option<RelayMode>,
-    #[serde(flatten)]
     pub(super) load: Load,
 }
 
 #[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Load {
     pub(super) requests: u32,
     pub(super) rate_per_s: u32,
@@ -175,12 +206,22 @@ const fn amount_default() -> Decimal {
 fn exact<'de, D: Deserializer<'de>>(amount: D) -> Result<Decimal, D::Error> {
     let text = String::deserialize(amount)?;
     Decimal::from_str_exact(&text)
-        .map_err(|_| D::Error::custom("has to be an amount such as \"499.00\""))
+        .map_err(|_| D::Error::custom("must be an amount such as \"499.00\""))
 }
 
 impl Load {
-    /// Finds the first value that is out of range.
-    pub(super) fn check(&self) -> Result<(), Problem> {
+    /// Reads the fields of a body, and refuses the first that is wrong by its name, which a flattened struct would not tell.
+    pub(super) fn read(fields: Map<String, Value>) -> Result<Self, Problem> {
+        let read: Result<Self, _> = serde_path_to_error::deserialize(Value::Object(fields));
+        let load = read.map_err(|error| {
+            let field = error.path().to_string();
+            Problem::invalid(error.into_inner().to_string()).in_field(field)
+        })?;
+        load.check()?;
+        Ok(load)
+    }
+
+    fn check(&self) -> Result<(), Problem> {
         let range = |name, value: u32, max| match value {
             1.. if value <= max => Ok(()),
             _ => Err(Problem::invalid(format!("must be from 1 to {max}")).in_field(name)),

@@ -15,12 +15,15 @@ use chassis::http::JsonBody;
 use chassis::problem::StatusCode;
 use chrono::{DateTime, Utc};
 use lab_stack::commands::Command;
+use lab_stack::relay_mode::RelayMode;
 use lab_stack::stack::Stack;
+use serde::Deserialize;
+use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 pub(super) use self::sending::Latencies;
 use super::lab::Lab;
-use super::snapshot::{Behaviour, Plan, Run, RunState};
+use super::snapshot::{Behaviour, Load, Pattern, Plan, Run, RunState};
 
 /// How long the last payments may be on their way before the verdict says so.
 const SETTLE_WITHIN: Duration = Duration::from_secs(90);
@@ -35,12 +38,27 @@ pub(super) struct RunResult {
     promised: u64,
 }
 
+/// The body of `POST /api/traffic`.
+#[derive(Debug, Deserialize)]
+pub(super) struct TrafficRequest {
+    pattern: Pattern,
+    /// None: as it is.
+    relay_mode: Option<RelayMode>,
+    /// A [`Load`].
+    #[serde(flatten)]
+    load: Map<String, Value>,
+}
+
 /// `POST /api/traffic`: begins a run.
 pub(super) async fn begin(
     State(lab): State<Arc<Lab>>,
-    JsonBody(plan): JsonBody<Plan>,
+    JsonBody(wanted): JsonBody<TrafficRequest>,
 ) -> Result<(StatusCode, Json<Run>), Problem> {
-    plan.load.check()?;
+    let plan = Plan {
+        pattern: wanted.pattern,
+        relay_mode: wanted.relay_mode,
+        load: Load::read(wanted.load)?,
+    };
     lab.stack().await?;
     let work = lab.begin_work()?;
     let begun = Run::new(&plan);

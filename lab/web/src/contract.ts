@@ -35,15 +35,25 @@ export interface Part {
   actions: PartAction[];
 }
 
+/** What passes between the parts; flow/passages.ts says what each counts. */
+export type Passage =
+  | "requests" | "committed" | "queued" | "relayed" | "published_itself" | "commands" | "commands_taken" | "consumed"
+  | "provider_calls" | "bills_ended" | "results_published" | "settled";
+
 /** Rates are per second, over the last second. Null where the part that would say so is down. */
 export interface Flow {
   requests: number | null;
   committed: number | null;
+  queued: number | null;
+  relayed: number | null;
+  published_itself: number | null;
+  /** relayed and published_itself */
   published: number | null;
+  commands: number | null;
+  commands_taken: number | null;
   consumed: number | null;
   provider_calls: number | null;
-  /** Bills that ended, paid or failed: bill-payer -> its outbox. */
-  bills_ended?: number | null;
+  bills_ended: number | null;
   results_published: number | null;
   settled: number | null;
   outbox_wallet: number | null;
@@ -52,6 +62,7 @@ export interface Flow {
   oldest_bill_ms: number | null;
   lag_wallet_events: number | null;
   lag_bill_events: number | null;
+  lag_commands: number | null;
   duplicates: number | null;
   bills_open: number | null;
   bills_parked: number | null;
@@ -60,6 +71,7 @@ export interface Flow {
 
 /** Since the last reset. */
 export interface Statistics {
+  passed: Record<Passage, number>;
   requests: number;
   writes_ok: number;
   writes_failed: number;
@@ -107,7 +119,9 @@ export interface Money {
   refunded: number;
   declined: number;
   findings: Finding[];
-  /** Why the last audit could not be made; the figures are then those of the one before. */
+  /** The server whose absence keeps the money from being counted, such as Kafka; the figures are then those of `at`. */
+  away: string | null;
+  /** Why the last audit could not be made, in a program's words; the figures are then those of `at`. */
   error: string | null;
   took_ms: number;
 }

@@ -114,19 +114,19 @@ impl Publisher {
         for message in messages {
             let delivery = self.enqueue(message);
             let refused = delivery.is_err();
-            sent.push(delivery);
+            sent.push((message.topic, delivery));
             if refused {
                 // None of the next messages may overtake it.
                 break;
             }
         }
         let mut result = Ok(());
-        for delivery in sent {
+        for (topic, delivery) in sent {
             let outcome = match delivery {
                 Ok(delivery) => self.acknowledged(delivery).await,
                 Err(error) => Err(error),
             };
-            count(&outcome);
+            count(topic, &outcome);
             result = result.and(outcome);
         }
         if result.is_err() {
@@ -197,10 +197,10 @@ impl Publisher {
     }
 }
 
-fn count(outcome: &Result<(), PublishError>) {
+fn count(topic: &'static str, outcome: &Result<(), PublishError>) {
     let label = match outcome {
         Ok(()) => "ok",
         Err(PublishError::QueueFull | PublishError::NotAcknowledged(_)) => "failed",
     };
-    metrics::counter!("wallet_publishes_total", "outcome" => label).increment(1);
+    metrics::counter!("wallet_publishes_total", "topic" => topic, "outcome" => label).increment(1);
 }

@@ -7,16 +7,17 @@ import { reset } from "../commands";
 import { CommandButton, Trouble, useCommand } from "../parts/command";
 import { live } from "../state/store";
 
-const TERMS: [keyof Statistics, string][] = [
-  ["requests", "requests"],
-  ["writes_ok", "writes ok"],
-  ["writes_failed", "writes failed"],
-  ["outbox_queued", "outbox queued"],
-  ["publishes_ok", "publishes ok"],
-  ["publishes_failed", "publishes failed"],
-  ["pending", "pending"],
-  ["consumed", "consumed"],
-  ["inconsistent_runs", "inconsistent runs"],
+/** Each with what it counts. */
+const TERMS: [keyof Omit<Statistics, "passed">, string, string][] = [
+  ["requests", "requests", "requests to pay that wallet-api answered"],
+  ["writes_ok", "writes ok", "payments that wallet-api debited and committed"],
+  ["writes_failed", "writes failed", "requests that were refused because a server was away"],
+  ["outbox_queued", "outbox queued", "events that a transaction wrote into one of the two outboxes"],
+  ["publishes_ok", "publishes ok", "messages on all three topics, by the relays and by wallet-api itself"],
+  ["publishes_failed", "publishes failed", "messages that Kafka did not acknowledge"],
+  ["pending", "pending", "rows that wait in the two outboxes now"],
+  ["consumed", "consumed", "messages that bill-payer and wallet-api took from the three topics"],
+  ["inconsistent_runs", "inconsistent runs", "runs whose money did not come out right"],
 ];
 
 export function StatisticsPage() {
@@ -26,8 +27,8 @@ export function StatisticsPage() {
     <>
       {statistics && (
         <dl class="figures large" data-testid="statistics">
-          {TERMS.map(([name, term]) => (
-            <Figure key={name} term={term} value={count(statistics[name])} look={name.includes("failed") || name === "inconsistent_runs" ? (statistics[name] > 0 ? "wrong found" : "") : ""} />
+          {TERMS.map(([name, term, about]) => (
+            <Figure key={name} term={term} about={about} value={count(statistics[name])} look={name.includes("failed") || name === "inconsistent_runs" ? (statistics[name] > 0 ? "wrong found" : "") : ""} />
           ))}
         </dl>
       )}
