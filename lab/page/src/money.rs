@@ -8,6 +8,7 @@ use axum::extract::State;
 use chassis::Problem;
 use chassis::http::Path;
 use chassis::problem::StatusCode;
+use lab_stack::process_table::ProcessView;
 use uuid::Uuid;
 
 use super::lab::Lab;
@@ -24,19 +25,60 @@ pub(super) async fn run_once(lab: &Lab) -> Result<(), Problem> {
             *lab.shown().since.insert(now)
         }
     };
-    let audited = lab.audit(since).await?;
+    // A server that is known to be down is not waited for.
+    let away = server_away(&lab.processes.parts().await);
+    let audited = match away {
+        Some(_) => None,
+        None => Some(lab.audit(since).await?),
+    };
     let mut shown = lab.shown();
     if shown.since != Some(since) {
         // A reset came meanwhile.
         return Ok(());
     }
     match audited {
-        Ok(report) => shown.money = Some(Money::from(report)),
-        Err(error) => {
-            shown.money.get_or_insert_default().error = Some(format!("{error:#}"));
+        Some(Ok(report)) => shown.money = Some(Money::from(report)),
+        Some(Err(error)) => {
+            let money = shown.money.get_or_insert_default();
+            money.away = server_of(&error);
+            money.error = Some(format!("{error:#}"));
+        }
+        None => {
+            let money = shown.money.get_or_insert_default();
+            money.away = away;
+            money.error = None;
         }
     }
     Ok(())
+}
+
+/// The first server of the audit that does not work, as people call it.
+fn server_away(parts: &[ProcessView]) -> Option<&'static str> {
+    const DOWN: [&str; 5] = ["starting", "restarting", "paused", "stopping", "stopped"];
+    let down = parts
+        .iter()
+        .filter(|part| DOWN.contains(&part.state.as_str()));
+    let mut named = down.filter_map(|part| match part.name.as_str() {
+        "kafka" => Some("Kafka"),
+        "postgres" => Some("PostgreSQL"),
+        "mock-provider" => Some("The provider"),
+        _ => None,
+    });
+    named.next()
+}
+
+/// The server that an audit failed by, if it is one that did not answer.
+fn server_of(error: &anyhow::Error) -> Option<&'static str> {
+    error.chain().find_map(|cause| {
+        if cause.is::<rdkafka::error::KafkaError>() {
+            Some("Kafka")
+        } else if cause.is::<reqwest::Error>() {
+            Some("The provider")
+        } else {
+            let postgres = cause.downcast_ref::<tokio_postgres::Error>()?;
+            postgres.as_db_error().is_none().then_some("PostgreSQL")
+        }
+    })
 }
 
 /// `POST /api/reset`: figures start from zero, and the provider behaves as usual. No data is deleted.

@@ -20,12 +20,19 @@ export function MoneyFigures() {
       </dl>
       {audit && <MoneyBar audit={audit} />}
       <VerdictLine verdict={verdictOf(audit)} testId="money-verdict" />
-      {audit?.error && (
-        <p class="trouble">
-          The last audit could not be made: {audit.error}. These figures are from {clock(audit.at)}.
-        </p>
-      )}
+      <LastCounted audit={audit} />
     </>
+  );
+}
+
+/** While a server is away: one quiet line, since no command failed. */
+function LastCounted({ audit }: { audit: Money | null }) {
+  if (audit === null || (audit.away === null && audit.error === null)) return null;
+  const last = audit.at === 0 ? "nothing was counted yet" : `last counted ${clock(audit.at)}`;
+  return (
+    <p class="quiet" data-testid="last-counted" title={audit.error ?? undefined}>
+      {audit.away === null ? "The money can't be counted now" : `${audit.away} is away`}: {last}.
+    </p>
   );
 }
 
