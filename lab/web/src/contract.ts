@@ -1,7 +1,7 @@
 // What the lab's server sends and takes. Times are Unix milliseconds, `*_ms` are milliseconds, ids and amounts are strings.
 
 export type RelayMode = "poller" | "cdc" | "debezium";
-export type Pattern = "outbox" | "listen-to-yourself" | "dual-write";
+export type Pattern = "outbox" | "listen-to-yourself" | "dual-write" | "publish-first";
 export type PartState = "starting" | "ready" | "restarting" | "stopping" | "stopped" | "paused" | "not ours";
 export type PartAction = "kill" | "pause" | "resume" | "restart" | "stop" | "start";
 

@@ -12,13 +12,13 @@ import "./style/charts.css";
 import { render } from "preact";
 import { Announcer } from "./page/announcer";
 import { ConnectionLost } from "./page/connection-lost";
+import { FoldingIntroduction } from "./page/folding-introduction";
 import { Header } from "./page/header";
-import { Introduction } from "./page/introduction";
 import { Navigation } from "./page/navigation";
 import { StoryBand } from "./page/story-band";
-import { CurrentView, focusView } from "./page/current-view";
+import { CurrentView, focusView, focusViewOnceShown } from "./page/current-view";
 import { connect } from "./state/connection";
-import { followAddress } from "./state/route";
+import { followAddress, parseRoute } from "./state/route";
 import { applyTheme } from "./state/theme";
 
 function Page() {
@@ -28,7 +28,7 @@ function Page() {
       <Header />
       <ConnectionLost />
       <main>
-        <Introduction />
+        <FoldingIntroduction />
         <div class="always">
           <StoryBand />
           <Navigation />
@@ -44,4 +44,5 @@ const root = document.getElementById("app");
 if (root) render(<Page />, root);
 applyTheme();
 followAddress(focusView);
+if (parseRoute(location.hash)) focusViewOnceShown();
 connect();

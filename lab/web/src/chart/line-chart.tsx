@@ -11,6 +11,8 @@ import { theme } from "../state/theme";
 
 interface Look {
   name: string;
+  /** What is counted. */
+  about: string;
   /** A custom property of the style sheet. */
   colour: string;
   dash?: number[];
@@ -18,13 +20,13 @@ interface Look {
 
 /** Lines differ in their dashes, too, not only in colour. */
 const LOOKS: Record<Series, Look> = {
-  requests: { name: "requests", colour: "--line-1" },
-  published: { name: "published", colour: "--line-2", dash: [6, 3] },
-  consumed: { name: "consumed", colour: "--line-3", dash: [2, 3] },
-  settled: { name: "settled", colour: "--line-4", dash: [9, 3, 2, 3] },
-  waiting: { name: "rows", colour: "--line-2" },
-  oldest_s: { name: "seconds", colour: "--line-3" },
-  pending: { name: "pending", colour: "--line-3", dash: [2, 3] },
+  requests: { name: "requests", about: "requests to pay that wallet-api answered, per second", colour: "--line-1" },
+  published: { name: "published", about: "events on wallet.events, by the relays or by wallet-api itself, per second", colour: "--line-2", dash: [6, 3] },
+  consumed: { name: "consumed", about: "events that bill-payer has taken, per second", colour: "--line-3", dash: [2, 3] },
+  settled: { name: "settled", about: "results that wallet-api has taken, to settle or to refund, per second", colour: "--line-4", dash: [9, 3, 2, 3] },
+  waiting: { name: "rows", about: "rows that wait in both outboxes", colour: "--line-2" },
+  oldest_s: { name: "seconds", about: "age of the oldest row in both outboxes", colour: "--line-3" },
+  pending: { name: "pending", about: "rows that wait in both outboxes", colour: "--line-3", dash: [2, 3] },
 };
 
 const HEIGHT = 170;
@@ -50,7 +52,7 @@ function Key({ name }: { name: Series }) {
   const look = LOOKS[name];
   const values = history.value.values[name];
   return (
-    <span class="key">
+    <span class="key" title={look.about}>
       <svg width="22" height="8" aria-hidden="true">
         <path d="M1 4H21" style={{ stroke: `var(${look.colour})` }} stroke-width="2" stroke-dasharray={look.dash?.join(" ")} />
       </svg>

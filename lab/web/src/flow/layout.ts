@@ -1,41 +1,12 @@
-// Where the boxes and arrows of the flow diagram go, for a width. Pure. One loop in two lanes: requests go out on lane a,
-// results come back on lane b. Wide screens run it from left to right, narrow ones from top to bottom.
+// Where the boxes and arrows of the drawing are, for a pattern of writing: drawn to one scale and shown at any. Pure.
+// Requests go out, results come back. Wide screens run it from left to right, narrow ones from top to bottom.
+import type { Passage, Pattern } from "../contract";
 
 export type NodeId =
-  | "client" | "wallet-api" | "outbox" | "relay" | "wallet-events" | "bill-payer" | "provider"
-  | "bill-outbox" | "relay-bill" | "bill-events";
-export type ArrowId =
-  | "requests" | "committed" | "read" | "published" | "consumed" | "provider_calls"
-  | "results" | "results_read" | "results_published" | "settled";
-
-type Lane = "a" | "b" | "middle" | "both";
-
-const PLACES: Record<NodeId, [step: number, lane: Lane]> = {
-  client: [0, "middle"],
-  "wallet-api": [1, "both"],
-  outbox: [2, "a"],
-  "bill-events": [2, "b"],
-  relay: [3, "a"],
-  "relay-bill": [3, "b"],
-  "wallet-events": [4, "a"],
-  "bill-outbox": [4, "b"],
-  "bill-payer": [5, "both"],
-  provider: [6, "middle"],
-};
-const STEPS = 7;
-
-const ENDS: Record<ArrowId, [from: NodeId, to: NodeId, lane: "a" | "b" | "middle"]> = {
-  requests: ["client", "wallet-api", "middle"],
-  committed: ["wallet-api", "outbox", "a"],
-  read: ["outbox", "relay", "a"],
-  published: ["relay", "wallet-events", "a"],
-  consumed: ["wallet-events", "bill-payer", "a"],
-  provider_calls: ["bill-payer", "provider", "middle"],
-  results: ["bill-payer", "bill-outbox", "b"],
-  results_read: ["bill-outbox", "relay-bill", "b"],
-  results_published: ["relay-bill", "bill-events", "b"],
-  settled: ["bill-events", "wallet-api", "b"],
-};
+  | "client" | "wallet-api" | "database" | "debit" | "outbox" | "wallet-commands" | "relay" | "wallet-events" | "bill-payer"
+  | "provider" | "bill-outbox" | "relay-bill" | "bill-events";
+/** read, results_read: out of an outbox, by its relay. */
+export type ArrowId = Exclude<Passage, "queued"> | "read" | "results_read";
 
 export interface Box {
   x: number;
@@ -44,119 +15,163 @@ export interface Box {
   height: number;
 }
 
+export interface Place {
+  x: number;
+  y: number;
+  anchor: "middle" | "start";
+}
+
 export interface Arrow {
   path: string;
-  label: { x: number; y: number; anchor: "middle" | "start" };
+  label: Place;
+  /** Which of the writes it is, where their order matters; and where its number stands. */
+  step?: { n: number; x: number; y: number };
 }
 
 export interface Layout {
   width: number;
   height: number;
   upright: boolean;
-  /** The arrows are short: no room for "/s". */
-  tight: boolean;
-  nodes: Record<NodeId, Box>;
-  arrows: Record<ArrowId, Arrow>;
-  /** The way of an event that wallet-api publishes itself, past outbox and relay. */
-  bypass: Arrow;
+  nodes: Partial<Record<NodeId, Box>>;
+  arrows: Partial<Record<ArrowId, Arrow>>;
+  /** Between two writes: what a crash there does, and how often it did. */
+  cut: { line: string; text: Place } | null;
 }
 
-/** What the words of each step need. */
-const STEP_WIDTHS = [62, 84, 98, 98, 98, 82, 72];
-const GAP_BEST = 50;
+/** Below this width the boxes of a row would be too small to be read. */
+const LYING_MIN = 700;
 
-/** Below this width seven boxes in a row have no room for their words. */
-const LYING_MIN = 740;
-
-export function layoutFor(width: number): Layout {
-  return width < LYING_MIN ? upright(width) : lying(width);
+export function layoutFor(width: number, pattern: Pattern): Layout {
+  const layout = width < LYING_MIN ? upright(pattern) : lying(pattern);
+  // Of two writes, the other one is first.
+  if (pattern === "publish-first") swapSteps(layout.arrows.committed, layout.arrows.published_itself);
+  return layout;
 }
 
-function lying(width: number): Layout {
-  const headroom = 34;
-  const [boxHeight, laneGap] = [72, 26];
-  const laneY = { a: headroom, b: headroom + boxHeight + laneGap };
-  const height = laneY.b + boxHeight + 6;
-  const columns = columnsFor(width);
-  const nodes = place((step, lane) => {
-    const tall = lane === "both";
-    const y = lane === "b" ? laneY.b : lane === "middle" ? (laneY.a + laneY.b) / 2 : laneY.a;
-    const [x, boxWidth] = columns[step] ?? [0, 0];
-    return { x, y, width: boxWidth, height: tall ? laneY.b + boxHeight - laneY.a : boxHeight };
-  });
-  const middle = { a: laneY.a + boxHeight / 2, b: laneY.b + boxHeight / 2, middle: (laneY.a + laneY.b + boxHeight) / 2 };
-  const arrows = connect(nodes, ([from, to, lane]) => {
-    const forth = from.x < to.x;
-    const [x1, x2] = forth ? [from.x + from.width, to.x] : [from.x, to.x + to.width];
-    const y = middle[lane];
-    return { path: `M${x1} ${y}H${forth ? x2 - 5 : x2 + 5}`, label: { x: (x1 + x2) / 2, y: y - 8, anchor: "middle" } };
-  });
-  const [start, end] = [nodes["wallet-api"], nodes["wallet-events"]];
-  const [x1, x2] = [start.x + start.width / 2, end.x + end.width / 2];
-  const path = `M${x1} ${start.y}V18Q${x1} 10 ${x1 + 8} 10H${x2 - 8}Q${x2} 10 ${x2} 18V${end.y - 5}`;
-  const tight = nodes["wallet-api"].x - nodes.client.width < 38;
-  return { width, height, upright: false, tight, nodes, arrows, bypass: { path, label: { x: (x1 + x2) / 2, y: 25, anchor: "middle" } } };
-}
-
-/** Left edge and width of each step: room to spare goes to the gaps first, then to the boxes. */
-function columnsFor(width: number): [x: number, width: number][] {
-  const needed = STEP_WIDTHS.reduce((sum, one) => sum + one, 0);
-  const gap = Math.min(GAP_BEST, (width - 2 - needed) / (STEPS - 1));
-  const scale = (width - 2 - gap * (STEPS - 1)) / needed;
-  let x = 1;
-  return STEP_WIDTHS.map((own) => {
-    const column: [number, number] = [x, own * scale];
-    x += own * scale + gap;
-    return column;
-  });
-}
-
-function upright(width: number): Layout {
-  const margin = 24;
-  const [boxHeight, pitch, laneGap] = [68, 100, 14];
-  const inner = width - margin - 1;
-  const boxWidth = (inner - laneGap) / 2;
-  const nodes = place((step, lane) => {
-    const full = lane === "both";
-    const x = lane === "b" ? margin + boxWidth + laneGap : lane === "middle" ? margin + (inner - boxWidth) / 2 : margin;
-    return { x, y: 1 + step * pitch, width: full ? inner : boxWidth, height: boxHeight };
-  });
-  const middle = { a: margin + boxWidth / 2, b: margin + boxWidth * 1.5 + laneGap, middle: margin + inner / 2 };
-  const arrows = connect(nodes, ([from, to, lane]) => {
-    const forth = from.y < to.y;
-    const [y1, y2] = forth ? [from.y + from.height, to.y] : [from.y, to.y + to.height];
-    const x = middle[lane];
-    return { path: `M${x} ${y1}V${forth ? y2 - 5 : y2 + 5}`, label: { x: x + 9, y: (y1 + y2) / 2 + 4, anchor: "start" } };
-  });
-  const [start, end] = [nodes["wallet-api"], nodes["wallet-events"]];
-  const [y1, y2] = [start.y + boxHeight / 2, end.y + boxHeight / 2];
-  const path = `M${start.x} ${y1}H14Q6 ${y1} 6 ${y1 + 8}V${y2 - 8}Q6 ${y2} 14 ${y2}H${end.x - 5}`;
-  return {
-    width,
-    height: (STEPS - 1) * pitch + boxHeight + 2,
-    upright: true,
-    tight: false,
-    nodes,
-    arrows,
-    bypass: { path, label: { x: 10, y: y1 - 8, anchor: "start" } },
+function lying(pattern: Pattern): Layout {
+  const common: Layout["nodes"] = {
+    client: box(0, 54, 64, 60),
+    "wallet-api": box(110, 24, 136, 244),
+    "wallet-events": box(670, 34, 150, 100),
+    "bill-payer": box(868, 24, 118, 244),
+    provider: box(1032, 54, 88, 60),
+    "bill-events": box(323, 206, 150, 62),
+    "relay-bill": box(536, 206, 80, 62),
+    "bill-outbox": box(670, 206, 150, 62),
   };
+  const arrows: Layout["arrows"] = {
+    requests: across(64, 110, 84),
+    consumed: across(820, 868, 84),
+    provider_calls: across(986, 1032, 84),
+    bills_ended: across(868, 820, 237),
+    results_read: across(670, 616, 237),
+    results_published: across(536, 473, 237),
+    settled: across(323, 246, 237),
+  };
+  const past = (y: number, n: number): Arrow => ({
+    path: `M246 ${y}H733Q745 ${y} 745 ${y - 12}V140`,
+    label: { x: 580, y: y - 9, anchor: "middle" },
+    step: { n, x: 246, y },
+  });
+  switch (pattern) {
+    case "outbox":
+      return {
+        ...frame(1120, 280, false),
+        nodes: { ...common, database: box(312, 14, 172, 136), debit: box(324, 46, 148, 42), outbox: box(324, 94, 148, 48), relay: box(536, 44, 80, 80) },
+        arrows: { ...arrows, committed: across(246, 312, 84), read: across(484, 536, 84), relayed: across(616, 670, 84) },
+      };
+    case "listen-to-yourself":
+      return {
+        ...frame(1120, 280, false),
+        nodes: { ...common, "wallet-commands": box(312, 14, 172, 72), database: box(312, 98, 172, 64) },
+        arrows: {
+          ...arrows,
+          commands: { ...across(246, 312, 38), step: { n: 1, x: 246, y: 38 } },
+          commands_taken: { ...across(312, 246, 72), step: { n: 2, x: 312, y: 72 } },
+          committed: { ...across(246, 312, 130), step: { n: 3, x: 246, y: 130 } },
+          published_itself: past(182, 4),
+        },
+      };
+    default:
+      return {
+        ...frame(1120, 280, false),
+        nodes: { ...common, database: box(312, 14, 172, 90), debit: box(324, 48, 148, 46) },
+        arrows: { ...arrows, committed: { ...across(246, 312, 59), step: { n: 1, x: 246, y: 59 } }, published_itself: past(180, 2) },
+        cut: { line: "M246 128H300", text: { x: 308, y: 136, anchor: "start" } },
+      };
+  }
 }
 
-function place(box: (step: number, lane: Lane) => Box): Record<NodeId, Box> {
-  const nodes = {} as Record<NodeId, Box>;
-  for (const [id, [step, lane]] of entries(PLACES)) nodes[id] = box(step, lane);
-  return nodes;
+function upright(pattern: Pattern): Layout {
+  const common: Layout["nodes"] = {
+    client: box(124, 0, 120, 36),
+    "wallet-api": box(18, 64, 332, 64),
+    "wallet-events": box(214, 286, 136, 68),
+    "bill-payer": box(18, 398, 332, 60),
+    provider: box(214, 502, 136, 54),
+    "bill-outbox": box(18, 502, 150, 54),
+    "relay-bill": box(18, 588, 150, 50),
+    "bill-events": box(18, 670, 150, 50),
+  };
+  const arrows: Layout["arrows"] = {
+    requests: down(36, 64, 184),
+    consumed: down(354, 398, 282),
+    provider_calls: down(458, 502, 282),
+    bills_ended: down(458, 502, 93),
+    results_read: down(556, 588, 93),
+    results_published: down(638, 670, 93),
+    settled: { path: "M18 695H14Q6 695 6 687V104Q6 96 12 96", label: { x: 12, y: 386, anchor: "start" } },
+  };
+  switch (pattern) {
+    case "outbox":
+      return {
+        ...frame(352, 722, true),
+        nodes: { ...common, database: box(18, 166, 160, 138), debit: box(28, 198, 140, 42), outbox: box(28, 246, 140, 48), relay: box(240, 174, 110, 68) },
+        arrows: { ...arrows, committed: down(128, 166, 98), read: across(178, 240, 208), relayed: down(242, 286, 294) },
+      };
+    case "listen-to-yourself":
+      return {
+        ...frame(352, 722, true),
+        nodes: { ...common, "wallet-commands": box(196, 176, 154, 62), database: box(18, 176, 136, 70) },
+        arrows: {
+          ...arrows,
+          commands: { ...down(128, 176, 232), step: { n: 1, x: 232, y: 128 } },
+          commands_taken: { ...down(176, 128, 306), step: { n: 2, x: 306, y: 176 } },
+          committed: { ...down(128, 176, 72), step: { n: 3, x: 72, y: 128 } },
+          published_itself: { path: "M174 128V306Q174 316 184 316H208", label: { x: 168, y: 336, anchor: "middle" }, step: { n: 4, x: 174, y: 128 } },
+        },
+      };
+    default:
+      return {
+        ...frame(352, 722, true),
+        nodes: { ...common, database: box(18, 184, 160, 92), debit: box(28, 218, 140, 48) },
+        arrows: {
+          ...arrows,
+          committed: { ...down(128, 184, 60), step: { n: 1, x: 60, y: 128 } },
+          published_itself: { ...down(128, 286, 310), step: { n: 2, x: 310, y: 128 } },
+        },
+        cut: { line: "M184 132V150", text: { x: 184, y: 170, anchor: "middle" } },
+      };
+  }
 }
 
-function connect(
-  nodes: Record<NodeId, Box>,
-  arrow: (ends: [from: Box, to: Box, lane: "a" | "b" | "middle"]) => Arrow,
-): Record<ArrowId, Arrow> {
-  const arrows = {} as Record<ArrowId, Arrow>;
-  for (const [id, [from, to, lane]] of entries(ENDS)) arrows[id] = arrow([nodes[from], nodes[to], lane]);
-  return arrows;
+function frame(width: number, height: number, isUpright: boolean): Pick<Layout, "width" | "height" | "upright" | "cut"> {
+  return { width, height, upright: isUpright, cut: null };
 }
 
-function entries<K extends string, V>(record: Record<K, V>): [K, V][] {
-  return Object.entries(record) as [K, V][];
+function box(x: number, y: number, width: number, height: number): Box {
+  return { x, y, width, height };
+}
+
+/** From one box to the next, with room for the arrow's tip. */
+function across(from: number, to: number, y: number): Arrow {
+  return { path: `M${from} ${y}H${to > from ? to - 6 : to + 6}`, label: { x: (from + to) / 2, y: y - 10, anchor: "middle" } };
+}
+
+function down(from: number, to: number, x: number): Arrow {
+  return { path: `M${x} ${from}V${to > from ? to - 6 : to + 6}`, label: { x: x + 9, y: (from + to) / 2 + 6, anchor: "start" } };
+}
+
+function swapSteps(one: Arrow | undefined, other: Arrow | undefined): void {
+  if (one?.step && other?.step) [one.step.n, other.step.n] = [other.step.n, one.step.n];
 }

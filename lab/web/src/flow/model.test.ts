@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
-import { part, quietSnapshot } from "../sample";
-import { flowModel } from "./model";
+import { audit, part, quietSnapshot } from "../sample";
+import { flowModel, lossesOf } from "./model";
 
 const parts = quietSnapshot().parts;
 const withPart = (name: string, state: "stopped" | "paused" | "restarting") =>
@@ -14,14 +14,29 @@ it("shows a stopped broker at both of its topics, and PostgreSQL at both outboxe
 });
 
 it("tells one relay of two missing from both missing", () => {
-  expect(flowModel(withPart("relay-wallet-1", "restarting")).nodes.relay).toMatchObject({ health: "partly", lines: ["1 of 2 up"] });
+  expect(flowModel(withPart("relay-wallet-1", "restarting")).nodes.relay).toMatchObject({ health: "partly", lines: ["poller", "1 of 2 up"] });
   const both = quietSnapshot({ parts: parts.map((one) => (one.name.startsWith("relay-wallet") ? part(one.name, "restarting") : one)) });
   expect(flowModel(both).nodes.relay).toMatchObject({ health: "waiting", word: "restarting" });
 });
 
-it("goes past outbox and relay while a run writes twice", () => {
-  const run = { id: "1", state: "running", pattern: "dual-write", relay_mode: "poller", sent: 1, requests: 2, accepted: 1, declined: 0, failed: 0, crashes: 0, p50_ms: null, p99_ms: null, verdict: null, inconsistent: null } as const;
-  expect(flowModel(quietSnapshot({ run })).bypass).toContain("commits, then publishes");
-  expect(flowModel(quietSnapshot({ run })).nodes.relay.health).toBe("off");
-  expect(flowModel(quietSnapshot({ run: { ...run, state: "finished" } })).bypass).toBeNull();
+const run = { id: "1", state: "running", pattern: "dual-write", relay_mode: "poller", sent: 1, requests: 2, accepted: 1, declined: 0, failed: 0, crashes: 0, p50_ms: null, p99_ms: null, verdict: null, inconsistent: null } as const;
+
+it("keeps the pattern of the run whose verdict is shown, until a reset", () => {
+  expect(flowModel(quietSnapshot({ run: { ...run, state: "finished" } })).pattern).toBe("dual-write");
+  expect(flowModel(quietSnapshot()).pattern).toBe("outbox");
+});
+
+it("counts what was cut off between the two writes", () => {
+  const money = audit({ findings: [{ kind: "LOST", count: 9, examples: ["a"] }] });
+  expect(flowModel(quietSnapshot({ run, money })).cut).toEqual({ count: 9, text: "9 cut off here" });
+  expect(flowModel(quietSnapshot({ money })).cut.count).toBe(0);
+  expect(lossesOf(money).map(({ kind }) => kind)).toEqual(["LOST"]);
+});
+
+it("says nothing on an arrow where nothing moves", () => {
+  const quiet = quietSnapshot();
+  expect(flowModel(quiet).arrows.requests.label).toBe("");
+  const busy = quietSnapshot({ run, flow: { ...quiet.flow, published_itself: 45 } });
+  expect(flowModel(busy).arrows.published_itself.label).toBe("45/s");
+  expect(flowModel(busy).arrows.published_itself.about).toMatch(/^events published by wallet-api itself, without an outbox: 45/);
 });

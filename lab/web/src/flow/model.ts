@@ -1,14 +1,12 @@
-// What the flow diagram says about a snapshot: the words in each box, its health, the rate on each arrow. Pure.
-import type { Live, Part } from "../contract";
-import { count, duration, percent, rate, short, UNKNOWN } from "../format";
+// What the drawing says about a snapshot: the words in each box, its health, the figure on each arrow. Pure.
+import type { Finding, Live, Money, Part, Passage, Pattern } from "../contract";
+import { count, duration, percent, plural, rate, short, UNKNOWN } from "../format";
 import type { ArrowId, NodeId } from "./layout";
+import { COUNTS } from "./passages";
 
-/** off: not used by the present traffic. */
-export type Health = "up" | "partly" | "waiting" | "down" | "off";
+export type Health = "up" | "partly" | "waiting" | "down";
 
 export interface FlowNode {
-  /** Where it lives. */
-  kicker: string;
   title: string;
   lines: string[];
   health: Health;
@@ -19,51 +17,69 @@ export interface FlowNode {
 }
 
 export interface FlowModel {
+  pattern: Pattern;
   nodes: Record<NodeId, FlowNode>;
-  rates: Record<ArrowId, number | null>;
-  /** The label of the way past the outbox; null while the outbox is in use. */
-  bypass: string | null;
+  /** An arrow on which nothing moves says nothing. */
+  arrows: Record<ArrowId, { perSecond: number; label: string; about: string }>;
+  /** What a crash between two writes does, and how often it did. */
+  cut: { count: number; text: string };
   summary: string;
+}
+
+/** The passage that an arrow counts. */
+export function passageOf(arrow: ArrowId): Passage {
+  if (arrow === "read") return "relayed";
+  return arrow === "results_read" ? "results_published" : arrow;
+}
+
+const ARROWS: ArrowId[] = [
+  "requests", "committed", "read", "relayed", "published_itself", "commands", "commands_taken", "consumed", "provider_calls",
+  "bills_ended", "results_read", "results_published", "settled",
+];
+
+/** That of the last run, as long as its verdict stands beside the drawing. */
+export function patternOf(live: Live): Pattern {
+  return live.run?.pattern ?? "outbox";
 }
 
 export function flowModel(live: Live): FlowModel {
   const { flow, parts, run } = live;
-  const active = run?.state === "running" || run?.state === "settling";
-  const pattern = active ? run.pattern : "outbox";
-  const bypassed = pattern !== "outbox";
-  const rates: FlowModel["rates"] = {
-    requests: flow.requests,
-    committed: flow.committed,
-    read: flow.published,
-    published: flow.published,
-    consumed: flow.consumed,
-    provider_calls: flow.provider_calls,
-    results: flow.bills_ended ?? flow.results_published,
-    results_read: flow.results_published,
-    results_published: flow.results_published,
-    settled: flow.settled,
-  };
+  const pattern = patternOf(live);
+  const database = healthOf(parts, "postgres");
+  const broker = healthOf(parts, "kafka");
   const nodes: FlowModel["nodes"] = {
-    client: node("you", "client", [active ? (run.state === "running" ? "sending" : "has sent all") : "idle"], UP),
-    "wallet-api": node("service", "wallet-api", ["debits the", "wallet"], healthOf(parts, "wallet-api")),
-    outbox: waitingRows("outbox", flow.outbox_wallet, flow.oldest_wallet_ms, healthOf(parts, "postgres")),
-    relay: node(live.relay_mode, "relay", [upCount(parts, "relay-wallet")], relayHealth(live)),
-    "wallet-events": topic("wallet.events", flow.lag_wallet_events, healthOf(parts, "kafka")),
-    "bill-payer": node("service", "bill-payer", [`${short(flow.bills_open)} open`, `${short(flow.bills_parked)} parked`], healthOf(parts, "bill-payer")),
-    provider: node("outside", "provider", [behaviourText(live)], healthOf(parts, "mock-provider")),
-    "bill-outbox": waitingRows("outbox", flow.outbox_bill, flow.oldest_bill_ms, healthOf(parts, "postgres")),
-    "relay-bill": node(live.relay_mode, "relay", [upCount(parts, "relay-bill")], healthOf(parts, "relay-bill")),
-    "bill-events": topic("bill.events", flow.lag_bill_events, healthOf(parts, "kafka")),
+    client: node("client", [run?.state === "running" ? "sending" : ""], UP),
+    "wallet-api": node("wallet-api", WRITES[pattern], healthOf(parts, "wallet-api")),
+    database: node("PostgreSQL", [pattern === "listen-to-yourself" ? "debit" : ""], database),
+    debit: node("debit", [], UP),
+    outbox: rows("event", flow.outbox_wallet, flow.oldest_wallet_ms, database),
+    "wallet-commands": topic("Kafka", "wallet.commands", flow.lag_commands, broker),
+    relay: node("relay", [live.relay_mode, upCount(parts, "relay-wallet")], relayHealth(live)),
+    "wallet-events": topic("Kafka", "wallet.events", flow.lag_wallet_events, broker),
+    "bill-payer": node("bill-payer", [some(flow.bills_open, "open"), some(flow.bills_parked, "parked")], healthOf(parts, "bill-payer")),
+    provider: node("provider", [behaviourText(live)], healthOf(parts, "mock-provider")),
+    "bill-outbox": rows("outbox", flow.outbox_bill, flow.oldest_bill_ms, database),
+    "relay-bill": node("relay", [], healthOf(parts, "relay-bill")),
+    "bill-events": topic("bill.events", "", flow.lag_bill_events, broker),
   };
-  if (bypassed) {
-    for (const id of ["outbox", "relay"] as const) {
-      if (nodes[id].health === "up") nodes[id] = { ...nodes[id], health: "off", lines: ["not used", "by this run"] };
-    }
-    rates.committed = null;
-    rates.read = null;
+  const arrows = {} as FlowModel["arrows"];
+  for (const id of ARROWS) {
+    const passage = passageOf(id);
+    const perSecond = flow[passage] ?? 0;
+    const total = live.statistics.passed[passage] ?? 0;
+    arrows[id] = { perSecond, label: perSecond > 0 ? rate(perSecond) : "", about: `${COUNTS[passage]}: ${rate(perSecond)} now, ${count(total)} since the last reset` };
   }
-  return { nodes, rates, bypass: bypassLabel(pattern, rates.published), summary: summary(live, nodes) };
+  const cut = cutOf(pattern, live.money);
+  return { pattern, nodes, arrows, cut, summary: summary(live, pattern, nodes, cut.text) };
 }
+
+/** What wallet-api does with a request. */
+const WRITES: Record<Pattern, string[]> = {
+  outbox: ["writes once:", "one transaction"],
+  "dual-write": ["commits,", "then publishes"],
+  "publish-first": ["publishes,", "then commits"],
+  "listen-to-yourself": ["publishes, and", "debits on", "hearing it"],
+};
 
 interface State {
   health: Health;
@@ -72,17 +88,21 @@ interface State {
 
 const UP: State = { health: "up", word: "" };
 
-function node(kicker: string, title: string, lines: string[], state: State): FlowNode {
-  return { kicker, title, lines, waiting: null, ...state };
+function node(title: string, lines: string[], state: State): FlowNode {
+  return { title, lines, waiting: null, ...state };
 }
 
-function waitingRows(title: string, rows: number | null, oldest: number | null, state: State): FlowNode {
-  const lines = [`${short(rows)} waiting`, rows === null || rows === 0 ? "" : duration(oldest)];
-  return { ...node("PostgreSQL", title, lines, state), waiting: rows };
+function some(n: number | null, what: string): string {
+  return n === null || n === 0 ? "" : `${short(n)} ${what}`;
 }
 
-function topic(title: string, lag: number | null, state: State): FlowNode {
-  return { ...node("Kafka", title, [`lag ${short(lag)}`], state), waiting: lag };
+function rows(title: string, n: number | null, oldest: number | null, state: State): FlowNode {
+  const age = n === null || n === 0 ? "" : duration(oldest);
+  return { ...node(title, [some(n, "waiting"), title === "outbox" ? age : ""], state), waiting: n };
+}
+
+function topic(title: string, about: string, lag: number | null, state: State): FlowNode {
+  return { ...node(title, [about, some(lag, "to take")], state), waiting: lag };
 }
 
 /** Of the parts whose name begins so: all up, some up, or the state of the first that is not. */
@@ -112,17 +132,33 @@ function upCount(parts: Part[], prefix: string): string {
 function behaviourText({ behaviour }: Live): string {
   if (behaviour === null) return UNKNOWN;
   const faults = behaviour.timeout_share + behaviour.server_error_share + behaviour.decline_share;
-  return faults > 0 ? `${percent(Math.min(1, faults))} faults` : "behaves";
+  return faults > 0 ? `${percent(Math.min(1, faults))} faults` : "";
 }
 
-function bypassLabel(pattern: string, published: number | null): string | null {
-  if (pattern === "dual-write") return `commits, then publishes itself: ${rate(published)}`;
-  if (pattern === "listen-to-yourself") return `publishes first, debits on hearing it: ${rate(published)}`;
-  return null;
+/** What the audit calls a payment that was cut off between the two writes. */
+const CUT: Partial<Record<Pattern, { kinds: string[]; text: string }>> = {
+  "dual-write": { kinds: ["LOST"], text: "a crash here: debited, never paid" },
+  "publish-first": { kinds: ["AT PROVIDER, NOT HERE", "NOT IN THE WALLET"], text: "a crash here: paid, never debited" },
+};
+
+function cutOf(pattern: Pattern, money: Money | null): FlowModel["cut"] {
+  const cut = CUT[pattern];
+  if (cut === undefined) return { count: 0, text: "" };
+  const n = (money?.findings ?? []).filter(({ kind }) => cut.kinds.includes(kind)).reduce((sum, one) => sum + one.count, 0);
+  return { count: n, text: n > 0 ? `${count(n)} cut off here` : cut.text };
 }
 
-function summary({ flow }: Live, nodes: FlowModel["nodes"]): string {
-  const troubled = Object.values(nodes).filter((one) => one.word !== "").map((one) => `${one.kicker} ${one.title} ${one.word}`);
-  const state = troubled.length === 0 ? "All parts are up." : `Not up: ${troubled.join(", ")}.`;
-  return `Flow of payments, from the client through outbox, relay and Kafka to the provider and back. ${state} ${count(flow.requests)} requests a second, ${count(flow.outbox_wallet)} rows in the outbox.`;
+/** Findings about wallets and accounts have no payment to trace. */
+const ABOUT_WALLETS = new Set(["BALANCE DIFFERS", "UNBALANCED", "OUT OF ORDER", "STUCK", "DIFFERS"]);
+
+/** The findings that mean lost money, with ids of payments as examples. */
+export function lossesOf(money: Money | null): Finding[] {
+  return (money?.findings ?? []).filter((finding) => finding.count > 0 && !ABOUT_WALLETS.has(finding.kind));
+}
+
+function summary({ flow }: Live, pattern: Pattern, nodes: FlowModel["nodes"], cut: string): string {
+  const troubled = Object.values(nodes).filter((one) => one.word !== "").map((one) => `${one.title} ${one.lines[0] ?? ""} ${one.word}`);
+  const state = troubled.length === 0 ? "All parts are up." : `Not up: ${[...new Set(troubled)].join(", ")}.`;
+  const way = `Flow of payments by the pattern ${pattern}: wallet-api ${WRITES[pattern].join(" ")}; bill-payer asks the provider, and the result comes back.`;
+  return `${way} ${state} ${count(flow.requests)} requests a second, ${plural(flow.outbox_wallet ?? 0, "row")} in the outbox.${cut === "" ? "" : ` Between the two writes: ${cut}.`}`;
 }

@@ -1,4 +1,5 @@
 // The view that the address names.
+import { effect } from "@preact/signals";
 import type { ComponentType } from "preact";
 import { CompareView } from "../compare/view";
 import { BreakView } from "../break/view";
@@ -6,6 +7,7 @@ import { FlowView } from "../flow/view";
 import { LookInsideView } from "../look-inside/view";
 import { MoneyView } from "../money/view";
 import { route, type View } from "../state/route";
+import { live } from "../state/store";
 import { TrafficView } from "../traffic/view";
 
 const VIEW: Record<View, ComponentType> = {
@@ -31,11 +33,22 @@ export function CurrentView() {
 export function focusView(): void {
   requestAnimationFrame(() => {
     const view = document.getElementById("view");
-    const always = document.querySelector<HTMLElement>(".always");
-    if (!view || !always) return;
+    // On a low screen only the links to the views stay in sight.
+    const stuck = [...document.querySelectorAll<HTMLElement>(".always, .navigation")].find((one) => getComputedStyle(one).position === "sticky");
+    if (!view || !stuck) return;
     view.focus({ preventScroll: true });
     const top = view.getBoundingClientRect().top;
-    const hidden = top < always.getBoundingClientRect().bottom - 1;
-    if (hidden || top > innerHeight / 2) scrollTo({ top: view.offsetTop - always.offsetHeight });
+    const hidden = top < stuck.getBoundingClientRect().bottom - 1;
+    if (hidden || top > innerHeight / 2) scrollTo({ top: view.offsetTop - stuck.offsetHeight });
+  });
+}
+
+/** The same for a page that was opened at a view: before the first snapshot there is nothing above the view to scroll over. */
+export function focusViewOnceShown(): void {
+  let done = false;
+  effect(() => {
+    if (live.value === null || done) return;
+    done = true;
+    focusView();
   });
 }

@@ -1,6 +1,7 @@
 // Flow and money, side by side above every view, where the screen has room; elsewhere they are views of their own.
 import { FlowDiagram } from "../flow/diagram";
 import { FlowFigures } from "../flow/figures";
+import { Losses } from "../flow/losses";
 import { MoneyFigures } from "../money/figures";
 import { wide } from "../state/screen";
 
@@ -9,8 +10,9 @@ export function StoryBand() {
   return (
     <div class="story">
       <section class="story-flow" aria-labelledby="story-flow-title">
-        <h2 id="story-flow-title">The flow</h2>
+        <h2 id="story-flow-title" class="sr-only">The payment's way</h2>
         <FlowDiagram />
+        <Losses />
         <FlowFigures />
       </section>
       <section class="story-money" aria-labelledby="story-money-title">
