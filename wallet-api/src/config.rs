@@ -41,9 +41,10 @@ pub struct PatternConfig {
     /// answer that does not come, and a stop of the process waits with them.
     #[arg(long, env, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(100..=8_000))]
     pub publish_timeout_ms: u64,
-    /// Lets itself be experimented with: allows PAY_PATTERN=dual-write, which loses payments, and the
-    /// request headers `x-pay-pattern: outbox|listen-to-yourself|dual-write` and `x-lab-crash: between`,
-    /// which ends the request as if the process had died between its two writes. Never in production
+    /// Lets itself be experimented with: allows PAY_PATTERN=dual-write and publish-first, which lose money, and the
+    /// request headers `x-pay-pattern: outbox|listen-to-yourself|dual-write|publish-first`, `x-lab-crash: between`,
+    /// which ends the request as if the process had died between its two writes, and `x-lab-hold: NUMBER`, which has
+    /// it wait there while somebody holds this advisory lock of the database. Never in production
     #[arg(long, env)]
     pub lab: bool,
     /// Carries out what is on wallet.commands although the pattern is not listen-to-yourself: after a change of
@@ -68,34 +69,44 @@ pub enum CommandIntake {
     Watch,
 }
 
-/// dual-write was asked for without the lab.
+/// A pattern that loses money was asked for without the lab.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "PAY_PATTERN=dual-write loses the events of debited payments whenever a process dies between its \
-     two writes. It is there to be watched doing so, and runs in the lab only: LAB=true allows it. \
-     PAY_PATTERN=outbox does the same without losing anything"
+    "PAY_PATTERN={} {} whenever a process dies between its two writes. It is there to be watched doing so, and \
+     runs in the lab only: LAB=true allows it. PAY_PATTERN=outbox does the same without losing anything",
+    pattern.name(),
+    harm
 )]
-pub struct DualWriteRefused;
+pub struct PatternRefused {
+    pattern: Pattern,
+    harm: &'static str,
+}
 
 impl PatternConfig {
     /// # Errors
-    /// The pattern is dual-write and the lab is off.
-    pub const fn lab(&self) -> Result<Lab, DualWriteRefused> {
-        match (self.lab, self.pay_pattern) {
-            (true, _) => Ok(Lab::On),
-            (false, Pattern::DualWrite) => Err(DualWriteRefused),
-            (false, Pattern::Outbox | Pattern::ListenToYourself) => Ok(Lab::Off),
-        }
+    /// The pattern is dual-write or publish-first, and the lab is off.
+    pub const fn lab(&self) -> Result<Lab, PatternRefused> {
+        let pattern = self.pay_pattern;
+        let harm = match (self.lab, pattern) {
+            (true, _) => return Ok(Lab::On),
+            (false, Pattern::Outbox | Pattern::ListenToYourself) => return Ok(Lab::Off),
+            (false, Pattern::DualWrite) => "loses the events of debited payments",
+            (false, Pattern::PublishFirst) => "has bills paid that nobody is charged for",
+        };
+        Err(PatternRefused { pattern, harm })
     }
 
     #[must_use]
     pub const fn command_intake(&self) -> CommandIntake {
         match self.pay_pattern {
             Pattern::ListenToYourself => CommandIntake::Consume,
-            Pattern::Outbox | Pattern::DualWrite if self.lab || self.drain_commands => {
-                CommandIntake::Consume
+            Pattern::Outbox | Pattern::DualWrite | Pattern::PublishFirst => {
+                if self.lab || self.drain_commands {
+                    CommandIntake::Consume
+                } else {
+                    CommandIntake::Watch
+                }
             }
-            Pattern::Outbox | Pattern::DualWrite => CommandIntake::Watch,
         }
     }
 

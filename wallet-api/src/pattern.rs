@@ -9,6 +9,8 @@ pub enum Pattern {
     ListenToYourself,
     /// Debit, then publish; loses events, so the lab only
     DualWrite,
+    /// Publish, then debit; pays bills that nobody is charged for, so the lab only
+    PublishFirst,
 }
 
 impl Pattern {
@@ -19,6 +21,7 @@ impl Pattern {
             Self::Outbox => "outbox",
             Self::ListenToYourself => "listen-to-yourself",
             Self::DualWrite => "dual-write",
+            Self::PublishFirst => "publish-first",
         }
     }
 }
@@ -27,14 +30,17 @@ impl Pattern {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Choice {
     pub(crate) pattern: Pattern,
-    pub(crate) crash: Crash,
+    pub(crate) between: Between,
 }
 
-/// Whether the lab has the process die, for one request, after its first write.
+/// What the lab has happen, to one request, after its first write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Crash {
-    No,
-    Between,
+pub(crate) enum Between {
+    Nothing,
+    /// The process dies, as far as this request can tell.
+    Crash,
+    /// The request waits while somebody holds the advisory lock of this number in the wallet database.
+    Hold(i64),
 }
 
 pub(crate) fn count_request(pattern: Pattern, outcome: &'static str) {

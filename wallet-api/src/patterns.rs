@@ -1,16 +1,19 @@
-//! Three ways to debit a wallet and publish that it was debited: two writes to two systems.
+//! Four ways to debit a wallet and publish that it was debited: two writes to two systems.
 //!
 //! | pattern | the request | what a crash of the process does |
 //! | --- | --- | --- |
 //! | `outbox` | one transaction ([`crate::payments`]): debit and event; the relay publishes | nothing: there is one write |
 //! | [`listen_to_yourself`] | publishes a command; a consumer debits, and publishes the event | nothing; the answer is "accepted", not "debited" |
 //! | [`dual_write`] | debits, then publishes | loses the event, and so the customer's money |
+//! | [`publish_first`] | publishes, then debits | loses the debit: a bill is paid that nobody is charged for |
 //!
 //! `PAY_PATTERN` chooses. Requests, wallets, ledger, events and everything after `wallet.events` are the
-//! same for all three.
+//! same for all four.
 
+mod between;
 mod dual_write;
 pub(crate) mod listen_to_yourself;
+mod publish_first;
 pub(crate) mod publisher;
 
 use chassis::database::Pool;
@@ -65,7 +68,12 @@ impl Patterns {
                 .await
                 .map(Answer::Accepted),
             Pattern::DualWrite => {
-                dual_write::pay(&self.pool, &self.publisher, request, choice.crash)
+                dual_write::pay(&self.pool, &self.publisher, request, choice.between)
+                    .await
+                    .map(Answer::Pending)
+            }
+            Pattern::PublishFirst => {
+                publish_first::pay(&self.pool, &self.publisher, request, choice.between)
                     .await
                     .map(Answer::Pending)
             }

@@ -76,9 +76,9 @@ pub(crate) enum PayError {
     /// The database refuses to write this payment, for a reason that is a defect.
     #[error("the payment can't be written")]
     Unwritable,
-    /// Only in `listen-to-yourself`.
-    #[error("the command is not known to be published")]
-    CommandNotPublished(#[source] PublishError),
+    /// Only in `listen-to-yourself` and `publish-first`.
+    #[error("the message is not known to be published")]
+    NotPublished(#[source] PublishError),
     /// Only in `dual-write`.
     #[error("the wallet was debited, and the event is lost")]
     EventLost(#[source] PublishError),
@@ -89,7 +89,7 @@ impl PayError {
     pub(crate) const fn label(&self) -> &'static str {
         match self {
             Self::Declined(_) | Self::TooPrecise => "declined",
-            Self::QueueFull | Self::Unavailable | Self::CommandNotPublished(_) => "unavailable",
+            Self::QueueFull | Self::Unavailable | Self::NotPublished(_) => "unavailable",
             Self::Unwritable => "unwritable",
             Self::EventLost(_) => "event_lost",
         }
@@ -122,7 +122,7 @@ impl From<PayError> for Problem {
                  same Idempotency-Key",
             ),
             PayError::Unwritable => Self::internal(&error),
-            PayError::CommandNotPublished(error) => {
+            PayError::NotPublished(error) => {
                 warn!("answering 503: {}", chain(&error));
                 Self::unavailable(
                     "Kafka does not answer; the payment may have been accepted all the same, so try \

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::problems::{away, conflict};
+use super::slow_motion::Session;
 use super::snapshot::{Behaviour, Comparison, Flow, Lag, Money, Run, Statistics};
 
 /// Connections to each database: for the figures, and for whoever looks inside.
@@ -35,6 +36,8 @@ pub(super) struct Lab {
     shown: Mutex<PageState>,
     /// The last snapshot, as JSON; whoever listens gets each.
     pub(super) live: watch::Sender<Arc<str>>,
+    /// A payment that is stepped through.
+    pub(super) slow_motion: tokio::sync::Mutex<Option<Session>>,
 }
 
 /// Both databases.
@@ -55,21 +58,35 @@ pub(super) struct PageState {
     /// What [`Self::money`] is about.
     pub(super) since: Option<DateTime<Utc>>,
     pub(super) comparison: Option<Comparison>,
-    work: Option<CancellationToken>,
+    work: Option<(WorkKind, CancellationToken)>,
 }
 
 impl PageState {
     pub(super) fn is_idle(&self) -> Result<(), Problem> {
-        if self.work.is_some() {
-            return Err(conflict(
+        match self.work {
+            None => Ok(()),
+            Some((WorkKind::Traffic, _)) => Err(conflict(
                 "traffic is being sent or audited: stop it, or wait until it has ended",
-            ));
+            )),
+            Some((WorkKind::SlowMotion, _)) => Err(conflict(
+                "one payment is shown in slow motion, and processes stand still for it: end it first",
+            )),
         }
-        Ok(())
+    }
+
+    pub(super) const fn is_slow_motion(&self) -> bool {
+        matches!(self.work, Some((WorkKind::SlowMotion, _)))
     }
 }
 
-/// Traffic that goes on; ended by being dropped.
+#[derive(Debug, Clone, Copy)]
+enum WorkKind {
+    /// A run, or a comparison.
+    Traffic,
+    SlowMotion,
+}
+
+/// Work that goes on; ended by being dropped.
 pub(super) struct Work {
     lab: Arc<Lab>,
     token: CancellationToken,
@@ -103,14 +120,25 @@ impl Lab {
             databases: OnceCell::new(),
             shown: Mutex::default(),
             live: watch::Sender::new(Arc::from("{}")),
+            slow_motion: tokio::sync::Mutex::default(),
         }
     }
 
     /// Begins a run of traffic or a comparison: one at a time.
     pub(super) fn begin_work(self: &Arc<Self>) -> Result<Work, Problem> {
+        self.begin(WorkKind::Traffic)
+    }
+
+    /// Begins to show one payment in slow motion: no traffic meanwhile.
+    pub(super) fn begin_slow_motion(self: &Arc<Self>) -> Result<Work, Problem> {
+        self.begin(WorkKind::SlowMotion)
+    }
+
+    fn begin(self: &Arc<Self>, kind: WorkKind) -> Result<Work, Problem> {
+        let token = CancellationToken::new();
         let mut shown = self.shown();
         shown.is_idle()?;
-        let token = shown.work.insert(CancellationToken::new()).clone();
+        shown.work = Some((kind, token.clone()));
         drop(shown);
         Ok(Work {
             lab: Arc::clone(self),
@@ -120,7 +148,7 @@ impl Lab {
 
     /// Stops it, if there is any; it ends a little later.
     pub(super) fn stop_work(&self) {
-        if let Some(work) = &self.shown().work {
+        if let Some((_, work)) = &self.shown().work {
             work.cancel();
         }
     }

@@ -17,6 +17,7 @@ mod page;
 mod parts;
 mod problems;
 mod scrape;
+mod slow_motion;
 mod snapshot;
 mod tables;
 mod traffic;
@@ -86,6 +87,10 @@ fn routes(lab: Arc<Lab>) -> Router {
         .route("/api/parts/{name}", post(parts::act))
         .route("/api/slot/drop", post(parts::drop_slot))
         .route("/api/compare", post(compare::begin).delete(compare::stop))
+        .route("/api/slow-motion", post(slow_motion::begin))
+        .route("/api/slow-motion/next", post(slow_motion::next))
+        .route("/api/slow-motion/crash", post(slow_motion::crash))
+        .route("/api/slow-motion/end", post(slow_motion::end))
         .route("/api/tables", get(tables::list))
         .route("/api/tables/{name}", get(tables::show))
         .route("/api/trace/{payment_id}", get(money::trace))

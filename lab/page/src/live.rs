@@ -103,6 +103,7 @@ async fn picture(lab: &Lab) -> Live {
             lag: shown.lag,
         },
         statistics: shown.statistics.clone(),
+        slow_motion: shown.is_slow_motion(),
         behaviour: shown.behaviour,
         run: shown.run.clone(),
         money: shown.money.clone(),

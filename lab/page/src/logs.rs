@@ -53,11 +53,24 @@ pub(super) async fn show(
     if !parts.iter().any(|part| part.name == name) {
         return Err(Problem::not_found("part", &name));
     }
-    let path = lab.home.log(&name);
+    let lines = selected(&lab, &name, wanted).await?;
+    Ok(Json(json!({ "lines": lines })))
+}
+
+/// The last lines of a part's log that contain the text.
+pub(super) async fn about(lab: &Lab, name: &str, text: &str) -> Result<Vec<String>, Problem> {
+    let wanted = LogQuery {
+        contains: text.to_owned(),
+        lines: None,
+    };
+    selected(lab, name, wanted).await
+}
+
+async fn selected(lab: &Lab, name: &str, wanted: LogQuery) -> Result<Vec<String>, Problem> {
+    let path = lab.home.log(name);
     let read = tokio::task::spawn_blocking(move || last_lines(&path, &wanted));
     let lines = read.await.map_err(|error| Problem::internal(&error))?;
-    let lines = lines.map_err(|error| away(&error))?;
-    Ok(Json(json!({ "lines": lines })))
+    lines.map_err(|error| away(&error))
 }
 
 fn last_lines(path: &FilePath, wanted: &LogQuery) -> anyhow::Result<Vec<String>> {

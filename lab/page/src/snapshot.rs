@@ -160,6 +160,8 @@ pub(super) enum Pattern {
     ListenToYourself,
     /// Debit, then publish.
     DualWrite,
+    /// Publish, then debit.
+    PublishFirst,
 }
 
 impl Pattern {
@@ -168,6 +170,7 @@ impl Pattern {
             Self::Outbox => "outbox",
             Self::ListenToYourself => "listen-to-yourself",
             Self::DualWrite => "dual-write",
+            Self::PublishFirst => "publish-first",
         }
     }
 }
@@ -409,6 +412,8 @@ pub(super) struct Live {
     pub(super) parts: Vec<ProcessView>,
     pub(super) flow: Amounts,
     pub(super) statistics: Statistics,
+    /// One payment is shown in slow motion.
+    pub(super) slow_motion: bool,
     pub(super) behaviour: Option<Behaviour>,
     pub(super) run: Option<Run>,
     pub(super) money: Option<Money>,

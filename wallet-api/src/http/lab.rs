@@ -1,6 +1,6 @@
-//! What only the lab may ask of a payment: another pattern, and a crash of the process after its first write.
+//! What only the lab may ask of a payment: another pattern, and a crash or a wait after its first write.
 //!
-//! Both are headers of the request. Without `LAB` they are refused, not ignored: the client would otherwise believe that
+//! These are headers of the request. Without `LAB` they are refused, not ignored: the client would otherwise believe that
 //! it had seen what it asked for.
 
 use axum::body::Body;
@@ -13,12 +13,15 @@ use clap::ValueEnum as _;
 
 use super::app::App;
 use crate::config::Lab;
-use crate::pattern::{Choice, Crash, Pattern};
+use crate::pattern::{Between, Choice, Pattern};
+use crate::pay_error::PayError;
 
 const PATTERN: &str = "x-pay-pattern";
 const CRASH: &str = "x-lab-crash";
+const HOLD: &str = "x-lab-hold";
 
-/// Chooses the pattern of a request to pay, and gives no answer if its process is to crash.
+/// Chooses the pattern of a request to pay, and gives no answer if its process is to crash. A request with one write
+/// is held here, before its answer.
 pub(super) async fn choose(
     State(app): State<App>,
     mut request: Request,
@@ -29,8 +32,13 @@ pub(super) async fn choose(
     let response = next.run(request).await;
     // A refusal is answered: nothing was written, so there is nothing to crash after.
     let written = response.status() == StatusCode::ACCEPTED;
-    if written && choice.crash == Crash::Between {
+    if written && choice.between == Between::Crash {
         return Ok(hang_up());
+    }
+    let has_one_write = matches!(choice.pattern, Pattern::Outbox | Pattern::ListenToYourself);
+    if written && has_one_write {
+        let held = choice.between.dies(&app.pool).await;
+        held.map_err(PayError::from)?;
     }
     Ok(response)
 }
@@ -38,15 +46,27 @@ pub(super) async fn choose(
 fn choice(headers: &HeaderMap, app: &App) -> Result<Choice, Problem> {
     let pattern = match header(headers, app.lab, PATTERN)? {
         None => app.pattern,
-        Some(text) => Pattern::from_str(text, false)
-            .map_err(|_| invalid(PATTERN, "outbox, listen-to-yourself or dual-write"))?,
+        Some(text) => Pattern::from_str(text, false).map_err(|_| {
+            invalid(
+                PATTERN,
+                "outbox, listen-to-yourself, dual-write or publish-first",
+            )
+        })?,
     };
-    let crash = match header(headers, app.lab, CRASH)? {
-        None => Crash::No,
-        Some("between") => Crash::Between,
-        Some(_) => return Err(invalid(CRASH, "between")),
+    let between = match (
+        header(headers, app.lab, CRASH)?,
+        header(headers, app.lab, HOLD)?,
+    ) {
+        (None, None) => Between::Nothing,
+        (Some("between"), None) => Between::Crash,
+        (Some(_), _) => return Err(invalid(CRASH, "between, without x-lab-hold")),
+        (None, Some(number)) => Between::Hold(
+            number
+                .parse()
+                .map_err(|_| invalid(HOLD, "the number of an advisory lock"))?,
+        ),
     };
-    Ok(Choice { pattern, crash })
+    Ok(Choice { pattern, between })
 }
 
 /// The header of that name. One that is there twice, or is not text, counts as empty, which no header may be.

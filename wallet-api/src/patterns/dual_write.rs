@@ -5,7 +5,7 @@
 //! is nowhere but in this process's memory: if the process dies, if Kafka is away for longer than the
 //! request may take, or if the client hangs up and the request is dropped, the customer's money is gone
 //! and nobody pays the bill. Repeating the request does not help: its key is known, so it is answered, and
-//! nothing is published. Publishing first would only turn it round: a bill paid that nobody was charged for.
+//! nothing is published. Publishing first only turns it round ([`super::publish_first`]).
 //!
 //! Nothing here repairs it, on purpose. Only the lab runs it.
 
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::publisher::{Message, Publisher};
 use crate::domain::{Accepted, Replayed};
-use crate::pattern::Crash;
+use crate::pattern::Between;
 use crate::pay_error::{BatchError, PayError};
 use crate::payments::{Publishing, Try, requested_event, write_batch};
 use crate::request::PaymentRequest;
@@ -26,15 +26,15 @@ pub(super) async fn pay(
     pool: &Pool,
     publisher: &Publisher,
     request: &PaymentRequest,
-    crash: Crash,
+    between: Between,
 ) -> Result<Accepted, PayError> {
     let accepted = debit(pool, request).await?;
     if accepted.replayed == Replayed::Yes {
         return Ok(accepted);
     }
     // The first write is done. From here to the end, anything that goes wrong loses the event.
-    if crash == Crash::Between {
-        // The process dies here. The client never sees this answer.
+    if between.dies(pool).await? {
+        // The client never sees this answer.
         return Ok(accepted);
     }
     let event = requested_event(Uuid::now_v7(), request, accepted.money)
@@ -51,7 +51,7 @@ pub(super) async fn pay(
 }
 
 /// A transaction of its own, not shared, and with no row for the outbox.
-async fn debit(pool: &Pool, request: &PaymentRequest) -> Result<Accepted, PayError> {
+pub(super) async fn debit(pool: &Pool, request: &PaymentRequest) -> Result<Accepted, PayError> {
     let mut conn = pool.get().await.map_err(BatchError::from)?;
     let batch = std::slice::from_ref(request);
     let answers = write_batch(&mut conn, batch, Try::First, Publishing::ByCaller).await;

@@ -79,7 +79,7 @@ pub(super) async fn pay(publisher: &Publisher, request: &PaymentRequest) -> Resu
         payload: serde_json::to_string(&command).map_err(|_| PayError::Unwritable)?,
     };
     let published = publisher.publish(&message).await;
-    published.map_err(PayError::CommandNotPublished)?;
+    published.map_err(PayError::NotPublished)?;
     Ok(payment_id)
 }
 

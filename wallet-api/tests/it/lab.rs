@@ -16,6 +16,8 @@ async fn without_the_lab_its_headers_are_refused() {
         ("x-pay-pattern", "?"),
         ("x-lab-crash", "between"),
         ("x-lab-crash", ""),
+        ("x-pay-pattern", "publish-first"),
+        ("x-lab-hold", "1"),
     ] {
         let answer = api.pay_with(&wallet, None, &[header]).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{header:?}");
@@ -37,6 +39,8 @@ async fn the_lab_refuses_what_it_does_not_know() {
         &[("x-pay-pattern", "")],
         &[("x-lab-crash", "later")],
         &[("x-lab-crash", "schön")],
+        &[("x-lab-hold", "soon")],
+        &[("x-lab-hold", "1"), ("x-lab-crash", "between")],
         &twice,
     ] {
         let answer = api.pay_with(&wallet, None, headers).await;

@@ -1,15 +1,18 @@
-//! The three patterns side by side, as processes that die: what is published, and what is lost.
+//! The patterns side by side, as processes that die: what is published, and what is lost.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use chassis::consumer::Record;
+use diesel_async::SimpleAsyncConnection as _;
 use serde_json::{Value, json};
 use testkit::{
     Process, TestDatabase, TopicReader, eventually, free_address, kafka_brokers, unique_prefix,
 };
 use uuid::Uuid;
+use wallet_api::config::PatternConfig;
+use wallet_api::pattern::Pattern;
 
 /// wallet-api and a relay, with a database and topics of their own.
 struct System {
@@ -21,7 +24,12 @@ struct System {
     client: reqwest::Client,
 }
 
-const PATTERNS: [&str; 3] = ["outbox", "listen-to-yourself", "dual-write"];
+const PATTERNS: [&str; 4] = [
+    "outbox",
+    "listen-to-yourself",
+    "dual-write",
+    "publish-first",
+];
 
 impl System {
     /// Without the topic of the events, which is the test's to create.
@@ -210,7 +218,8 @@ async fn a_crash_between_the_writes_loses_the_event_in_dual_write_and_in_no_othe
     let topic = system.events().await;
     let wallet = system.wallet().await;
     // dual-write first: the wallet's events come in order, so the events of the others would come after it.
-    for pattern in ["dual-write", "listen-to-yourself", "outbox"] {
+    let patterns = ["dual-write", "listen-to-yourself", "outbox"];
+    for pattern in patterns {
         let headers = [
             ("x-pay-pattern", pattern),
             ("x-lab-crash", "between"),
@@ -226,7 +235,7 @@ async fn a_crash_between_the_writes_loses_the_event_in_dual_write_and_in_no_othe
         published.insert(payment_id(&topic.next().await));
     }
     // The clients ask again, as they should. All three have been debited, and none is debited again.
-    for pattern in PATTERNS {
+    for pattern in patterns {
         let headers = [("x-pay-pattern", pattern), ("idempotency-key", pattern)];
         let payment = system.accepted(&wallet, &headers).await;
         assert_eq!(published.contains(&payment), pattern != "dual-write");
@@ -243,6 +252,65 @@ async fn a_crash_between_the_writes_loses_the_event_in_dual_write_and_in_no_othe
     let payments = "select count(*) from payments where status = 'pending'";
     assert_eq!(system.database.count(payments).await, 4);
     drop(system.relay);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_between_the_writes_of_publish_first_publishes_an_event_and_charges_nobody() {
+    let system = System::start(&[("LAB", "true")]).await;
+    let topic = system.events().await;
+    let wallet = system.wallet().await;
+    let headers = [
+        ("x-pay-pattern", "publish-first"),
+        ("x-lab-crash", "between"),
+        ("idempotency-key", "mine"),
+    ];
+    let crashed = system.pay(&wallet, &headers).await;
+    let error = crashed.expect_err("nobody answers");
+    assert!(error.is_request() && error.status().is_none(), "{error:?}");
+    let published = payment_id(&topic.next().await);
+    system.balance_is(&wallet, "10.00").await;
+    let payments = "select count(*) from payments";
+    assert_eq!(system.database.count(payments).await, 0);
+    // The wallet does not know the key, so the client's retry publishes another payment, and charges this one only.
+    let again = system.accepted(&wallet, &[headers[0], headers[2]]).await;
+    assert_ne!(again, published);
+    assert_eq!(payment_id(&topic.next().await), again);
+    system.balance_is(&wallet, "9.00").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_the_lab_holds_waits_after_its_first_write_until_the_lab_lets_it_go() {
+    let system = System::start(&[("LAB", "true")]).await;
+    let topic = system.events().await;
+    let mut lab = system.database.connect().await;
+    let mut execute = async |statement: &str| {
+        let executed = lab.batch_execute(statement).await;
+        executed.expect("the lab's statement is executed");
+    };
+    for (nth, pattern) in PATTERNS.into_iter().enumerate() {
+        let wallet = system.wallet().await;
+        let number = nth.to_string();
+        execute(&format!("select pg_advisory_lock({number})")).await;
+        let headers = [("x-pay-pattern", pattern), ("x-lab-hold", number.as_str())];
+        let has_published = pattern != "dual-write";
+        let let_go = async {
+            // The first write is there, and of two writes the second one is not.
+            if has_published {
+                topic.next().await;
+            } else {
+                system.balance_is(&wallet, "9.00").await;
+            }
+            if pattern == "publish-first" {
+                system.balance_is(&wallet, "10.00").await;
+            }
+            execute(&format!("select pg_advisory_unlock({number})")).await;
+        };
+        let (answer, ()) = tokio::join!(system.accepted(&wallet, &headers), let_go);
+        if !has_published {
+            assert_eq!(payment_id(&topic.next().await), answer);
+        }
+        system.balance_is(&wallet, "9.00").await;
+    }
 }
 
 /// The topic of the events is not there: the payment is debited, and its event can't be published.
@@ -325,7 +393,22 @@ async fn a_poisoned_command_is_put_aside_and_the_next_one_is_paid() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_lab_dual_write_does_not_start() {
+async fn without_the_lab_a_pattern_that_loses_money_does_not_start() {
+    for pattern in [Pattern::DualWrite, Pattern::PublishFirst] {
+        does_not_start(pattern.name()).await;
+        let config = PatternConfig {
+            pay_pattern: pattern,
+            publish_timeout_ms: 5_000,
+            lab: false,
+            drain_commands: false,
+        };
+        let refused = config.lab().expect_err("it is refused").to_string();
+        assert!(refused.contains("LAB=true"), "{refused}");
+        assert!(refused.contains(pattern.name()), "{refused}");
+    }
+}
+
+async fn does_not_start(pattern: &str) {
     let migrations = vec![
         outbox::MIGRATIONS,
         operations::MIGRATIONS,
@@ -339,7 +422,7 @@ async fn without_the_lab_dual_write_does_not_start() {
             ("DATABASE_URL", database.url()),
             ("KAFKA_BROKERS", &brokers),
             ("LISTEN", &free_address()),
-            ("PAY_PATTERN", "dual-write"),
+            ("PAY_PATTERN", pattern),
             ("LOG", "off"),
         ],
     );
@@ -353,6 +436,4 @@ async fn without_the_lab_dual_write_does_not_start() {
     )
     .await;
     assert_eq!(refused.wait().code(), Some(1));
-    let refused = wallet_api::config::DualWriteRefused.to_string();
-    assert!(refused.contains("LAB=true"), "{refused}");
 }
