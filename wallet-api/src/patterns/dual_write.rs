@@ -16,9 +16,9 @@ use uuid::Uuid;
 
 use super::publisher::{Message, Publisher};
 use crate::domain::{Accepted, Replayed};
-use crate::pattern::Crash;
+use crate::pattern::{Crash, Pattern};
 use crate::pay_error::{BatchError, PayError};
-use crate::payments::{Publishing, Try, requested_event, write_batch};
+use crate::payments::{Try, requested_event, write_batch};
 use crate::request::PaymentRequest;
 
 /// Debits the wallet, then publishes the event.
@@ -54,7 +54,7 @@ pub(super) async fn pay(
 async fn debit(pool: &Pool, request: &PaymentRequest) -> Result<Accepted, PayError> {
     let mut conn = pool.get().await.map_err(BatchError::from)?;
     let batch = std::slice::from_ref(request);
-    let answers = write_batch(&mut conn, batch, Try::First, Publishing::ByCaller).await;
+    let answers = write_batch(&mut conn, batch, Try::First, Pattern::DualWrite).await;
     let answer = answers.map_err(PayError::from)?.pop();
     answer
         .expect("a batch of one has one answer")
