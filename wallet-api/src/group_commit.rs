@@ -20,7 +20,7 @@ use crate::config::WriterConfig;
 use crate::domain::{Accepted, Decline};
 use crate::pattern::{Pattern, count_request};
 use crate::pay_error::{BatchError, PayError};
-use crate::payments::{Publishing, Try, write_batch};
+use crate::payments::{Try, write_batch};
 use crate::request::PaymentRequest;
 
 /// Tries of a batch after transient failures. With the waits of [`RETRY`] they take about two seconds.
@@ -164,7 +164,7 @@ impl PaymentWriter {
         attempt: Try,
     ) -> Result<Vec<Result<Accepted, Decline>>, BatchError> {
         let mut conn = self.pool.get().await?;
-        write_batch(&mut conn, batch, attempt, Publishing::ByRelay).await
+        write_batch(&mut conn, batch, attempt, Pattern::Outbox).await
     }
 }
 

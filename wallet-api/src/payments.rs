@@ -17,7 +17,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
-use diesel::sql_types::{Binary, Numeric, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Binary, Nullable, Numeric, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 use events::{BillPaymentRequested, Money, WALLET_AGGREGATE};
 use outbox::{NewEvent, statement};
@@ -28,6 +28,7 @@ use crate::domain::{
     self, Accepted, Decision, Decline, KnownPayment, KnownPayments, Replayed, Wallet,
 };
 use crate::ledger::{self, Kind, Transfer};
+use crate::pattern::Pattern;
 use crate::pay_error::BatchError;
 use crate::request::{KeySource, PaymentRequest};
 use crate::schema::PaymentRow;
@@ -40,23 +41,16 @@ pub(crate) enum Try {
     Again,
 }
 
-/// Who publishes the events of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Publishing {
-    /// The relay: step 7 hands them to the outbox.
-    ByRelay,
-    /// The caller: step 7 is left out.
-    ByCaller,
-}
-
 /// Decides and writes a batch in a transaction; returns the answer to each request, in order.
+///
+/// Only the pattern `outbox` takes step 7. In the others the caller publishes the events.
 pub(crate) async fn write_batch(
     conn: &mut AsyncPgConnection,
     batch: &[PaymentRequest],
     attempt: Try,
-    publishing: Publishing,
+    pattern: Pattern,
 ) -> Result<Vec<Result<Accepted, Decline>>, BatchError> {
-    conn.transaction(async |conn| pay_batch(conn, batch, attempt, publishing).await)
+    conn.transaction(async |conn| pay_batch(conn, batch, attempt, pattern).await)
         .await
 }
 
@@ -65,7 +59,7 @@ pub(crate) async fn pay_batch(
     conn: &mut AsyncPgConnection,
     batch: &[PaymentRequest],
     attempt: Try,
-    publishing: Publishing,
+    pattern: Pattern,
 ) -> Result<Vec<Result<Accepted, Decline>>, BatchError> {
     // 1, 2: what is known, and stays so until the commit.
     let (mut wallets, now) =
@@ -74,7 +68,7 @@ pub(crate) async fn pay_batch(
     // 3: a decision for each request.
     let decisions = domain::decide(batch, &mut wallets, &mut known, now);
     // 4 to 7: rows for the payments that were accepted.
-    write_accepted(conn, batch, &decisions, publishing).await?;
+    write_accepted(conn, batch, &decisions, pattern).await?;
     let answers = decisions.into_iter().map(|decision| match decision {
         Decision::Accept(accepted) | Decision::Replay(accepted) => Ok(accepted),
         Decision::Decline(decline) => Err(decline),
@@ -159,7 +153,7 @@ async fn write_accepted(
     conn: &mut AsyncPgConnection,
     batch: &[PaymentRequest],
     decisions: &[Decision],
-    publishing: Publishing,
+    pattern: Pattern,
 ) -> Result<(), BatchError> {
     let accepted: Vec<(&PaymentRequest, Money)> = batch
         .iter()
@@ -172,9 +166,9 @@ async fn write_accepted(
     if accepted.is_empty() {
         return Ok(());
     }
-    insert_payments(conn, &accepted).await?;
+    insert_payments(conn, &accepted, pattern).await?;
     debit(conn, accepted.iter().copied()).await?;
-    if publishing == Publishing::ByRelay {
+    if pattern == Pattern::Outbox {
         let events = accepted
             .iter()
             .map(|(request, money)| requested_event(Uuid::now_v7(), request, *money))
@@ -188,10 +182,13 @@ async fn write_accepted(
 async fn insert_payments(
     conn: &mut AsyncPgConnection,
     accepted: &[(&PaymentRequest, Money)],
+    pattern: Pattern,
 ) -> QueryResult<()> {
+    // Null stands for the outbox: the hot path stores nothing for it.
+    let pattern = (pattern != Pattern::Outbox).then_some(pattern.name());
     statement(
         "insert into payments (id, wallet_id, amount, currency, provider, account_number, \
-         idempotency_key, fingerprint) select * from unnest($1, $2, $3, $4, $5, $6, $7, $8)",
+         idempotency_key, fingerprint, pattern) select *, $9 from unnest($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .column::<SqlUuid, _, _>(accepted, |(request, _)| request.payment_id)
     .column::<SqlUuid, _, _>(accepted, |(request, _)| request.wallet_id)
@@ -201,6 +198,7 @@ async fn insert_payments(
     .column::<Text, _, _>(accepted, |(request, _)| request.account_number.as_str())
     .column::<Text, _, _>(accepted, |(request, _)| request.key.as_str())
     .column::<Binary, _, _>(accepted, |(request, _)| *request.fingerprint().as_bytes())
+    .bind::<Nullable<Text>, _>(pattern)
     .execute(conn)
     .await?;
     Ok(())

@@ -16,9 +16,9 @@ use uuid::Uuid;
 
 use super::publisher::{Message, Publisher};
 use crate::domain::{Accepted, Replayed};
-use crate::pattern::Between;
+use crate::pattern::{Between, Pattern};
 use crate::pay_error::{BatchError, PayError};
-use crate::payments::{Publishing, Try, requested_event, write_batch};
+use crate::payments::{Try, requested_event, write_batch};
 use crate::request::PaymentRequest;
 
 /// Debits the wallet, then publishes the event.
@@ -28,7 +28,7 @@ pub(super) async fn pay(
     request: &PaymentRequest,
     between: Between,
 ) -> Result<Accepted, PayError> {
-    let accepted = debit(pool, request).await?;
+    let accepted = debit(pool, request, Pattern::DualWrite).await?;
     if accepted.replayed == Replayed::Yes {
         return Ok(accepted);
     }
@@ -51,10 +51,14 @@ pub(super) async fn pay(
 }
 
 /// A transaction of its own, not shared, and with no row for the outbox.
-pub(super) async fn debit(pool: &Pool, request: &PaymentRequest) -> Result<Accepted, PayError> {
+pub(super) async fn debit(
+    pool: &Pool,
+    request: &PaymentRequest,
+    pattern: Pattern,
+) -> Result<Accepted, PayError> {
     let mut conn = pool.get().await.map_err(BatchError::from)?;
     let batch = std::slice::from_ref(request);
-    let answers = write_batch(&mut conn, batch, Try::First, Publishing::ByCaller).await;
+    let answers = write_batch(&mut conn, batch, Try::First, pattern).await;
     let answer = answers.map_err(PayError::from)?.pop();
     answer
         .expect("a batch of one has one answer")

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::dual_write::debit;
 use super::publisher::{Message, Publisher};
 use crate::domain::{Accepted, Decision, Replayed, decide};
-use crate::pattern::Between;
+use crate::pattern::{Between, Pattern};
 use crate::pay_error::{BatchError, PayError};
 use crate::payments::{Try, find_by_key, lock_wallets, requested_event};
 use crate::request::PaymentRequest;
@@ -40,7 +40,7 @@ pub(super) async fn pay(
         // The client never sees this answer.
         return Ok(would_be);
     }
-    debit(pool, request).await
+    debit(pool, request, Pattern::PublishFirst).await
 }
 
 /// What the wallet would say now. Nothing is written, and each statement releases its locks at its end.

@@ -190,6 +190,43 @@ async fn events_are_the_same_whatever_the_pattern() {
     assert_eq!(partitions.len(), 1, "a wallet's events share a partition");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_tells_by_which_pattern_it_was_written_and_null_is_the_outbox() {
+    let system = System::start(&[("LAB", "true")]).await;
+    system.events().await;
+    let wallet = system.wallet().await;
+    for pattern in PATTERNS {
+        let payment = system
+            .accepted(&wallet, &[("x-pay-pattern", pattern)])
+            .await;
+        let written = format!(
+            "select count(*) from payments where id = '{payment}' \
+             and pattern is not distinct from nullif('{pattern}', 'outbox')"
+        );
+        eventually(&format!("{pattern} is noted"), async || {
+            match system.database.count(&written).await {
+                1 => Ok(()),
+                other => Err(format!("{other} such rows")),
+            }
+        })
+        .await;
+    }
+    // The wallet's no is noted, too.
+    let body = json!({ "amount": "1000", "account_number": "WIFI-1" });
+    let path = format!("/wallets/{wallet}/pay-bill");
+    let headers = [("x-pay-pattern", "listen-to-yourself")];
+    let answer = system.post(&path, &headers, &body).await;
+    assert_eq!(answer.expect("an answer").0, 202);
+    let declined = "select count(*) from payments where status = 'declined' and pattern = 'listen-to-yourself'";
+    eventually("the payment is declined", async || {
+        match system.database.count(declined).await {
+            1 => Ok(()),
+            other => Err(format!("{other} declined")),
+        }
+    })
+    .await;
+}
+
 /// All that a consumer sees of a message, but for what differs from event to event, and the relay's own
 /// headers. The payload in the order of its keys: only the outbox has the text of PostgreSQL's jsonb.
 fn message(event: &Record) -> String {

@@ -24,8 +24,9 @@ use operations::dead_letters::dead_letter;
 use outbox::statement;
 use uuid::Uuid;
 
+use crate::pattern::Pattern;
 use crate::pay_error::BatchError;
-use crate::payments::{Publishing, Try, pay_batch};
+use crate::payments::{Try, pay_batch};
 use crate::request::PaymentRequest;
 use crate::schema::PaymentRow;
 use crate::{SERVICE, schema};
@@ -114,7 +115,7 @@ async fn debit<'a>(
         return Ok(refused);
     }
     let batch: Vec<PaymentRequest> = new.iter().map(|command| command.request.clone()).collect();
-    let answers = pay_batch(conn, &batch, Try::Again, Publishing::ByCaller).await?;
+    let answers = pay_batch(conn, &batch, Try::Again, Pattern::ListenToYourself).await?;
     for (command, answer) in new.iter().zip(answers) {
         match answer {
             Ok(accepted) if accepted.payment_id == command.request.payment_id => {
@@ -201,9 +202,10 @@ async fn insert_declined(
     }
     let recorded: Vec<Recorded> = statement(
         "insert into payments (id, wallet_id, amount, currency, provider, account_number, fingerprint, \
-         status, reason) \
+         status, reason, pattern) \
          select declined.id, wallets.id, declined.amount, coalesce(declined.currency, wallets.currency), \
-         declined.provider, declined.account_number, declined.fingerprint, 'declined', declined.reason \
+         declined.provider, declined.account_number, declined.fingerprint, 'declined', declined.reason, \
+         'listen-to-yourself' \
          from unnest($1, $2, $3, $4, $5, $6, $7, $8) as declined \
          (id, wallet_id, amount, currency, provider, account_number, fingerprint, reason) \
          join wallets on wallets.id = declined.wallet_id returning id",
