@@ -106,6 +106,7 @@ pub(super) struct SessionView {
     key: String,
     step: Step,
     next: Option<Step>,
+    steps_left: usize,
     /// Whom a crash here kills.
     victims: &'static [&'static str],
     crashed: Option<Step>,
@@ -303,6 +304,7 @@ impl Session {
             key: self.key.clone(),
             step: self.script.done,
             next: self.script.next(),
+            steps_left: self.script.steps_left(),
             victims: self.script.victims(),
             crashed: self.script.crashed,
             killed: self.killed.clone(),
@@ -506,6 +508,8 @@ impl Session {
             Some(Step::Rest) | None => {}
             // bill-payer does both before it is paused again.
             Some(Step::Pay) => self.wait_for(lab, Step::Record).await?,
+            // Nothing keeps wallet-api from taking the result.
+            Some(Step::Report) => self.wait_for(lab, Step::Settle).await?,
             Some(prevented) => self.wait_for(lab, prevented).await?,
         }
         self.log_lines = Some(self.logged(lab).await?);

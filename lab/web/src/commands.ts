@@ -1,5 +1,5 @@
 // Everything the page asks of the lab's server. Commands carry the token; whatever goes wrong is a CommandError to be shown.
-import type { Behaviour, CompareRequest, PartAction, RelayMode, Run, TableInfo, TablePage, Trace, TrafficRequest } from "./contract";
+import type { Behaviour, CompareRequest, PartAction, Pattern, RelayMode, Run, SlowMotion, TableInfo, TablePage, Trace, TrafficRequest } from "./contract";
 import { problemText } from "./problem";
 
 const token = document.querySelector<HTMLMetaElement>('meta[name="lab-token"]')?.content ?? "";
@@ -23,6 +23,10 @@ export const actOnPart = (name: string, action: PartAction) =>
   send<void>("POST", `/api/parts/${encodeURIComponent(name)}`, { action });
 export const dropSlot = () => send<void>("POST", "/api/slot/drop");
 export const startComparison = (request: CompareRequest) => send<void>("POST", "/api/compare", request);
+export const beginSlowMotion = (pattern: Pattern) => send<SlowMotion>("POST", "/api/slow-motion", { pattern });
+export const stepSlowMotion = (id: string, how: "next" | "crash") => send<SlowMotion>("POST", `/api/slow-motion/${how}`, { id });
+/** Also while the page is being closed. */
+export const endSlowMotion = (id: string) => send<void>("POST", "/api/slow-motion/end", { id }, true);
 export const stopComparison = () => send<void>("DELETE", "/api/compare");
 
 export const readTables = (signal: AbortSignal) => read<{ tables: TableInfo[] }>("/api/tables", {}, signal);
@@ -37,10 +41,10 @@ export const readLog = (part: string, query: Query, signal: AbortSignal) =>
 /** Empty texts are left out of the address. */
 export type Query = Record<string, string | number | null>;
 
-async function send<Answer>(method: string, path: string, body?: object): Promise<Answer> {
+async function send<Answer>(method: string, path: string, body?: object, keepalive = false): Promise<Answer> {
   const headers: Record<string, string> = { "x-lab-token": token };
   if (body) headers["content-type"] = "application/json";
-  return call<Answer>(path, { method, headers, ...(body ? { body: JSON.stringify(body) } : {}) });
+  return call<Answer>(path, { method, headers, keepalive, ...(body ? { body: JSON.stringify(body) } : {}) });
 }
 
 async function read<Answer>(path: string, query: Query, signal: AbortSignal): Promise<Answer> {

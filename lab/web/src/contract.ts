@@ -16,6 +16,8 @@ export interface Live {
   parts: Part[];
   flow: Flow;
   statistics: Statistics;
+  /** One payment is shown in slow motion, and processes stand still for it. */
+  slow_motion: boolean;
   /** The provider's; null while it is down. */
   behaviour: Behaviour | null;
   run: Run | null;
@@ -204,4 +206,58 @@ export interface Trace {
   payment_id: string;
   status: string;
   steps: { at: number | null; where: string; what: string; detail: object }[];
+}
+
+export type SlowStep =
+  | "begin" | "first_write" | "rest" | "debit" | "relay" | "pay" | "record" | "report" | "settle" | "restart" | "again" | "audit";
+
+/** Where a payment in slow motion is, with what is really there: read from PostgreSQL, Kafka and the provider after each step. */
+export interface SlowMotion {
+  id: string;
+  pattern: Pattern;
+  wallet_id: string;
+  step: SlowStep;
+  next: SlowStep | null;
+  steps_left: number;
+  /** Whom a crash here kills; empty where there is none. */
+  victims: string[];
+  /** The step that a crash has prevented, and who died. */
+  crashed: SlowStep | null;
+  killed: string[];
+  /** The client waits for its response. */
+  waiting: boolean;
+  /** `status` is null when the connection broke. */
+  response: { status: number | null; body: { status?: string } | null; replayed: boolean } | null;
+  facts: SlowFacts;
+  /** Lines about this payment in the logs of all services, after a crash. */
+  log_lines: string[] | null;
+  /** Titles of the audit's findings about this payment, and how the wallet says that it ended. */
+  verdict: { findings: string[]; status: string | null } | null;
+}
+
+export interface SlowFacts {
+  payment_id: string | null;
+  wallet: { id: string; balance: string; currency: string };
+  payment: { payment_id: string; amount: string; currency: string; status: string; receipt: string | null } | null;
+  outbox: OutboxRow[];
+  dead_letters: { id: number; status: string; topic: string; reason: string }[];
+  commands: KafkaRecord[];
+  events: KafkaRecord[];
+  results: KafkaRecord[];
+  bill: { payment_id: string; amount: string; currency: string; status: string; attempts: number; receipt: string | null } | null;
+  bill_outbox: OutboxRow[];
+  receipt: { reference: string; status: string; amount: string; currency: string; receipt: string | null; calls: number } | null;
+}
+
+export interface OutboxRow {
+  seq: number;
+  id: string;
+  type: string;
+}
+
+export interface KafkaRecord {
+  partition: number;
+  offset: number;
+  type: string | null;
+  payment_id: string | null;
 }

@@ -9,6 +9,7 @@ import "./style/parts.css";
 import "./style/tables.css";
 import "./style/inside.css";
 import "./style/charts.css";
+import "./style/slow-motion.css";
 import { render } from "preact";
 import { Announcer } from "./page/announcer";
 import { ConnectionLost } from "./page/connection-lost";

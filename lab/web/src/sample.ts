@@ -27,6 +27,7 @@ export function quietSnapshot(change: Partial<Live> = {}): Live {
       passed: nothing, requests: 0, writes_ok: 0, writes_failed: 0, outbox_queued: 0, publishes_ok: 0, publishes_failed: 0, pending: 0, consumed: 0,
       inconsistent_runs: 0,
     },
+    slow_motion: false,
     behaviour: null,
     run: null,
     money: null,

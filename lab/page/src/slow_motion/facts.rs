@@ -16,7 +16,7 @@ use crate::problems::away;
 /// Records of a topic that are looked through, of each partition the last ones.
 const RECORDS_MAX: usize = 200;
 
-/// Each an object or null, and lists of such.
+/// Each an object or null, and lists of such. Amounts are texts at the scale of INR, in which slow motion pays.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Facts {
     pub(super) payment_id: Option<String>,
@@ -40,7 +40,7 @@ pub(super) struct WalletRows {
     pub(super) dead_letters: Value,
 }
 
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub(super) struct BillRows {
     pub(super) bill: Value,
     pub(super) bill_outbox: Value,
@@ -68,7 +68,7 @@ impl Facts {
             .map(str::to_owned);
         let (bill, receipt) = match &payment_id {
             Some(id) => try_join!(BillRows::read(lab, id), receipt(lab, id))?,
-            None => (BillRows::default(), None),
+            None => (BillRows::none(), None),
         };
         Ok(Self {
             payment_id,
@@ -85,9 +85,9 @@ impl Facts {
 impl WalletRows {
     pub(super) async fn read(lab: &Lab, wallet_id: &str) -> Result<Self, Problem> {
         const ROWS: &str = "select jsonb_build_object( \
-             'wallet', (select to_jsonb(it) from (select id, trim_scale(balance)::text as balance, currency \
+             'wallet', (select to_jsonb(it) from (select id, round(balance, 2)::text as balance, currency \
                  from wallets where id = $1::uuid) it), \
-             'payment', (select to_jsonb(it) from (select id as payment_id, trim_scale(amount)::text as amount, \
+             'payment', (select to_jsonb(it) from (select id as payment_id, round(amount, 2)::text as amount, \
                  currency, status, receipt from payments where wallet_id = $1::uuid order by id limit 1) it), \
              'outbox', (select coalesce(jsonb_agg(to_jsonb(it)), '[]') from (select seq, id, type \
                  from outbox where aggregateid = $1 order by seq) it), \
@@ -115,9 +115,17 @@ impl WalletRows {
 }
 
 impl BillRows {
+    /// Nobody can have asked for a payment without an id.
+    fn none() -> Self {
+        Self {
+            bill: Value::Null,
+            bill_outbox: Value::Array(Vec::new()),
+        }
+    }
+
     pub(super) async fn read(lab: &Lab, payment_id: &str) -> Result<Self, Problem> {
         const ROWS: &str = "select jsonb_build_object( \
-             'bill', (select to_jsonb(it) from (select payment_id, trim_scale(amount)::text as amount, currency, \
+             'bill', (select to_jsonb(it) from (select payment_id, round(amount, 2)::text as amount, currency, \
                  status, attempts, receipt from bills where payment_id = $1::uuid) it), \
              'bill_outbox', (select coalesce(jsonb_agg(to_jsonb(it)), '[]') from (select seq, id, type \
                  from outbox where payload->>'payment_id' = $1 order by seq) it)) as content";

@@ -111,6 +111,10 @@ impl Script {
         self.ahead.front().copied()
     }
 
+    pub(super) fn steps_left(&self) -> usize {
+        self.ahead.len()
+    }
+
     pub(super) fn advance(&mut self) {
         if let Some(next) = self.ahead.pop_front() {
             self.done = next;

@@ -26,6 +26,7 @@ export const notNow = computed((): string | null => {
 export const noTraffic = computed((): string | null => {
   if (notNow.value) return notNow.value;
   if (live.value?.comparison?.state === "running") return "A comparison is running: stop it, or wait until it has ended.";
+  if (live.value?.slow_motion) return "One payment is shown in slow motion: end it first.";
   if (running.value) return "A run is going on: stop it, or wait until its money is counted.";
   if (live.value?.switching_to) return `The relays are being switched to ${live.value.switching_to}.`;
   return null;

@@ -1,0 +1,136 @@
+// One payment, a step at a time: the source on the left, what is really there on the right, and a crash between any two steps.
+import excerpts from "virtual:excerpts";
+import { useEffect, useRef } from "preact/hooks";
+import type { Excerpt } from "../../excerpts";
+import { CommandButton, Trouble, useCommand } from "../parts/command";
+import { noTraffic } from "../state/store";
+import { Boxes } from "./boxes";
+import { back, before, begin, chosen, crash, end, forward, frames, isLast, isOpen, position, shown } from "./state";
+import { nextLabel, PATTERNS, scene, verdictOf } from "./story";
+
+export function SlowMotion() {
+  const command = useCommand();
+  const now = shown.value;
+  return (
+    <section class="slow" aria-labelledby="slow-title" data-testid="slow-motion">
+      <div class="slow-head">
+        <h2 id="slow-title">One payment in slow motion</h2>
+        <fieldset class="slow-patterns">
+          <legend class="sr-only">Pattern of the payment</legend>
+          {PATTERNS.map(({ value, title, about }) => (
+            <label key={value} title={about}>
+              <input type="radio" name="slow-pattern" value={value} checked={chosen.value === value} disabled={isOpen.value} onChange={() => (chosen.value = value)} />
+              <span>{title}</span>
+            </label>
+          ))}
+        </fieldset>
+        {!isOpen.value && (
+          <CommandButton command={command} act={begin} look={now ? "plain" : "primary"} icon="start" why={noTraffic.value}>
+            {now ? "Begin another payment" : "Begin"}
+          </CommandButton>
+        )}
+        {isOpen.value && (
+          <CommandButton command={command} act={end} title="Everything runs on">
+            End
+          </CommandButton>
+        )}
+      </div>
+      {now ? <Stage /> : <p class="lead">Walk one real payment through the system, kill a process wherever you like, and see what is left of it: {PATTERNS.find(({ value }) => value === chosen.value)?.about}.</p>}
+      {!now && <Trouble command={command} />}
+    </section>
+  );
+}
+
+function Stage() {
+  const command = useCommand();
+  const now = shown.value;
+  if (!now) return null;
+  const { title, text, code, line } = scene(now);
+  const canCrash = isLast.value && now.victims.length > 0;
+  return (
+    <>
+      <div class="slow-now">
+        <div>
+          <p class="quiet">
+            Step {position.value + 1} of {frames.value.length + (frames.value[frames.value.length - 1]?.steps_left ?? 0)}, {now.pattern}
+          </p>
+          {now.verdict ? (
+            <>
+              <h3 class={`slow-verdict ${verdictOf(now).sign}`} data-testid="slow-verdict">{title}</h3>
+              <p>{text}</p>
+            </>
+          ) : (
+            <>
+              <h3 data-testid="slow-step" data-step={now.step} data-crashed={now.crashed ?? ""}>{title}</h3>
+              <p>{text}</p>
+            </>
+          )}
+        </div>
+        <div class="commands">
+          <button type="button" class="button plain" aria-disabled={position.value === 0} onClick={back}>
+            Back
+          </button>
+          {(now.next !== null || !isLast.value) && (
+            <CommandButton command={command} act={forward} look="primary">
+              {isLast.value ? nextLabel(now) : "Next"}
+            </CommandButton>
+          )}
+          {canCrash && (
+            <CommandButton command={command} act={crash} look="danger" icon="kill" title={`kill -9 ${now.victims.join(" ")}`}>
+              Crash here
+            </CommandButton>
+          )}
+        </div>
+      </div>
+      <Trouble command={command} />
+      <div class="slow-stage" data-testid="slow-stage" data-wallet={now.wallet_id}>
+        <Source excerpt={excerpts[code]} lit={line} />
+        <Boxes now={now} before={before.value} />
+      </div>
+      {now.next === null && <TakeHome />}
+    </>
+  );
+}
+
+function Source({ excerpt, lit }: { excerpt: Excerpt; lit: string | null }) {
+  const current = useRef<HTMLElement>(null);
+  useEffect(() => {
+    const line = current.current;
+    const box = line?.closest("pre");
+    if (line && box) box.scrollTop = line.offsetTop - box.clientHeight / 2;
+  }, [excerpt, lit]);
+  return (
+    <figure class="slow-source">
+      <figcaption>
+        <code>{`${excerpt.file}:${excerpt.line}`}</code>
+      </figcaption>
+      <pre tabIndex={0} aria-label={`Source code of ${excerpt.file}`}>
+        {excerpt.lines.map((line, i) => {
+          const isLit = lit !== null && line.includes(lit);
+          return (
+            <code key={i} ref={isLit ? current : undefined} class={isLit ? "lit" : undefined} aria-current={isLit ? "step" : undefined}>
+              {`${line}\n`}
+            </code>
+          );
+        })}
+      </pre>
+    </figure>
+  );
+}
+
+function TakeHome() {
+  return (
+    <section class="slow-home" aria-labelledby="slow-home-title">
+      <h3 id="slow-home-title">Take it home</h3>
+      <p>
+        The pattern is a table, an append in the transaction that changes your own tables, and a loop that publishes and then deletes. The crate{" "}
+        <code>outbox</code> has these three, and the crate <code>relay</code> is the loop for Kafka.
+      </p>
+      <div>
+        <Source excerpt={excerpts.table} lit={null} />
+        <Source excerpt={excerpts.append} lit={null} />
+        <Source excerpt={excerpts.drain} lit={null} />
+      </div>
+    </section>
+  );
+}

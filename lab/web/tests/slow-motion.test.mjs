@@ -1,0 +1,176 @@
+// One payment in slow motion, through each pattern, with a crash after each step: what the page shows is what SQL, Kafka and the provider
+// say, and the audit says how it ended. SLOW_MOTION=all crashes after each step of each pattern; without it the steps that the patterns
+// share are crashed in one of them.
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { test } from "node:test";
+import { promisify } from "node:util";
+import { enabled, go, LAB_URL, LATER, openQuiet, picture, says } from "./lab-page.mjs";
+
+const WALKS = {
+  "dual-write": ["first_write", "rest", "pay", "record", "report", "settle"],
+  "publish-first": ["first_write", "rest", "pay", "record", "report", "settle"],
+  outbox: ["first_write", "rest", "relay", "pay", "record", "report", "settle"],
+  "listen-to-yourself": ["first_write", "debit", "pay", "record", "report", "settle"],
+};
+
+/** How the audit calls a crash between the two writes; after any other step the payment is paid. */
+const BETWEEN = { "dual-write": /LOST/, "publish-first": /AT PROVIDER, NOT HERE/ };
+const PAID = /nothing is wrong/;
+
+for (const [pattern, walk] of Object.entries(WALKS)) {
+  test(`${pattern}: a payment without a crash, step by step, forward and back`, async (t) => {
+    const page = await openQuiet(t);
+    await begin(page, pattern);
+    const shown = [await compare(page)];
+    for (const step of walk) {
+      await forward(page);
+      assert.equal(await page.getByTestId("slow-step").getAttribute("data-step"), step);
+      shown.push(await compare(page));
+    }
+    await forward(page);
+    await says(page.getByTestId("slow-verdict"), PAID);
+    await compare(page);
+    await page.getByRole("heading", { name: "Take it home" }).waitFor();
+    // Going back shows what was there then, and undoes nothing.
+    for (const earlier of shown.reverse()) {
+      await page.getByRole("button", { name: "Back", exact: true }).click();
+      assert.deepEqual(await onPage(page), earlier);
+    }
+  });
+
+  // The way from bill-payer on is the same in all patterns.
+  const own = walk.slice(0, walk.indexOf("pay"));
+  const crashed = process.env.SLOW_MOTION === "all" ? walk.slice(0, -1) : pattern === "outbox" ? walk.slice(0, -1) : own.slice(0, 1);
+  for (const after of crashed) {
+    const verdict = after === "first_write" ? (BETWEEN[pattern] ?? PAID) : PAID;
+    test(`${pattern}: a crash after ${after}`, async (t) => {
+      const page = await openQuiet(t);
+      await begin(page, pattern);
+      for (const step of walk.slice(0, walk.indexOf(after) + 1)) {
+        await forward(page);
+        assert.equal(await page.getByTestId("slow-step").getAttribute("data-step"), step);
+      }
+      await press(page, /^Crash here$/);
+      await says(page.getByTestId("slow-step"), /^kill -9/);
+      await compare(page);
+      await press(page, /^Start .* again$/);
+      await compare(page);
+      if (after === "first_write" && (pattern === "outbox" || pattern === "dual-write")) {
+        await press(page, /^Ask again/);
+        const there = await compare(page);
+        assert.deepEqual(there.response, ["202 pending (as before)"]);
+        assert.deepEqual(there["wallet.events"], [], "nothing is published");
+      }
+      await press(page, /^Ask the audit$/);
+      await says(page.getByTestId("slow-verdict"), verdict);
+      const there = await compare(page);
+      const isCharged = verdict !== BETWEEN["publish-first"];
+      assert.deepEqual(there.wallets, [`balance ${isCharged ? "9.00" : "10.00"} INR`]);
+      assert.equal(there.receipt.length, verdict === BETWEEN["dual-write"] ? 0 : 1);
+      assert.equal(there.outbox.length, 0);
+      if (verdict === BETWEEN[pattern]) await picture(page, `slow-motion-${pattern}`);
+    });
+  }
+}
+
+test("while a payment stands still no traffic can be started, and a page that is closed leaves nothing paused", async (t) => {
+  const page = await openQuiet(t);
+  await begin(page, "outbox");
+  await go(page, "traffic");
+  const start = page.getByRole("button", { name: "Start", exact: true });
+  await page.waitForFunction((button) => button?.title.includes("slow motion"), await start.elementHandle());
+  const token = await page.locator('meta[name="lab-token"]').getAttribute("content");
+  const order = { method: "POST", headers: { "x-lab-token": token, "content-type": "application/json" } };
+  const refused = await fetch(new URL("/api/reset", LAB_URL), { method: "POST", headers: order.headers });
+  assert.equal(refused.status, 409);
+  assert.match((await refused.json()).detail, /slow motion/);
+  assert.match(await states(), /paused/);
+  await page.goto("about:blank");
+  await t.test("everything runs on", async () => {
+    const deadline = Date.now() + LATER;
+    while (/paused/.test(await states())) assert.ok(Date.now() < deadline, await states());
+  });
+});
+
+async function states() {
+  return (await fetch(new URL("/status", LAB_URL))).text();
+}
+
+async function begin(page, pattern) {
+  const slow = page.getByTestId("slow-motion");
+  await slow.getByRole("radio", { name: pattern, exact: true }).check();
+  const button = slow.getByRole("button", { name: /^Begin/ });
+  await enabled(button, LATER);
+  await button.click();
+  await says(page.getByTestId("slow-step"), /Nothing has happened yet/);
+}
+
+async function forward(page) {
+  await press(page, /^(Next|Ask the audit)/);
+}
+
+/** Presses a button, and waits until what it asks for is done. */
+async function press(page, name) {
+  const count = page.locator(".slow-now .quiet");
+  const before = await count.innerText();
+  const button = page.getByTestId("slow-motion").getByRole("button", { name });
+  await enabled(button, LATER);
+  await button.click();
+  await count.filter({ hasNotText: before }).waitFor({ timeout: LATER }).catch(async (error) => {
+    throw new Error(await page.getByTestId("slow-motion").innerText(), { cause: error });
+  });
+}
+
+/** Compares what the page shows with its sources, and returns it. */
+async function compare(page) {
+  const shown = await onPage(page);
+  const wallet = await page.getByTestId("slow-stage").getAttribute("data-wallet");
+  const { response, ...facts } = shown;
+  assert.deepEqual(facts, await inSources(wallet, Object.keys(facts)), await page.getByTestId("slow-motion").locator(".slow-now").innerText());
+  return shown;
+}
+
+/** The texts of each fact, by its name. */
+function onPage(page) {
+  return page.locator(".slow-boxes").evaluate((boxes) =>
+    Object.fromEntries([...boxes.querySelectorAll("[data-fact]")].map((fact) => [fact.dataset.fact, [...fact.querySelectorAll("dd:not(.none)")].map((line) => line.textContent)])),
+  );
+}
+
+/** The same, from where it is. */
+async function inSources(wallet, names) {
+  const stack = await (await fetch(new URL("/stack", LAB_URL))).json();
+  const sql = async (url, select) => {
+    const { stdout } = await promisify(execFile)("psql", [url, "-qAtX", "-F", " ", "-c", select]);
+    return stdout.split("\n").filter((line) => line !== "");
+  };
+  const topic = async (name) => {
+    const page = await (await fetch(new URL(`/api/tables/${name}?contains=${wallet}`, LAB_URL))).json();
+    const at = (column) => page.columns.findIndex(({ name }) => name === column);
+    const records = page.rows.map((row) => ({ text: `${row[at("partition")]}@${row[at("offset")]}  ${row[at("type")]}`, id: row[at("payment_id")] }));
+    return records.reverse();
+  };
+  const short = (column) => `left(${column}::text, 8) || '…' || right(${column}::text, 6)`;
+  const [wallets, bills] = [stack.wallet_database_url, stack.bill_payer_database_url];
+  const [commands, events, results] = await Promise.all(["wallet-commands", "wallet-events", "bill-events"].map(topic));
+  const ids = [...(await sql(wallets, `select id from payments where wallet_id = '${wallet}'`)), ...events.map(({ id }) => id), ...commands.map(({ id }) => id)];
+  const id = ids[0] ?? "00000000-0000-0000-0000-000000000000";
+  const receipt = await fetch(`${stack.mock_provider}/payments/${id}`);
+  const received = receipt.ok ? await receipt.json() : null;
+  const all = {
+    wallets: await sql(wallets, `select 'balance ' || round(balance, 2) || ' ' || currency from wallets where id = '${wallet}'`),
+    payments: await sql(wallets, `select ${short("id")} || '  ' || round(amount, 2) || ' ' || status from payments where wallet_id = '${wallet}'`),
+    outbox: await sql(wallets, `select 'seq ' || seq || '  ' || type from outbox where aggregateid = '${wallet}' order by seq`),
+    "dead letters": await sql(wallets, `select topic || ': ' || status from dead_letters where key = '${wallet}'`),
+    bills: await sql(bills, `select ${short("payment_id")} || '  ' || round(amount, 2) || ' ' || status from bills where payment_id = '${id}'`),
+    "bill-payer’s outbox": await sql(bills, `select 'seq ' || seq || '  ' || type from outbox where aggregateid = '${wallet}' order by seq`),
+    "wallet.commands": commands.map(({ text }) => text),
+    "wallet.events": events.map(({ text }) => text),
+    "bill.events": results.map(({ text }) => text),
+    receipt: received ? [`${received.receipt.slice(0, 8)}…${received.receipt.slice(-6)}  ${received.amount} ${received.currency}`] : [],
+  };
+  // What is not shown has to be empty.
+  for (const [name, lines] of Object.entries(all)) if (!names.includes(name)) assert.deepEqual(lines, [], name);
+  return Object.fromEntries(names.map((name) => [name, all[name]]));
+}
