@@ -4,6 +4,7 @@ import type { Pattern, RelayMode } from "../contract";
 import { switchRelayMode } from "../commands";
 import { type Choice, Choices } from "../parts/field";
 import { CommandButton, Trouble, useCommand } from "../parts/command";
+import { CopyAsCurl } from "../parts/copy";
 import { live, running } from "../state/store";
 
 const PATTERNS: Choice<Pattern>[] = [
@@ -44,6 +45,7 @@ export function RelayModeSwitch() {
         <CommandButton command={command} act={act} icon="restart" why={why} sayWhy>
           {command.busy || snapshot?.switching_to ? "Switching …" : `Switch to ${wanted}`}
         </CommandButton>
+        <CopyAsCurl of={`switch to ${wanted}`} method="PUT" path="/api/relay-mode" body={{ mode: wanted }} />
       </p>
       {running.value && wanted !== present && <p class="quiet">Under load, too: events wait in the outbox meanwhile.</p>}
       <Trouble command={command} />
