@@ -6,8 +6,8 @@ interface CopyProps {
   /** Asked for when it is copied. */
   text: () => string;
   label: string;
-  /** What tells it from others with the same label. */
-  of?: string;
+  /** What it copies, which tells it from others with the same label. */
+  of: string;
 }
 
 export function CopyButton({ text, label, of }: CopyProps) {
@@ -18,7 +18,7 @@ export function CopyButton({ text, label, of }: CopyProps) {
       .then(() => setOutcome("copied"), () => setOutcome("forbidden"));
   return (
     <>
-      <button type="button" class="button copy" aria-label={of && `${label}: ${of}`} onClick={copy} onBlur={() => setOutcome("")}>
+      <button type="button" class="button copy" title={of} onClick={copy} onBlur={() => setOutcome("")}>
         {outcome === "copied" ? "Copied" : label}
       </button>
       {outcome === "forbidden" && <code class="copy-text">{text()}</code>}
@@ -28,5 +28,5 @@ export function CopyButton({ text, label, of }: CopyProps) {
 
 /** Beside the button of an action: the same action as a line for the terminal. */
 export function CopyAsCurl({ of, method, path, body }: { of: string; method: string; path: string; body?: object }) {
-  return <CopyButton label="Copy as curl" of={of} text={() => curlOf(method, path, body)} />;
+  return <CopyButton label="Copy as curl" of={`${of}, for the terminal`} text={() => curlOf(method, path, body)} />;
 }

@@ -45,7 +45,7 @@ export function RelayModeSwitch() {
         <CommandButton command={command} act={act} icon="restart" why={why} sayWhy>
           {command.busy || snapshot?.switching_to ? "Switching …" : `Switch to ${wanted}`}
         </CommandButton>
-        <CopyAsCurl of={`switch to ${wanted}`} method="PUT" path="/api/relay-mode" body={{ mode: wanted }} />
+        <CopyAsCurl of={`Switch to ${wanted}`} method="PUT" path="/api/relay-mode" body={{ mode: wanted }} />
       </p>
       {running.value && wanted !== present && <p class="quiet">Under load, too: events wait in the outbox meanwhile.</p>}
       <Trouble command={command} />

@@ -27,7 +27,7 @@ export function RunState() {
           Reset
         </CommandButton>
         <CopyAsCurl of="Reset" method="POST" path="/api/reset" />
-        {present && isShareable(present) && <CopyButton label="Copy the link" of="this form, and the verdict of its last run" text={() => location.href} />}
+        {present && isShareable(present) && <CopyButton label="Copy the link" of="This form, and the verdict of its run" text={() => location.href} />}
       </p>
       <p class="quiet">Reset sets statistics and money to zero, and the provider back to normal. No data is deleted.</p>
       <Trouble command={command} />
