@@ -11,6 +11,7 @@ const PATTERNS: Choice<Pattern>[] = [
   { value: "outbox", title: "Outbox", about: "Debit and event in one transaction; a relay publishes. A crash loses nothing." },
   { value: "listen-to-yourself", title: "Listen to yourself", about: "Publish the command, debit when it is heard. Nothing is lost, but the caller does not know yet whether there is money." },
   { value: "dual-write", title: "Dual write", about: "Commit, then publish. A crash between the two loses the payment." },
+  { value: "publish-first", title: "Publish first", about: "Publish, then commit. After a crash between the two the bill is paid, and nobody was charged." },
 ];
 
 const MODES: Choice<RelayMode>[] = [
