@@ -25,7 +25,7 @@ pub use self::listen_to_yourself::{COMMANDS_BATCH_MAX, Commands};
 pub use self::publisher::{MessageTimeout, PublishError, Publisher};
 use crate::domain::Accepted;
 use crate::group_commit::PaymentQueue;
-use crate::pattern::{Choice, Pattern, count_request};
+use crate::pattern::{Between, Choice, Pattern, count_request};
 use crate::pay_error::PayError;
 use crate::request::PaymentRequest;
 
@@ -78,13 +78,20 @@ impl Patterns {
                     .map(Answer::Pending)
             }
         };
-        count(choice.pattern, &answer, trace_id(&request.traceparent));
+        count(choice, &answer, trace_id(&request.traceparent));
         answer
     }
 }
 
-fn count(pattern: Pattern, answer: &Result<Answer, PayError>, trace_id: &str) {
+fn count(choice: Choice, answer: &Result<Answer, PayError>, trace_id: &str) {
+    let Choice { pattern, between } = choice;
     let (label, payment_id) = match answer {
+        // The crash came before the debit: this payment does not exist.
+        Ok(Answer::Pending(would_be))
+            if (pattern, between) == (Pattern::PublishFirst, Between::Crash) =>
+        {
+            ("crashed", Some(would_be.payment_id))
+        }
         Ok(Answer::Pending(accepted)) => (accepted.label(), Some(accepted.payment_id)),
         Ok(Answer::Accepted(id)) => ("accepted", Some(*id)),
         Err(error) => (error.label(), None),

@@ -1,6 +1,6 @@
 // Everything the page asks of the lab's server. Commands carry the token; whatever goes wrong is a CommandError to be shown.
 import type { Behaviour, CompareRequest, PartAction, Pattern, RelayMode, Run, SlowMotion, TableInfo, TablePage, Trace, TrafficRequest } from "./contract";
-import { problemText } from "./problem";
+import { problemField, problemText } from "./problem";
 
 const token = document.querySelector<HTMLMetaElement>('meta[name="lab-token"]')?.content ?? "";
 
@@ -9,6 +9,8 @@ export class CommandError extends Error {
   constructor(
     message: string,
     readonly status: number,
+    /** The field of the request that is wrong, if the server names one. */
+    readonly field: string | null = null,
   ) {
     super(message);
   }
@@ -38,6 +40,12 @@ export const readLogParts = (signal: AbortSignal) => read<{ parts: string[] }>("
 export const readLog = (part: string, query: Query, signal: AbortSignal) =>
   read<{ lines: string[] }>(`/api/logs/${encodeURIComponent(part)}`, query, signal);
 
+/** The same command for a terminal. The token holds until the lab is started again. */
+export function curlOf(method: string, path: string, body?: object): string {
+  const json = body ? ` -H 'content-type: application/json' -d '${JSON.stringify(body).replace(/'/g, "'\\''")}'` : "";
+  return `curl -X ${method} ${location.origin}${path} -H 'x-lab-token: ${token}'${json}`;
+}
+
 /** Empty texts are left out of the address. */
 export type Query = Record<string, string | number | null>;
 
@@ -62,6 +70,6 @@ async function call<Answer>(path: string, init: RequestInit): Promise<Answer> {
     throw new CommandError("The lab's server did not answer. Is it still running?", 0);
   }
   const text = await response.text();
-  if (!response.ok) throw new CommandError(problemText(response.status, text), response.status);
+  if (!response.ok) throw new CommandError(problemText(response.status, text), response.status, problemField(text));
   return (text === "" ? undefined : JSON.parse(text)) as Answer;
 }

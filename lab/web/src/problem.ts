@@ -1,5 +1,15 @@
 // What an answer that is not a success says, as a sentence for people. Pure.
 
+/** The field of the request that the server names as wrong. */
+export function problemField(body: string): string | null {
+  try {
+    const { field } = JSON.parse(body) as { field?: unknown };
+    return typeof field === "string" ? field : null;
+  } catch {
+    return null;
+  }
+}
+
 /** RFC 9457: the detail, else the title, else the status. */
 export function problemText(status: number, body: string): string {
   let said = `The lab's server answered ${status}.`;

@@ -1,7 +1,7 @@
 // Two ways of writing, compared: the one loses, the other does not, and both are measured.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { enabled, LATER, openQuiet, picture } from "./lab-page.mjs";
+import { enabled, LATER, openQuiet, picture, says } from "./lab-page.mjs";
 
 test("dual-write and the outbox are compared on the same traffic", async (t) => {
   const page = await openQuiet(t, { hash: "compare" });
@@ -17,6 +17,13 @@ test("dual-write and the outbox are compared on the same traffic", async (t) => 
   assert.equal(await cell(page, "outbox by poller", "LOST"), 0);
   assert.ok((await cell(page, "outbox by poller", "p99")) > 0);
   await picture(page, "compare");
+  const conclusion = page.getByTestId("conclusion");
+  const lost = await cell(page, "dual-write", "LOST");
+  await says(conclusion, new RegExp(`dual-write lost ${lost} of \\d+ payments\\. outbox by poller lost nothing`));
+  await says(conclusion, /payments each.* noise/);
+  await page.setViewportSize({ width: 375, height: 812 });
+  const heading = await page.getByRole("columnheader", { name: "LOST" }).boundingBox();
+  assert.ok(heading.x > 0 && heading.x + heading.width <= 375, JSON.stringify(heading));
 });
 
 async function cell(page, arm, column) {

@@ -1,6 +1,8 @@
 // Traffic by the form: it is sent, it arrives, it can be stopped; what is refused is said near the button.
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { test } from "node:test";
+import { promisify } from "node:util";
 import { enabled, figure, LATER, openQuiet, picture, says, switchTo } from "./lab-page.mjs";
 
 test("payments that are sent arrive, and are counted", async (t) => {
@@ -27,11 +29,68 @@ test("traffic is stopped half-way", async (t) => {
   await says(page.getByTestId("run"), /The last run, stopped/, LATER);
 });
 
-test("a refused order is explained near its button", async (t) => {
+test("a bad number is named and marked before it is sent", async (t) => {
+  const page = await openQuiet(t, { hash: "traffic" });
+  const wallets = page.getByLabel("Wallets", { exact: true });
+  await wallets.fill("5000");
+  assert.equal(await wallets.getAttribute("aria-invalid"), "true");
+  const start = page.getByRole("button", { name: "Start", exact: true });
+  assert.equal(await start.getAttribute("aria-disabled"), "true");
+  await says(page.locator(".form .why"), /^Wallets: a whole number from 1 to 1,000\.$/);
+  await says(page.locator(".field-error"), /from 1 to 1,000/);
+  await wallets.fill("5");
+  assert.equal(await wallets.getAttribute("aria-invalid"), "false");
+  await enabled(start);
+});
+
+test("a field that the server refuses is named and marked", async (t) => {
   const page = await openQuiet(t, { hash: "traffic", expected: [/status of 4\d\d/] });
-  await page.getByLabel("Amount").fill("much");
+  const amount = page.getByLabel("Amount");
+  for (const [text, why] of [["much", /^\s*Amount: must be an amount/], ["99999", /^\s*Amount: must be above 0, and at most 10000/]]) {
+    await amount.fill(text);
+    await page.getByRole("button", { name: "Start", exact: true }).click();
+    await says(page.locator(".form .trouble"), why);
+    assert.equal(await amount.getAttribute("aria-invalid"), "true");
+    await says(page.locator(".field-error"), /must be/);
+  }
+  await amount.fill("1.00");
+  assert.equal(await amount.getAttribute("aria-invalid"), "false");
+  assert.equal(await page.locator(".form .trouble").count(), 0);
+});
+
+test("a run is shared by its address, with the form and the verdict", async (t) => {
+  const page = await openQuiet(t, { hash: "traffic" });
+  await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+  await page.getByRole("radio", { name: /^Dual write/ }).check();
+  await page.getByLabel("Requests", { exact: true }).fill("60");
+  await page.getByLabel("Seed").fill("77");
+  await page.getByLabel("Crashes halfway").fill("20");
   await page.getByRole("button", { name: "Start", exact: true }).click();
-  await says(page.locator(".form .trouble"), /much|amount/i);
+  const verdict = page.getByTestId("run-verdict");
+  await page.getByTestId("run").locator(".verdict.bad").waitFor({ timeout: LATER });
+  const seen = await verdict.innerText();
+  await page.getByRole("button", { name: /^Copy the link/ }).click();
+  const link = await page.evaluate(() => navigator.clipboard.readText());
+  assert.match(link, /#traffic\?pattern=dual-write&.*crash_share=0\.2&.*seed=77&verdict=/);
+  await page.goto("about:blank");
+  await page.goto(link);
+  await says(page.getByTestId("shared-verdict").locator(".verdict.bad"), new RegExp(seen.trim().replace(/[.*+?^${}()|[\]\\]/g, "\\$&")));
+  assert.equal(await page.getByRole("radio", { name: /^Dual write/ }).isChecked(), true);
+  assert.equal(await page.getByLabel("Seed").inputValue(), "77");
+  assert.equal(await page.getByLabel("Requests", { exact: true }).inputValue(), "60");
+  assert.equal(await page.getByLabel("Crashes halfway").inputValue(), "20");
+});
+
+test("an action is copied as curl, and does the same on the terminal", async (t) => {
+  const page = await openQuiet(t, { hash: "traffic" });
+  await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+  await page.getByLabel("Requests", { exact: true }).fill("7");
+  await page.getByTitle("Start, for the terminal").click();
+  const line = await page.evaluate(() => navigator.clipboard.readText());
+  const { stdout } = await promisify(execFile)("sh", ["-c", `${line} --silent --show-error --fail`]);
+  assert.equal(JSON.parse(stdout).requests, 7);
+  await says(page.getByTestId("run"), /7 of 7 sent/, LATER);
+  await page.getByTestId("run").locator(".verdict.good").waitFor({ timeout: LATER });
 });
 
 test("the relays are switched to cdc and back, and payments arrive in both", async (t) => {

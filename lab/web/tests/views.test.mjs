@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { test } from "node:test";
-import { go, open, says } from "./lab-page.mjs";
+import { go, LAB_URL, open, says } from "./lab-page.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const VIEWS = [
@@ -30,6 +30,57 @@ for (const width of [360, 1280]) {
     });
   }
 }
+
+for (const [hash, heading, content] of [
+  ["break", "Break it", ".view [data-part]"],
+  ["look-inside/trace/019f0000-0000-7000-8000-000000000000", "Look inside", ".view .trouble, .view .empty"],
+]) {
+  test(`an address such as #${hash.split("/").slice(0, 2).join("/")} is scrolled to when the page is loaded`, async (t) => {
+    for (const [width, height] of [[1280, 720], [1440, 900], [375, 812]]) {
+      const page = await open(t, { hash, width, height, expected: [/status of 404/] });
+      await page.getByRole("heading", { level: 2, name: heading }).waitFor();
+      await page.locator(content).first().waitFor();
+      await page.waitForFunction((to) => {
+        const seen = (one) => one && one.getBoundingClientRect().top >= 0 && one.getBoundingClientRect().bottom <= innerHeight;
+        return seen([...document.querySelectorAll("h2")].find((one) => one.textContent === to));
+      }, heading);
+      const top = await page.locator(content).first().evaluate((one) => one.getBoundingClientRect().top);
+      assert.ok(top < height * 0.9, `the content begins at ${top} of ${height}`);
+    }
+  });
+}
+
+test("on a phone each view is told from the others at a glance", async (t) => {
+  const page = await open(t, { width: 375, height: 812 });
+  await says(page.getByTestId("system-state"), /relay mode/);
+  const headings = { traffic: "Traffic", break: "Break it", money: "The money", compare: "Compare", "look-inside": "Look inside" };
+  for (const [view, name] of Object.entries(headings)) {
+    await page.goto("about:blank");
+    await page.goto(new URL(`/#${view}`, LAB_URL).href);
+    await says(page.getByTestId("system-state"), /relay mode/);
+    const heading = page.getByRole("heading", { level: 2, name });
+    await heading.waitFor();
+    const { bottom, covered } = await heading.evaluate((one) => ({
+      bottom: one.getBoundingClientRect().bottom,
+      covered: one.getBoundingClientRect().top < document.querySelector(".always").getBoundingClientRect().bottom,
+    }));
+    assert.ok(bottom < 812 / 2 && !covered, `${name} at ${bottom}`);
+  }
+});
+
+test("the introduction folds to a line in another view, and unfolds again", async (t) => {
+  const page = await open(t);
+  const story = page.getByRole("heading", { name: "One payment, two writes" });
+  await story.waitFor();
+  await go(page, "compare");
+  await story.waitFor({ state: "hidden" });
+  const line = page.getByRole("button", { name: "One payment, two writes" });
+  assert.ok((await page.locator(".introduction-line").boundingBox()).height < 60);
+  await line.click();
+  await story.waitFor();
+  await go(page, "flow");
+  await story.waitFor();
+});
 
 test("the colours follow the switch, and are remembered", async (t) => {
   const page = await open(t);

@@ -43,11 +43,12 @@ interface FigureColumn {
   wrong?: (row: ComparisonRow) => boolean;
 }
 
+/** What it is about comes first: a phone shows one or two. */
 const COLUMNS: FigureColumn[] = [
+  { title: "LOST", about: "debited, never to be paid", cell: (row) => marked(row.lost), wrong: (row) => row.lost > 0 },
   { title: "accepted", about: "payments on record, also those whose client got no answer", cell: (row) => count(row.accepted) },
   { title: "paid", about: "the provider has the money, once", cell: (row) => count(row.paid) },
   { title: "refunded", about: "the wallet got it back", cell: (row) => count(row.refunded) },
-  { title: "LOST", about: "debited, never to be paid", cell: (row) => marked(row.lost), wrong: (row) => row.lost > 0 },
   { title: "PAID TWICE", about: "taken more than once", cell: (row) => marked(row.paid_twice), wrong: (row) => row.paid_twice > 0 },
   { title: "duplicates", about: "events that came again, and were absorbed", cell: (row) => count(row.duplicates) },
   { title: "answer p50", about: "POST pay-bill, as the client saw it", cell: (row) => duration(row.p50_ms) },

@@ -3,10 +3,13 @@ import { useSignal } from "@preact/signals";
 import type { CompareRequest, Comparison } from "../contract";
 import { startComparison, stopComparison } from "../commands";
 import { NumberField, ShareField } from "../parts/field";
-import { CommandButton, Trouble, useCommand } from "../parts/command";
+import { type Command, CommandButton, Trouble, useCommand } from "../parts/command";
+import { CopyAsCurl } from "../parts/copy";
 import { Progress } from "../parts/sign";
 import { live, noTraffic } from "../state/store";
+import { firstWrong, LABELS, type NumberName, RANGES } from "../traffic/load";
 import { ComparisonBars } from "./bars";
+import { conclusionOf, noiseOf } from "./conclusion";
 import { ComparisonTable } from "./table";
 
 export const ARMS = ["dual-write", "outbox by poller", "outbox by cdc", "outbox by debezium", "listen-to-yourself"];
@@ -15,11 +18,17 @@ let kept: CompareRequest = { requests: 1000, rate_per_s: 200, wallets: 50, crash
 
 export function CompareView() {
   const form = useSignal(kept);
+  const command = useCommand();
   const set = (change: Partial<CompareRequest>) => {
     kept = { ...form.value, ...change };
     form.value = kept;
+    command.forget();
   };
-  const { requests, rate_per_s, wallets, crash_share, provider_fault_share, seed } = form.value;
+  const { crash_share, provider_fault_share } = form.value;
+  const wrong = (name: string) => (command.field === name ? command.error : null);
+  const number = (name: NumberName, label = RANGES[name].label) => (
+    <NumberField {...RANGES[name]} label={label} value={form.value[name]} onChange={(value) => set({ [name]: value })} wrong={wrong(name)} />
+  );
   return (
     <section aria-labelledby="compare-title">
       <h2 id="compare-title">Compare</h2>
@@ -27,26 +36,25 @@ export function CompareView() {
       <form class="form" onSubmit={(event) => event.preventDefault()}>
         <Arms chosen={form.value.arms} onChange={(arms) => set({ arms })} />
         <div class="fields short">
-          <NumberField label="Requests, each" value={requests} min={1} max={1_000_000} onChange={(value) => set({ requests: value })} />
-          <NumberField label="Rate, per second" value={rate_per_s} min={1} max={5000} onChange={(value) => set({ rate_per_s: value })} />
-          <NumberField label="Wallets" value={wallets} min={1} max={1000} onChange={(value) => set({ wallets: value })} />
-          <NumberField label="Seed" value={seed} min={0} max={1_000_000_000} onChange={(value) => set({ seed: value })} />
+          {number("requests", "Requests, each")}
+          {number("rate_per_s")}
+          {number("wallets")}
+          {number("seed")}
         </div>
         <div class="fields">
           <ShareField label="Crashes halfway" value={crash_share} onChange={(value) => set({ crash_share: value })} />
           <ShareField label="Provider faults" value={provider_fault_share} onChange={(value) => set({ provider_fault_share: value })} />
         </div>
-        <Commands form={form.value} />
+        <Commands form={form.value} command={command} />
       </form>
       <Result comparison={live.value?.comparison ?? null} />
     </section>
   );
 }
 
-function Commands({ form }: { form: CompareRequest }) {
-  const command = useCommand();
+function Commands({ form, command }: { form: CompareRequest; command: Command }) {
   const comparing = live.value?.comparison?.state === "running";
-  const why = form.arms.length === 0 ? "Choose at least one way of writing." : noTraffic.value;
+  const why = form.arms.length === 0 ? "Choose at least one way of writing." : (firstWrong(form) ?? noTraffic.value);
   return (
     <>
       <p class="commands">
@@ -59,8 +67,9 @@ function Commands({ form }: { form: CompareRequest }) {
             Compare
           </CommandButton>
         )}
+        <CopyAsCurl of="Compare" method="POST" path="/api/compare" body={form} />
       </p>
-      <Trouble command={command} />
+      <Trouble command={command} labels={LABELS} />
     </>
   );
 }
@@ -87,9 +96,22 @@ function Result({ comparison }: { comparison: Comparison | null }) {
   return (
     <div data-testid="comparison" data-state={state}>
       <p class="comparison-state">{words}</p>
+      <Conclusion comparison={comparison} />
       {state === "running" && <Progress value={done} max={total} label="Ways of writing compared" />}
       <ComparisonTable rows={rows} />
       <ComparisonBars rows={rows} />
+    </div>
+  );
+}
+
+function Conclusion({ comparison }: { comparison: Comparison }) {
+  const conclusion = conclusionOf(comparison);
+  if (conclusion === null) return null;
+  const noise = noiseOf(comparison);
+  return (
+    <div class="conclusion" data-testid="conclusion">
+      <p>{conclusion}</p>
+      {noise && <p class="quiet">{noise}</p>}
     </div>
   );
 }

@@ -4,17 +4,17 @@ import { clock, count } from "../format";
 import { Figure } from "../flow/figures";
 import { VerdictLine } from "../parts/sign";
 import { money } from "../state/store";
-import { countOf, verdictOf } from "../state/verdict";
+import { countOf, MEANING, verdictOf } from "../state/verdict";
 
 export function MoneyFigures() {
   const audit = money.value;
   return (
     <>
       <dl class="money-figures">
-        <Figure term="accepted" value={count(audit?.accepted ?? null)} />
-        <Figure term="in flight" value={count(audit?.in_flight ?? null)} look="open" />
-        <Figure term="paid" value={count(audit?.paid ?? null)} look="paid" />
-        <Figure term="refunded" value={count(audit?.refunded ?? null)} look="refunded" />
+        <Figure term="accepted" about="payments that the wallet database has, also those whose client got no answer" value={count(audit?.accepted ?? null)} />
+        <Figure term="in flight" about="of them: neither paid nor refunded yet" value={count(audit?.in_flight ?? null)} look="open" />
+        <Figure term="paid" about="of them: settled, the provider has the money" value={count(audit?.paid ?? null)} look="paid" />
+        <Figure term="refunded" about="of them: the wallet got the money back" value={count(audit?.refunded ?? null)} look="refunded" />
         <Wrong audit={audit} kind="LOST" />
         <Wrong audit={audit} kind="PAID TWICE" />
       </dl>
@@ -39,7 +39,7 @@ function LastCounted({ audit }: { audit: Money | null }) {
 function Wrong({ audit, kind }: { audit: Money | null; kind: string }) {
   const n = countOf(audit, kind);
   const look = n === null ? "wrong" : n > 0 ? "wrong found" : "wrong none";
-  return <Figure term={kind} value={n === 0 ? "✓ 0" : n !== null && n > 0 ? `✕ ${count(n)}` : count(n)} look={look} />;
+  return <Figure term={kind} about={MEANING[kind]} value={n === 0 ? "✓ 0" : n !== null && n > 0 ? `✕ ${count(n)}` : count(n)} look={look} />;
 }
 
 /** The accepted payments, as parts of one bar; the figures next to it say the same in numbers. */

@@ -1,27 +1,35 @@
 // Buttons that give commands: busy while one is carried out, the reason when they are disabled, the server's words when it refuses.
 import type { ComponentChildren } from "preact";
 import { useId, useState } from "preact/hooks";
+import { CommandError } from "../commands";
 import { notNow } from "../state/store";
 import { Icon, type IconName } from "./icon";
 
 export interface Command {
   busy: boolean;
   error: string | null;
+  /** The field of the request that was refused. */
+  field: string | null;
+  /** Forgets the error, since the request is another one now. */
+  forget: () => void;
   give: (act: () => Promise<unknown>) => void;
 }
 
 /** One command at a time; buttons that share one share its error. */
 export function useCommand(): Command {
   const [busy, setBusy] = useState(false);
-  const [error, setError] = useState<string | null>(null);
+  const [failure, setFailure] = useState<{ error: string; field: string | null } | null>(null);
+  const forget = () => setFailure(null);
   const give = (act: () => Promise<unknown>) => {
     setBusy(true);
-    setError(null);
+    forget();
     act()
-      .catch((failure: unknown) => setError(failure instanceof Error ? failure.message : String(failure)))
+      .catch((thrown: unknown) =>
+        setFailure({ error: thrown instanceof Error ? thrown.message : String(thrown), field: thrown instanceof CommandError ? thrown.field : null }),
+      )
       .finally(() => setBusy(false));
   };
-  return { busy, error, give };
+  return { busy, error: failure?.error ?? null, field: failure?.field ?? null, forget, give };
 }
 
 interface ButtonProps {
@@ -61,13 +69,14 @@ export function CommandButton({ command, act, icon, look = "plain", why = null, 
   );
 }
 
-/** What went wrong with a command, near its control. */
-export function Trouble({ command }: { command: Command }) {
+/** What went wrong with a command, near its control; `labels` are the page's names of the request's fields. */
+export function Trouble({ command, labels = {} }: { command: Command; labels?: Record<string, string> }) {
+  const label = command.field && (labels[command.field] ?? command.field);
   return (
     <div role="alert" class={command.error ? "trouble" : "trouble-none"}>
       {command.error && (
         <>
-          <Icon name="bad" /> {command.error}
+          <Icon name="bad" /> {label ? `${label}: ${command.error}` : command.error}
         </>
       )}
     </div>

@@ -1,7 +1,7 @@
 // Form fields with a label and a hint; values are kept by whoever shows them.
 import type { ComponentChildren } from "preact";
 import { useId } from "preact/hooks";
-import { percent } from "../format";
+import { count, percent } from "../format";
 
 interface NumberProps {
   label: string;
@@ -10,12 +10,20 @@ interface NumberProps {
   max: number;
   onChange: (value: number) => void;
   hint?: string;
+  /** What the server says is wrong with it. */
+  wrong?: string | null;
 }
 
-export function NumberField({ label, value, min, max, onChange, hint }: NumberProps) {
+/** What is wrong with the number; null if nothing is. */
+export function numberError(value: number, min: number, max: number): string | null {
+  return Number.isInteger(value) && value >= min && value <= max ? null : `a whole number from ${count(min)} to ${count(max)}`;
+}
+
+export function NumberField({ label, value, min, max, onChange, hint, wrong }: NumberProps) {
   const id = useId();
+  const error = wrong ?? numberError(value, min, max);
   return (
-    <Field id={id} label={label} hint={hint}>
+    <Field id={id} label={label} hint={hint} error={error}>
       <input
         id={id}
         type="number"
@@ -23,18 +31,38 @@ export function NumberField({ label, value, min, max, onChange, hint }: NumberPr
         min={min}
         max={max}
         value={Number.isNaN(value) ? "" : value}
-        aria-describedby={hint && `${id}-hint`}
+        aria-invalid={error !== null}
+        aria-describedby={(error ?? hint) && `${id}-hint`}
         onInput={(event) => onChange(event.currentTarget.valueAsNumber)}
       />
     </Field>
   );
 }
 
-export function TextField({ label, value, onChange, hint, placeholder }: { label: string; value: string; onChange: (value: string) => void; hint?: string; placeholder?: string }) {
+interface TextProps {
+  label: string;
+  value: string;
+  onChange: (value: string) => void;
+  hint?: string;
+  placeholder?: string;
+  wrong?: string | null;
+}
+
+export function TextField({ label, value, onChange, hint, placeholder, wrong = null }: TextProps) {
   const id = useId();
   return (
-    <Field id={id} label={label} hint={hint}>
-      <input id={id} type="text" autocomplete="off" spellcheck={false} value={value} placeholder={placeholder} aria-describedby={hint && `${id}-hint`} onInput={(event) => onChange(event.currentTarget.value)} />
+    <Field id={id} label={label} hint={hint} error={wrong}>
+      <input
+        id={id}
+        type="text"
+        autocomplete="off"
+        spellcheck={false}
+        value={value}
+        placeholder={placeholder}
+        aria-invalid={wrong !== null}
+        aria-describedby={(wrong ?? hint) && `${id}-hint`}
+        onInput={(event) => onChange(event.currentTarget.value)}
+      />
     </Field>
   );
 }
@@ -86,12 +114,17 @@ export function Choices<T extends string>({ legend, name, choices, value, onChan
   );
 }
 
-function Field({ id, label, hint, children }: { id: string; label: string; hint: string | undefined; children: ComponentChildren }) {
+/** The error stands where the hint was. */
+function Field({ id, label, hint, error = null, children }: { id: string; label: string; hint: string | undefined; error?: string | null; children: ComponentChildren }) {
   return (
     <div class="field">
       <label for={id}>{label}</label>
       {children}
-      {hint && <small id={`${id}-hint`}>{hint}</small>}
+      {(error ?? hint) && (
+        <small id={`${id}-hint`} class={error === null ? "" : "field-error"}>
+          {error ?? hint}
+        </small>
+      )}
     </div>
   );
 }

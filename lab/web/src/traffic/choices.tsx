@@ -4,13 +4,14 @@ import type { Pattern, RelayMode } from "../contract";
 import { switchRelayMode } from "../commands";
 import { type Choice, Choices } from "../parts/field";
 import { CommandButton, Trouble, useCommand } from "../parts/command";
+import { CopyAsCurl } from "../parts/copy";
 import { live, running } from "../state/store";
 
 const PATTERNS: Choice<Pattern>[] = [
   { value: "outbox", title: "Outbox", about: "Debit and event in one transaction; a relay publishes. A crash loses nothing." },
   { value: "listen-to-yourself", title: "Listen to yourself", about: "Publish the command, debit when it is heard. Nothing is lost, but the caller does not know yet whether there is money." },
   { value: "dual-write", title: "Dual write", about: "Commit, then publish. A crash between the two loses the payment." },
-  { value: "publish-first", title: "Publish first", about: "Publish, then commit. A crash between the two has a bill paid that nobody is charged for." },
+  { value: "publish-first", title: "Publish first", about: "Publish, then commit. After a crash between the two the bill is paid, and nobody was charged." },
 ];
 
 const MODES: Choice<RelayMode>[] = [
@@ -45,6 +46,7 @@ export function RelayModeSwitch() {
         <CommandButton command={command} act={act} icon="restart" why={why} sayWhy>
           {command.busy || snapshot?.switching_to ? "Switching …" : `Switch to ${wanted}`}
         </CommandButton>
+        <CopyAsCurl of={`Switch to ${wanted}`} method="PUT" path="/api/relay-mode" body={{ mode: wanted }} />
       </p>
       {running.value && wanted !== present && <p class="quiet">Under load, too: events wait in the outbox meanwhile.</p>}
       <Trouble command={command} />

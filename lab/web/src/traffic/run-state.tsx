@@ -4,8 +4,10 @@ import { count, duration } from "../format";
 import { Figure } from "../flow/figures";
 import { reset, stopTraffic } from "../commands";
 import { CommandButton, Trouble, useCommand } from "../parts/command";
+import { CopyAsCurl, CopyButton } from "../parts/copy";
 import { Progress, VerdictLine } from "../parts/sign";
 import { run } from "../state/store";
+import { isShareable } from "./sharing";
 import { runVerdict } from "../state/verdict";
 
 export function RunState() {
@@ -20,9 +22,12 @@ export function RunState() {
         <CommandButton command={command} act={stopTraffic} icon="stop" why={noStop}>
           Stop
         </CommandButton>
+        <CopyAsCurl of="Stop" method="DELETE" path="/api/traffic" />
         <CommandButton command={command} act={reset} icon="restart" title="Sets the statistics and the audit to zero and the provider to normal; no data is deleted">
           Reset
         </CommandButton>
+        <CopyAsCurl of="Reset" method="POST" path="/api/reset" />
+        {present && isShareable(present) && <CopyButton label="Copy the link" of="This form, and the verdict of its run" text={() => location.href} />}
       </p>
       <p class="quiet">Reset sets statistics and money to zero, and the provider back to normal. No data is deleted.</p>
       <Trouble command={command} />
@@ -47,12 +52,12 @@ function Details({ run: present }: { run: Run }) {
       <Progress value={present.sent} max={present.requests} label="Payments sent" />
       <VerdictLine verdict={runVerdict(present)} testId="run-verdict" />
       <dl class="figures">
-        <Figure term="accepted" value={count(present.accepted)} />
-        <Figure term="declined" value={count(present.declined)} />
-        <Figure term="failed" value={count(present.failed)} />
-        <Figure term="crashes" value={count(present.crashes)} />
-        <Figure term="p50" value={duration(present.p50_ms)} />
-        <Figure term="p99" value={duration(present.p99_ms)} />
+        <Figure term="accepted" about="requests answered 202" value={count(present.accepted)} />
+        <Figure term="declined" about="requests answered 4xx" value={count(present.declined)} />
+        <Figure term="failed" about="requests without an answer, or answered 5xx, that were not to crash" value={count(present.failed)} />
+        <Figure term="crashes" about="requests that were cut off after their first write, as by a crash" value={count(present.crashes)} />
+        <Figure term="p50" about="half of the accepted requests were answered within this time" value={duration(present.p50_ms)} />
+        <Figure term="p99" about="99 of 100 accepted requests were answered within this time" value={duration(present.p99_ms)} />
       </dl>
     </>
   );

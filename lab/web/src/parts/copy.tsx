@@ -1,0 +1,32 @@
+// Buttons that copy a text: a command for the terminal, a link. Where the browser forbids it, the text is shown instead.
+import { useState } from "preact/hooks";
+import { curlOf } from "../commands";
+
+interface CopyProps {
+  /** Asked for when it is copied. */
+  text: () => string;
+  label: string;
+  /** What it copies, which tells it from others with the same label. */
+  of: string;
+}
+
+export function CopyButton({ text, label, of }: CopyProps) {
+  const [outcome, setOutcome] = useState<"" | "copied" | "forbidden">("");
+  const copy = () =>
+    Promise.resolve()
+      .then(() => navigator.clipboard.writeText(text()))
+      .then(() => setOutcome("copied"), () => setOutcome("forbidden"));
+  return (
+    <>
+      <button type="button" class="button copy" title={of} onClick={copy} onBlur={() => setOutcome("")}>
+        {outcome === "copied" ? "Copied" : label}
+      </button>
+      {outcome === "forbidden" && <code class="copy-text">{text()}</code>}
+    </>
+  );
+}
+
+/** Beside the button of an action: the same action as a line for the terminal. */
+export function CopyAsCurl({ of, method, path, body }: { of: string; method: string; path: string; body?: object }) {
+  return <CopyButton label="Copy as curl" of={`${of}, for the terminal`} text={() => curlOf(method, path, body)} />;
+}
