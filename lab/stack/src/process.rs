@@ -8,13 +8,14 @@ use lab_terminal as terminal;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+use procfs::process::{Process, Stat, Status, all_processes};
 use serde::{Deserialize, Serialize};
 
 /// One process, for as long as the machine is up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     pub pid: i32,
-    /// When it was started, in clock ticks since the machine was: field 22 of `/proc/<pid>/stat`.
+    /// When it was started, in clock ticks since the machine was.
     pub started: u64,
 }
 
@@ -30,11 +31,11 @@ pub enum Termination {
 impl Identity {
     /// The process that has this pid now, if it has not ended.
     pub fn of(pid: i32) -> Option<Self> {
-        let stat = Stat::of(pid)?;
+        let stat = stat(pid)?;
         // A zombie has ended; its parent may never collect it.
         (stat.state != 'Z' && stat.state != 'X').then_some(Self {
             pid,
-            started: stat.started,
+            started: stat.starttime,
         })
     }
 
@@ -50,19 +51,23 @@ impl Identity {
 
     /// CPU time used so far; none once it has ended.
     pub fn cpu(self) -> Cpu {
-        let stat = Stat::of(self.pid).filter(|stat| stat.started == self.started);
-        stat.map(|stat| stat.cpu).unwrap_or_default()
+        let stat = stat(self.pid).filter(|stat| stat.starttime == self.started);
+        stat.map(|stat| Cpu::of(&stat)).unwrap_or_default()
     }
 
-    /// Bytes of memory that were resident at the peak, if the process still runs: `VmHWM` of `/proc/<pid>/status`.
+    /// Bytes of memory that were resident at the peak, if the process still runs.
     pub fn resident_peak_bytes(self) -> Option<u64> {
-        self.memory_bytes("VmHWM:")
+        self.memory_bytes(|status| status.vmhwm)
     }
 
-    fn memory_bytes(self, which: &str) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix(which))?;
-        let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    /// Bytes of memory that are resident now, if the process still runs.
+    pub fn resident_bytes(self) -> Option<u64> {
+        self.memory_bytes(|status| status.vmrss)
+    }
+
+    fn memory_bytes(self, kib: impl FnOnce(Status) -> Option<u64>) -> Option<u64> {
+        let status = Process::new(self.pid).and_then(|process| process.status());
+        let kib = kib(status.ok()?)?;
         self.is_alive().then_some(kib * 1_024)
     }
 
@@ -78,11 +83,6 @@ impl Identity {
         for process in descendants(self.pid).into_iter().chain([self]) {
             process.signal(signal);
         }
-    }
-
-    /// Bytes of memory that are resident now, if it still runs: `VmRSS` of `/proc/<pid>/status`.
-    pub fn resident_bytes(self) -> Option<u64> {
-        self.memory_bytes("VmRSS:")
     }
 
     /// Waits until the process has ended, for at most `time`, and returns whether it has.
@@ -141,76 +141,46 @@ pub fn cpu_of_all(ancestor: Identity) -> Duration {
     all.map(|cpu| cpu.own + cpu.waited).sum()
 }
 
-/// Clock ticks a second in `/proc`: `USER_HZ`, which is the same on every architecture that is still in use.
-const TICKS_PER_SECOND: u64 = 100;
-
-/// What `/proc/<pid>/stat` says, as far as it is of interest.
-#[derive(Debug, PartialEq, Eq)]
-struct Stat {
-    state: char,
-    parent: i32,
-    cpu: Cpu,
-    started: u64,
-}
-
-impl Stat {
-    fn of(pid: i32) -> Option<Self> {
-        parse_stat(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+impl Cpu {
+    fn of(stat: &Stat) -> Self {
+        let time = |ticks: u64| Duration::from_millis(ticks * 1_000 / procfs::ticks_per_second());
+        let waited = (stat.cutime + stat.cstime).max(0).unsigned_abs();
+        Self {
+            own: time(stat.utime + stat.stime),
+            waited: time(waited),
+        }
     }
 }
 
-/// Reads a line of `/proc/<pid>/stat`, proc(5): the second field is the program's name in parentheses and
-/// may itself contain spaces and parentheses.
-fn parse_stat(line: &str) -> Option<Stat> {
-    let (_, rest) = line.rsplit_once(')')?;
-    let mut fields = rest.split_ascii_whitespace();
-    let state = fields.next()?.chars().next()?;
-    let parent = fields.next()?.parse().ok()?;
-    // Those above are the third and the fourth; these are the 14th to the 17th.
-    let mut fields = fields.skip(9);
-    let mut time = || {
-        let [user, kernel] = [fields.next()?.parse::<u64>(), fields.next()?.parse::<u64>()];
-        let ticks = user.ok()? + kernel.ok()?;
-        Some(Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND))
-    };
-    let cpu = Cpu {
-        own: time()?,
-        waited: time()?,
-    };
-    // The 22nd.
-    let started = fields.nth(4)?.parse().ok()?;
-    Some(Stat {
-        state,
-        parent,
-        cpu,
-        started,
-    })
+fn stat(pid: i32) -> Option<Stat> {
+    Process::new(pid).ok()?.stat().ok()
 }
 
 /// All processes that run the program `name` in `folder` (a path without links), as far as this user may look.
 pub fn running(name: &str, folder: &Path) -> Vec<Identity> {
-    let runs = |process: &Identity| {
-        let link = |what| std::fs::read_link(format!("/proc/{}/{what}", process.pid)).ok();
+    let runs = |process: &Process| {
         // The kernel says so of a program that was replaced while it runs.
         let replaced = format!("{name} (deleted)");
         let is_program = |program: PathBuf| {
             let file = program.file_name();
             file.is_some_and(|file| file == name || file == replaced.as_str())
         };
-        link("exe").is_some_and(is_program) && link("cwd").is_some_and(|cwd| cwd == folder)
+        process.exe().is_ok_and(is_program) && process.cwd().is_ok_and(|cwd| cwd == folder)
     };
-    all().filter(runs).collect()
+    let running = all().filter(runs);
+    running
+        .filter_map(|process| Identity::of(process.pid))
+        .collect()
 }
 
-fn all() -> impl Iterator<Item = Identity> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten();
-    entries.filter_map(|entry| Identity::of(entry.ok()?.file_name().to_str()?.parse().ok()?))
+fn all() -> impl Iterator<Item = Process> {
+    all_processes().into_iter().flatten().flatten()
 }
 
 /// All processes that descend from `ancestor` and have not ended, parents before children.
 pub fn descendants(ancestor: i32) -> Vec<Identity> {
     let all: Vec<(Identity, i32)> = all()
-        .filter_map(|process| Some((process, Stat::of(process.pid)?.parent)))
+        .filter_map(|process| Some((Identity::of(process.pid)?, process.stat().ok()?.ppid)))
         .collect();
     let mut found = Vec::new();
     let mut parents = vec![ancestor];
@@ -229,20 +199,21 @@ mod tests {
 
     #[test]
     fn a_program_name_may_contain_parentheses_and_spaces() {
-        let line = "4242 (a (b) c) S 17 4242 4242 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1000 10 \
-                    18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 1 0 0 0 0 0";
-        let stat = Stat {
-            state: 'S',
-            parent: 17,
-            cpu: Cpu {
-                own: Duration::from_millis(110),
-                waited: Duration::from_millis(150),
-            },
-            started: 987_654,
-        };
-        assert_eq!(parse_stat(line), Some(stat));
-        assert_eq!(parse_stat("4242 (cut off"), None);
-        assert_eq!(parse_stat("4242 (cut off) S 17"), None);
+        let program = std::env::temp_dir().join(format!("a (b) {}", std::process::id()));
+        std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
+        let mut child = std::process::Command::new(&program)
+            .arg("600")
+            .spawn()
+            .unwrap();
+        let pid = child.id().try_into().unwrap();
+        let process = Identity::of(pid).unwrap();
+        let own = Identity::own().unwrap();
+        assert!(process.started >= own.started && process.resident_bytes().is_some());
+        assert!(descendants(own.pid).contains(&process));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(Identity::of(pid), None);
+        std::fs::remove_file(program).unwrap();
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `lab audit`: what it says of a system that is well, also while that is at work, and of one that is away.
+//! What `lab audit` says of a healthy system, of one that is working, and of one that cannot be reached.
 
 use std::process::Output;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ async fn lab_with(system: &System, arguments: &[&str], environment: &[(&str, &st
         .unwrap()
 }
 
-/// What `lab audit --json` says. Its exit code tells whether anything is wrong.
+/// Returns the report of `lab audit --json`; the exit code says whether anything is wrong.
 pub(crate) async fn audit(system: &System, arguments: &[&str]) -> Value {
     audit_with(system, arguments, &[]).await
 }
@@ -53,7 +53,7 @@ pub(crate) async fn audit_with(
     report
 }
 
-/// What is wrong: the kind and the examples of each finding.
+/// The findings that are not empty: kind and examples.
 pub(crate) fn findings(report: &Value) -> Vec<(String, Vec<String>)> {
     let kinds = report["findings"].as_array().unwrap();
     assert_eq!(kinds.len(), 11, "every kind is listed");
@@ -74,7 +74,7 @@ pub(crate) fn finding<'a>(report: &'a Value, kind: &str) -> &'a Value {
     kinds.find(|finding| finding["kind"] == kind).unwrap()
 }
 
-/// When the request for a payment came, which is in its id.
+/// The time of the payment's request, read from its id.
 pub(crate) fn time_of(payment: &str) -> String {
     let id: uuid::Uuid = payment.parse().unwrap();
     let (seconds, nanos) = id.get_timestamp().unwrap().to_unix();
@@ -82,7 +82,7 @@ pub(crate) fn time_of(payment: &str) -> String {
     time.unwrap().to_rfc3339()
 }
 
-/// What is printed, without what differs from run to run.
+/// The printed report without the parts that differ from run to run.
 fn steady(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stdout);
     let lines = text.lines().filter(|line| !line.starts_with('('));
@@ -136,7 +136,7 @@ async fn after_payments_that_were_paid_and_refunded_nothing_is_wrong() {
         "{report}"
     );
 
-    // A scope counts what was accepted since then, and nothing else.
+    // A scope counts the payments that were accepted since its beginning, and no others.
     let later = system.accepted(&system.wallet("1").await).await;
     system.ended(&later).await;
     let report = audit(&system, &["--since", &time_of(&later)]).await;
@@ -144,7 +144,7 @@ async fn after_payments_that_were_paid_and_refunded_nothing_is_wrong() {
     assert_eq!(seen, [1, 1, 0], "{report}");
 }
 
-/// Audits while payments are made and while parts are killed: whatever is half done is no damage.
+/// Audits while payments are made and while processes are killed: unfinished work is not damage.
 #[tokio::test(flavor = "multi_thread")]
 async fn audits_of_a_system_at_work_raise_no_false_alarm() {
     let mut system = System::start().await;

@@ -1,4 +1,4 @@
-//! `lab bench` measures, says what it found, and leaves nothing behind.
+//! `lab bench` measures, prints its results, and leaves nothing behind.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use testkit::{TestDatabase, eventually};
 
-/// A folder for one `lab bench`, by which its processes are known too: they inherit its name.
+/// A folder for one `lab bench`. Its processes inherit the folder's name, and are found by it.
 struct Bench {
     folder: PathBuf,
 }
@@ -33,7 +33,7 @@ impl Bench {
             .unwrap()
     }
 
-    /// Measures tiny sizes; what it printed, with the page that it wrote.
+    /// Measures with tiny sizes; returns the output and the page that it wrote.
     async fn quick(&self, what: &str) -> String {
         let bench = self.start(&[what, "--quick"]);
         let id = bench.id();
@@ -47,7 +47,7 @@ impl Bench {
         format!("{printed}{page}")
     }
 
-    /// The programs that run for it.
+    /// The programs that run for this bench.
     fn programs(&self) -> Vec<String> {
         let mark = format!("LAB_DIR={}", self.folder.display());
         let entries = fs::read_dir("/proc").unwrap().flatten();
@@ -60,7 +60,7 @@ impl Bench {
         names.flatten().map(|name| name.trim().to_owned()).collect()
     }
 
-    /// No process, no file, no database, no slot.
+    /// Asserts that no process, file, database or slot is left.
     async fn assert_nothing_is_left(&self, id: u32) {
         assert_eq!(self.programs(), [""; 0]);
         let homes = fs::read_dir(self.folder.join("runs")).unwrap();

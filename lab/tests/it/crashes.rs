@@ -9,7 +9,7 @@ async fn a_relay_killed_between_publish_and_delete_publishes_twice_and_pays_once
     let mut system = System::start().await;
     system.kill_9("relay-wallet-2");
     let wallet = system.wallet("10").await;
-    // The delete of a published row waits for this; reading it does not.
+    // The delete of a published row waits for this lock; reading the row does not.
     let in_the_way = system
         .wallet_database
         .in_the_way(
@@ -23,8 +23,8 @@ async fn a_relay_killed_between_publish_and_delete_publishes_twice_and_pays_once
     let first = system.wallet_events.next().await;
     system.wallet_database.somebody_waits().await;
     system.kill_9("relay-wallet-1");
-    // The server has the statement and would finish it for a client that is gone: as with a cut
-    // network, its session ends first.
+    // The server has the statement and would finish it for a client that is gone, so its session is ended
+    // first, as a cut network does.
     assert_eq!(system.wallet_database.end_waiting_sessions().await, 1);
     in_the_way.clear().await;
     system.start_process("relay-wallet-1");
@@ -45,7 +45,7 @@ async fn a_relay_killed_between_publish_and_delete_publishes_twice_and_pays_once
 async fn a_bill_payer_killed_after_the_providers_answer_pays_once() {
     let mut system = System::start().await;
     let wallet = system.wallet("10").await;
-    // What the provider answers is recorded by changing the bill to its end; that waits for this.
+    // bill-payer records the provider's response by an update of the bill, which waits for this lock.
     let in_the_way = system
         .bill_payer_database
         .in_the_way(

@@ -1,4 +1,4 @@
-//! Damage of each kind is planted, and `lab audit` sees it and names the payment.
+//! The tests plant damage of each kind; `lab audit` finds it and names the payment.
 
 use diesel::sql_types::Text;
 use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::audit::{audit, finding, findings, lab, time_of};
 use crate::system::System;
 
-/// Everything that is nowhere is lost at once.
+/// A payment that no part has counts as lost without a delay.
 pub(crate) const NO_PATIENCE: [&str; 2] = ["--lost-after-ms", "0"];
 
 pub(crate) async fn execute(database: &TestDatabase, sql: &str) {
@@ -18,7 +18,7 @@ pub(crate) async fn execute(database: &TestDatabase, sql: &str) {
     assert!(done.is_ok(), "{sql}: {done:?}");
 }
 
-/// A payment that has ended, one way or the other.
+/// A payment that has ended, paid or refunded.
 async fn ended(system: &System, wallet: &str, account: &str) -> String {
     let (status, payment) = system.pay(wallet, None, account).await;
     assert_eq!(status, 202, "{payment}");
@@ -27,7 +27,7 @@ async fn ended(system: &System, wallet: &str, account: &str) -> String {
     id
 }
 
-/// Waits until a row is there.
+/// Waits until the row exists.
 pub(crate) async fn is_there(database: &TestDatabase, rows: &str) {
     eventually(rows, async || {
         let count = format!("select count(*) from {rows}");
@@ -39,13 +39,13 @@ pub(crate) async fn is_there(database: &TestDatabase, rows: &str) {
     .await;
 }
 
-/// The line to type.
+/// The command to type.
 fn redrive(payments: &[String]) -> String {
     let payments = payments.join(" ");
     format!("wallet-api payments redrive {payments} --operator YOU")
 }
 
-/// The provider takes money under this key.
+/// Has the provider take money under this key.
 async fn take_at_provider(system: &System, key: &str, amount: &str) {
     let bill = json!({
         "amount": amount, "currency": "INR", "provider": "wifi", "account_number": "WIFI-1",
@@ -80,7 +80,7 @@ async fn a_payment_that_is_lost_anywhere_on_its_way_is_found() {
     let wallet = system.wallet("100").await;
     let (wallets, bills) = (&system.wallet_database, &system.bill_payer_database);
 
-    // Between the database and Kafka: as dual-write loses them.
+    // Lost between the database and Kafka, as in dual-write.
     let mut lost = Vec::new();
     execute(
         wallets,
@@ -96,7 +96,7 @@ async fn a_payment_that_is_lost_anywhere_on_its_way_is_found() {
     assert_eq!(patient["in_flight_where"], places, "{patient}");
     found(&system, "lost", &lost[0], &NO_PATIENCE).await;
 
-    // Between Kafka and the bill.
+    // Lost between Kafka and the bill.
     execute(
         bills,
         "create function lose() returns trigger language plpgsql as 'begin return null; end'; \
@@ -107,7 +107,7 @@ async fn a_payment_that_is_lost_anywhere_on_its_way_is_found() {
     found(&system, "lost", &lost[1], &NO_PATIENCE).await;
     execute(bills, "drop trigger lose on bills").await;
 
-    // Between the bill and Kafka.
+    // Lost between the bill and Kafka.
     execute(
         bills,
         "create trigger lose before insert on outbox for each row execute function lose()",
@@ -117,7 +117,7 @@ async fn a_payment_that_is_lost_anywhere_on_its_way_is_found() {
     found(&system, "lost", &lost[2], &NO_PATIENCE).await;
     execute(bills, "drop trigger lose on outbox").await;
 
-    // Between Kafka and the settlement: the result is thought to have been taken.
+    // Lost between Kafka and the settlement: the inbox has the result, and no transfer exists.
     system.kill_9("relay-bill");
     lost.push(system.accepted(&wallet).await);
     let result = format!("outbox where payload->>'payment_id' = '{}'", lost[3]);
@@ -178,7 +178,7 @@ async fn what_the_provider_has_and_the_wallet_has_not_is_found() {
     .await;
     found(&system, "differs", &differs, &[]).await;
 
-    // Settled on nobody's word: the provider never hears of it.
+    // Settled without a result: the provider never gets a request.
     execute(
         &system.bill_payer_database,
         "alter table bills add constraint nothing_is_taken_in check (false) not valid",
@@ -213,7 +213,7 @@ async fn what_the_provider_has_and_the_wallet_has_not_is_found() {
         assert_eq!(finding(&report, kind)["repair"], "docs/recovery.md");
     }
 
-    // A scope that begins with them has all of them; a later one has none.
+    // A scope that begins with these payments has all of them; a later one has none.
     let report = audit(&system, &["--since", &since]).await;
     assert_eq!(findings(&report), expected, "since {since}: {report}");
     let report = audit(&system, &["--since", "2999-01-01T00:00:00Z"]).await;
@@ -241,7 +241,7 @@ async fn a_ledger_that_does_not_add_up_is_found() {
     .await;
     assert_eq!(findings(&audit(&system, &[]).await), []);
 
-    // Out of another wallet than the payment's.
+    // Debited from another wallet than the payment's.
     let other = system.wallet("100").await;
     let debit_from = |wallet: &str| {
         format!(
@@ -255,7 +255,7 @@ async fn a_ledger_that_does_not_add_up_is_found() {
     execute(ledger, &debit_from(&wallet)).await;
     assert_eq!(findings(&audit(&system, &[]).await), []);
 
-    // Twice out of clearing.
+    // Taken from clearing twice.
     let again = "insert into transfers (id, kind, debit_account, credit_account, amount, payment_id) \
          select gen_random_uuid(), kind, debit_account, credit_account, amount, payment_id \
          from transfers where kind = 'settlement'";
@@ -276,7 +276,7 @@ async fn a_ledger_that_does_not_add_up_is_found() {
     execute(ledger, &remove(newest)).await;
     assert_eq!(findings(&audit(&system, &[]).await), []);
 
-    // Paid, and never settled; also in a scope without any payment.
+    // Paid and never settled; found also in a scope without payments.
     execute(ledger, &remove("kind = 'settlement'")).await;
     let report = found(&system, "unbalanced", &settled, &[]).await;
     let expected = vec![settled, "clearing INR".to_owned()];
@@ -315,9 +315,9 @@ async fn events_that_are_out_of_order_are_found() {
     let ids = [(); 7].map(|()| Uuid::now_v7().to_string());
     publish(&payments[0], &ids[0], "1000001", None).await;
     publish(&payments[1], &ids[1], "1000002", None).await;
-    // Again, as after a crash.
+    // Published again, as after a crash.
     publish(&payments[0], &ids[0], "1000001", None).await;
-    // Each epoch counts for itself, as after a restore of the database, and so does what has none.
+    // Each epoch has its own order, as after a restore of the database. Events without an epoch have one too.
     publish(&payments[1], &ids[2], "10", Some("a")).await;
     publish(&payments[0], &ids[3], "6", Some("b")).await;
     publish(&payments[0], &ids[4], "11", Some("a")).await;
@@ -335,7 +335,7 @@ async fn events_that_are_out_of_order_are_found() {
     assert_eq!(findings(&report), [("out_of_order".to_owned(), late)]);
 }
 
-/// In flight is not lost, wherever that is; it is stuck when it takes too long.
+/// A payment in flight is not lost, wherever it is; after too long it is stuck.
 #[tokio::test(flavor = "multi_thread")]
 async fn payments_on_their_way_are_found_where_they_are() {
     let mut system = System::start().await;
@@ -363,7 +363,7 @@ async fn payments_on_their_way_are_found_where_they_are() {
     is_at(&system, "parked").await;
     execute(wallets, "delete from parked_events").await;
 
-    // What can't be taken in is put aside.
+    // A message that cannot be taken in becomes a dead letter.
     let refuse = "alter table bills add constraint refused check (false) not valid";
     execute(bills, refuse).await;
     system.start_process("relay-wallet-1");

@@ -1,4 +1,4 @@
-//! A message that nobody understands does not hold up those behind it.
+//! A message that no consumer understands does not block the messages after it.
 
 use testkit::produce;
 
@@ -11,7 +11,7 @@ async fn a_malformed_message_is_dead_lettered_and_the_partition_goes_on() {
     let topic = format!("{}{}", system.prefix, events::WALLET_TOPIC);
     let id = uuid::Uuid::now_v7().to_string();
     let headers = [("ce_id", id.as_str()), ("ce_type", "BillPaymentRequested")];
-    // The wallet's key: the same partition as its payments.
+    // The message has the wallet's key, so it is in the partition of the wallet's payments.
     produce(&topic, &wallet, &headers, b"{ not json").await;
     produce(&topic, &wallet, &[], b"").await;
     let payment = system.accepted(&wallet).await;

@@ -1,4 +1,4 @@
-//! A payment of which two parts tell different things, and `lab audit` sees it and names the field, the values and the places.
+//! Two parts disagree about a payment; `lab audit` finds it and names the field, the values and the places.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use crate::audit::{audit, audit_with, finding, findings, time_of};
 use crate::damage::execute;
 use crate::system::System;
 
-/// Each part that tells of a payment, and the fields that it has.
+/// Each part that knows payments, and the fields that the part has.
 const PARTS: [(&str, &[&str]); 8] = [
     (
         "wallet database",
@@ -110,7 +110,7 @@ const PARTS: [(&str, &[&str]); 8] = [
     ),
 ];
 
-/// Those that have a key, too, which is the wallet's id.
+/// The parts that also have a key, which is the wallet's id.
 const KEYED: [&str; 5] = [
     "wallet.commands",
     "wallet outbox",
@@ -119,13 +119,13 @@ const KEYED: [&str; 5] = [
     "bill.events",
 ];
 
-/// A difference to plant, and the payment to plant it in.
+/// A difference, and the payment in which it is planted.
 #[derive(Debug)]
 struct Case {
     part: &'static str,
     /// `key` stands for the key of a message.
     field: &'static str,
-    /// As wallet-api tells it when it has ended.
+    /// The payment as wallet-api shows it after its end.
     payment: Value,
 }
 
@@ -167,7 +167,7 @@ fn key_of(account: &Value) -> String {
     format!("key-of-{}", account.as_str().unwrap())
 }
 
-/// The value that is planted.
+/// The planted value.
 fn planted(field: &str, other_wallet: &str) -> String {
     match field {
         "wallet_id" | "key" => other_wallet,
@@ -185,7 +185,7 @@ async fn a_difference_of_every_field_in_every_part_is_found() {
     let wallets = [system.wallet("1000").await, system.wallet("1000").await];
     let cases = cases(&system, &wallets[0]).await;
     system.assert_settled().await;
-    // From here on nobody takes what is planted.
+    // After this, no service takes what is planted.
     for name in [
         "wallet-api",
         "bill-payer",
@@ -215,7 +215,7 @@ async fn a_difference_of_every_field_in_every_part_is_found() {
             let value = planted(case.field, &wallets[1]);
             plant(&system, case, &value, &provider).await;
         }
-        // These alone: nothing is planted yet in those that come after them.
+        // Only these payments: in the later ones nothing is planted yet.
         let since = time_of(cases[0].id());
         let url = [("PROVIDER_URL", provider.url.as_str())];
         let report = audit_with(&system, &["--since", &since], &url).await;
@@ -250,7 +250,7 @@ async fn cases(system: &System, wallet: &str) -> Vec<Case> {
     cases
 }
 
-/// The events of the payment wait as if they had not been published yet.
+/// Makes the payment's events wait, as if they had not been published yet.
 async fn put_into_outboxes(system: &System, case: &Case) {
     let wallet = &case.payment["wallet_id"].as_str().unwrap();
     for (database, aggregate, event) in [
@@ -268,7 +268,7 @@ async fn put_into_outboxes(system: &System, case: &Case) {
 
 async fn publish(system: &System, topic: &str, key: &str, event: &str, body: &Value) {
     let id = Uuid::now_v7().to_string();
-    // As its own service would: a message of another one has no effect.
+    // With the source of the right service: a message of another one has no effect.
     let source = match topic {
         "bill.events" => "bill-payer",
         _ => "wallet-api",
@@ -322,7 +322,7 @@ async fn plant(system: &System, case: &Case, value: &str, provider: &ForgingProv
             execute(&system.bill_payer_database, &change).await;
         }
         "provider" => {
-            // The provider's own word for what is not paid.
+            // The provider's own word for a payment that is not paid.
             let value = if field == "status" { "declined" } else { value };
             let planted = (field.to_owned(), value.to_owned());
             provider
@@ -350,7 +350,7 @@ async fn plant(system: &System, case: &Case, value: &str, provider: &ForgingProv
     }
 }
 
-/// The planted value is at its part alone, and each other part that has the field has the true one.
+/// Asserts that only the part in question has the planted value, and every other part with the field the true one.
 fn assert_found(report: &Value, case: &Case, planted: &str) {
     let (is_key, is_message) = (case.field == "key", case.part.contains('.'));
     let field = if is_key { "wallet_id" } else { case.field };
@@ -367,7 +367,7 @@ fn assert_found(report: &Value, case: &Case, planted: &str) {
         let value = values.iter().find(|it| it["value"] == value);
         assert!(value.is_some(), "{case:?}: {found:?}");
         let places = value.unwrap()["where"].as_array().unwrap();
-        // Without the place in the topic, and without the provider's reference.
+        // Ignores the place in the topic and the provider's reference.
         let mut places: Vec<&str> = places
             .iter()
             .map(|place| {
@@ -401,7 +401,7 @@ fn assert_found(report: &Value, case: &Case, planted: &str) {
         .filter(|part| has_field(part) && (is_key || is_message || part.0 != case.part))
         .map(|part| part.0)
         .collect();
-    // The key beside a planted wallet is the true one.
+    // A message with a planted wallet has the true key.
     let key = format!("key of {}", case.part);
     if case.field == "wallet_id" && KEYED.contains(&case.part) {
         others.push(&key);
@@ -410,7 +410,7 @@ fn assert_found(report: &Value, case: &Case, planted: &str) {
     assert_eq!(places(&value), others.join(", "), "{case:?}");
 }
 
-/// Field and value, by the payment.
+/// Field and value, by payment.
 type Forged = Arc<Mutex<HashMap<String, (String, String)>>>;
 
 /// The provider, with a field of some payments changed in its list.
@@ -455,7 +455,7 @@ impl ForgingProvider {
     }
 }
 
-/// Somebody sends a payment's request first, with an account of their own.
+/// An attacker sends a payment's request first, with the attacker's account.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bill_that_was_paid_to_another_account_is_found() {
     let mut system = System::start().await;
@@ -499,7 +499,7 @@ async fn a_bill_that_was_paid_to_another_account_is_found() {
         }
     })
     .await;
-    // The true one comes second; whatever becomes of it, the difference stays.
+    // The true message comes second; the difference stays, whatever happens to that message.
     system.start_process("relay-wallet-1");
     eventually("the true event is published", async || {
         let report = audit(&system, &[]).await;
@@ -513,7 +513,7 @@ async fn a_bill_that_was_paid_to_another_account_is_found() {
     .await;
 }
 
-/// As after a restore of the wallet database, or sent by somebody.
+/// A message as it is after a restore of the wallet database, or one that an attacker sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payment_that_only_a_message_knows_is_found() {
     let mut system = System::start().await;
@@ -539,7 +539,7 @@ async fn a_payment_that_only_a_message_knows_is_found() {
         "docs/recovery.md"
     );
 
-    // Put aside it is still there, until somebody has looked at it.
+    // A dead letter stays in the audit until an operator has dealt with it.
     system.start_process("bill-payer");
     let letter = eventually("it is put aside", async || {
         let letters = system

@@ -1,5 +1,5 @@
-//! 2,000 payments at a provider that loses answers, fails and declines: every one ends, and every penny is where the
-//! provider says it is. In each relay mode.
+//! 2,000 payments at a provider that loses responses, fails and declines: each payment ends, and all money is where the
+//! provider says it is. Runs in each relay mode.
 
 use std::sync::Arc;
 
@@ -19,14 +19,14 @@ const WALLETS: usize = 20;
 fn faults() -> Value {
     json!({
         "timeout_share": 0.2,
-        // Longer than bill-payer waits: the money is taken, and the answer lost.
+        // Longer than bill-payer waits: the provider takes the money, and the response is lost.
         "timeout_ms": 3_000,
         "server_error_share": 0.2,
         "decline_share": 0.1,
     })
 }
 
-/// Relays in this mode, and a bill-payer that loses no time.
+/// Settings for relays in this mode and a bill-payer with short waits.
 fn settings(mode: &str) -> Vec<(&'static str, &'static str, String)> {
     vec![
         ("relay", "RELAY_MODE", mode.to_owned()),
@@ -62,7 +62,7 @@ async fn all_end_well(mode: &str) {
     system = Arc::into_inner(system_at_work).expect("the payers have ended");
     let mut least = usize::MAX;
     while least > 0 {
-        // A slow machine may take its time, as long as it goes on.
+        // A slow machine may need long, as long as there is progress.
         let before = least;
         least = eventually("more payments have ended", async || {
             let pending = "select count(*) from payments where status = 'pending'";
@@ -119,13 +119,13 @@ async fn pay(system: &Arc<System>) {
     payers.join_all().await;
 }
 
-/// Hundredths of all payments that are paid, says the wallet.
+/// The sum of all paid payments in the wallet database, in hundredths.
 async fn paid(system: &System) -> i64 {
     let paid = "select (sum(amount) * 100)::bigint as count from payments where status = 'paid'";
     system.wallet_database.count(paid).await
 }
 
-/// Hundredths of all money that was taken, says the provider.
+/// The sum that the provider has taken, in hundredths.
 async fn taken(system: &System) -> i64 {
     let (mut taken, mut before) = (0, String::new());
     loop {
@@ -144,7 +144,7 @@ async fn taken(system: &System) -> i64 {
     }
 }
 
-/// Has the poller remove what the mode has made: it would outlive the test's databases.
+/// Has the poller remove the mode's slot and connector, which would outlive the test's databases.
 async fn leave(system: &mut System, mode: &str) {
     if mode == "poller" {
         return;

@@ -1,4 +1,4 @@
-//! A record whose header name is not UTF-8 ends nothing that only looks at Kafka.
+//! A record whose header name is not UTF-8 does not end a program that only reads Kafka.
 
 use serde_json::{Value, json};
 use testkit::{eventually, produce_bytes};
@@ -17,7 +17,7 @@ async fn the_audit_and_the_trace_read_past_a_header_name_that_is_not_utf8() {
     let wallet = system.wallet("10").await;
     let payment = system.accepted(&wallet).await;
     system.ended(&payment).await;
-    // What the services do with such a record is not the question here.
+    // This test is not about what the services do with such a record.
     for name in ["wallet-api", "bill-payer"] {
         system.kill_9(name);
     }
@@ -27,7 +27,7 @@ async fn the_audit_and_the_trace_read_past_a_header_name_that_is_not_utf8() {
     }
     assert_eq!(findings(&audit(&system, &[]).await), []);
 
-    // The headers beside it count.
+    // The record's other headers count.
     let id = Uuid::now_v7().to_string();
     let headers: [(&[u8], &[u8]); 3] = [
         (b"ce_id", id.as_bytes()),
@@ -58,7 +58,7 @@ async fn the_page_shows_a_record_whose_header_name_is_not_utf8() {
     let up = Up::on_given_servers().await;
     let mut environment = up.environment.iter();
     let prefix = environment.find(|(name, _)| *name == "TOPIC_PREFIX");
-    // What wallet-api does with it is not the question here.
+    // This test is not about what wallet-api does with it.
     let topic = format!("{}wallet.commands", prefix.unwrap().1);
     let headers: [(&[u8], &[u8]); 2] = [(NAME, b"\xff"), (b"ce_type", b"Strange")];
     produce_bytes(&topic, 0, b"key", b"\xff", &headers).await;

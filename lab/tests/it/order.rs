@@ -24,8 +24,8 @@ struct Committed {
 async fn two_relays_and_2000_payments_on_20_wallets_are_first_seen_in_commit_order() {
     let system = Arc::new(System::start().await);
     let mut conn = system.wallet_database.connect().await;
-    // The outbox forgets what is published; this remembers it. Its `place` is drawn under the wallet's
-    // lock, as is everything of the payment's transaction: for one wallet it is the order of commits.
+    // The outbox deletes published events; this table keeps them. Its `place` is drawn under the wallet's
+    // lock, like everything in the payment's transaction, so for one wallet it is the order of commits.
     conn.batch_execute(
         "create table remembered (place bigint generated always as identity, wallet text, id uuid); \
          create function remember() returns trigger language plpgsql as \

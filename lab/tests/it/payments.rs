@@ -1,4 +1,4 @@
-//! Payments, from the request to the provider and back.
+//! Payments, from the request to the provider and back to the wallet.
 
 use std::sync::Arc;
 

@@ -36,7 +36,7 @@ fn proofs(text: &str) -> BTreeSet<String> {
         let mut tests = 0;
         for name in names {
             let Some((module, test)) = name.split_once("::") else {
-                // Further tests of the row are another crate's.
+                // The next tests of the row belong to another crate.
                 package = name;
                 continue;
             };

@@ -1,4 +1,4 @@
-//! The procedures of `docs/recovery.md`, each carried out, and checked by the audit.
+//! The tests carry out each procedure of `docs/recovery.md`, and the audit checks the result.
 
 use std::path::PathBuf;
 
@@ -40,7 +40,7 @@ async fn has_bill(system: &System, payment: &str) {
     is_there(&system.bill_payer_database, &bill).await;
 }
 
-/// Everything that was appended has been published.
+/// Waits until every appended event has been published.
 async fn is_published(database: &TestDatabase) {
     eventually("the outbox is empty", async || {
         match database.count("select count(*) from outbox").await {
@@ -51,7 +51,7 @@ async fn is_published(database: &TestDatabase) {
     .await;
 }
 
-/// Runs a command that goes well.
+/// Runs a command that must succeed.
 fn run(system: &System, service: &str, command: &str) -> String {
     let arguments: Vec<&str> = command.split(' ').collect();
     let (well, said) = system.run(service, &arguments);
@@ -72,7 +72,7 @@ async fn audited(system: &System, expected: &[(String, Vec<String>)]) -> Value {
     .await
 }
 
-/// So many payments were accepted by the provider, each once.
+/// Asserts that the provider has accepted so many payments, each once.
 async fn assert_provider_accepted(system: &System, payments: usize) {
     let list = system.look(&system.provider, "/payments").await;
     assert_eq!(list["accepted"], payments, "{list}");
@@ -92,7 +92,7 @@ async fn a_payment_that_was_lost_anywhere_on_its_way_is_redriven_and_paid_once()
         execute(database, lose).await;
     }
     let mut lost = Vec::new();
-    // Between the database and Kafka, between Kafka and the bill, and between the bill and Kafka.
+    // Lost between the database and Kafka, between Kafka and the bill, and between the bill and Kafka.
     for (database, table) in [(wallets, "outbox"), (bills, "bills"), (bills, "outbox")] {
         execute(database, &lose_on(table)).await;
         let payment = system.accepted(&wallet).await;
@@ -175,7 +175,7 @@ async fn a_wallet_database_that_was_restored_from_a_backup_gets_its_payments_bac
     let in_outbox = system.accepted(&wallet).await;
     let backup = system.wallet_database.dump();
 
-    // Life goes on.
+    // The system works on after the backup.
     for relay in ["relay-wallet-1", "relay-wallet-2"] {
         system.start_process(relay);
     }
@@ -183,7 +183,7 @@ async fn a_wallet_database_that_was_restored_from_a_backup_gets_its_payments_bac
     let (_, march) = system.pay(&wallet, Some("march"), "WIFI-1").await;
     let march = march["id"].as_str().unwrap().to_owned();
     let refunded = accepted_closed(&system, &wallet).await;
-    // The second payment is made of the money that the first one gave back.
+    // The second payment uses the money that the first one's refund returned.
     let gave_back = accepted_closed(&system, &poor).await;
     assert_eq!(system.ended(&gave_back).await["status"], "refunded");
     let made_of_it = system.accepted(&poor).await;
@@ -286,7 +286,7 @@ async fn a_bill_payer_database_that_was_restored_from_a_backup_gets_its_bills_ba
     for payment in [&before, &in_progress, &later, &pending] {
         assert_eq!(system.ended(payment).await["status"], "paid");
     }
-    // What was in progress in the backup was asked for again, and its result came again.
+    // bill-payer asked again for the unfinished bill of the backup, and its result came again.
     let again = format!("bills where payment_id = '{in_progress}' and status = 'paid'");
     is_there(&system.bill_payer_database, &again).await;
     is_published(&system.bill_payer_database).await;
@@ -304,7 +304,7 @@ async fn what_was_only_in_a_kafka_that_is_lost_is_redriven() {
     let wallet = system.wallet("100").await;
     let before = system.accepted(&wallet).await;
     system.ended(&before).await;
-    // A result and a request that are in Kafka and nowhere else.
+    // A result and a request that only Kafka has.
     system.kill_9("relay-bill");
     let paid = system.accepted(&wallet).await;
     is_there(&system.bill_payer_database, "outbox").await;
@@ -355,7 +355,7 @@ async fn what_was_only_in_a_kafka_that_is_lost_is_redriven() {
     system.assert_settled().await;
 }
 
-/// Deletes topics and groups with all they hold, and makes the topics again.
+/// Deletes topics and groups, and recreates the topics.
 async fn lose_kafka(topics: &[&str], groups: &[&str]) {
     let admin: AdminClient<DefaultClientContext> =
         kafka::client(&kafka_brokers(), "test").create().unwrap();
@@ -403,7 +403,7 @@ async fn a_provider_that_has_forgotten_payments_is_asked_for_none_of_those_that_
     let pending = system.accepted(&wallet).await;
     has_bill(&system, &pending).await;
 
-    // Whoever asks a provider that has forgotten pays twice: nobody asks while its journal is away.
+    // A call to a provider that has forgotten would pay twice: nobody calls it until its journal is back.
     system.kill_9("mock-provider");
     system.kill_9("bill-payer");
     std::fs::write(&journal, copy).unwrap();
@@ -418,7 +418,7 @@ async fn a_provider_that_has_forgotten_payments_is_asked_for_none_of_those_that_
     system.ready(&system.bill_payer_api).await;
     assert_eq!(system.ended(&pending).await["status"], "paid");
     audited(&system, &expected).await;
-    // One before and one pending: of the forgotten one nothing was heard again.
+    // One payment from before and one pending one: the forgotten one was not requested again.
     assert_provider_accepted(&system, 2).await;
     assert_eq!(system.balance(&wallet).await, "97.00");
     system.assert_settled().await;

@@ -11,9 +11,9 @@ use testkit::{
 pub(crate) const PARTITIONS: i32 = 4;
 
 pub(crate) struct System {
-    /// Running processes, by name; taken out to be killed. First, so that they end before their databases do.
+    /// Running processes, by name. The first field, so that they end before their databases do.
     processes: Vec<(&'static str, Process)>,
-    /// Environment of the test's own: for processes whose names begin so, the variable and its value.
+    /// The test's own settings: the beginning of a process name, a variable and its value.
     settings: Vec<(&'static str, &'static str, String)>,
     pub(crate) wallet_database: TestDatabase,
     pub(crate) bill_payer_database: TestDatabase,
@@ -26,13 +26,13 @@ pub(crate) struct System {
 }
 
 impl System {
-    /// Everything runs and is ready: the provider, both services, two relays of the wallet database and
+    /// Starts everything and waits until it is ready: the provider, both services, two relays of the wallet database and
     /// one of bill-payer's.
     pub(crate) async fn start() -> Self {
         Self::start_with(Vec::new()).await
     }
 
-    /// The same, with more environment: for processes whose names begin so, the variable and its value.
+    /// The same with more settings: the beginning of a process name, a variable and its value.
     pub(crate) async fn start_with(settings: Vec<(&'static str, &'static str, String)>) -> Self {
         let prefix = unique_prefix();
         let wallet_events =
@@ -143,7 +143,7 @@ impl System {
         process.kill_9();
     }
 
-    /// Runs a command of wallet-api or bill-payer to its end; answers whether it went well, and what it said.
+    /// Runs a command of wallet-api or bill-payer to its end; returns whether it succeeded, and its output.
     pub(crate) fn run(&self, service: &str, arguments: &[&str]) -> (bool, String) {
         let database = match service {
             "wallet-api" => &self.wallet_database,
@@ -163,7 +163,7 @@ impl System {
         (output.status.success(), said.unwrap())
     }
 
-    /// Replaces the environment of the test's own, for processes that are started from now on.
+    /// Replaces the test's own settings, for processes that are started after this.
     pub(crate) fn set(&mut self, settings: Vec<(&'static str, &'static str, String)>) {
         self.settings = settings;
     }
@@ -192,7 +192,7 @@ impl System {
         answer.send().await?.json().await
     }
 
-    /// A GET of wallet-api, bill-payer or the provider that answers JSON.
+    /// Sends a GET to wallet-api, bill-payer or the provider; returns the JSON.
     pub(crate) async fn look(&self, address: &str, path: &str) -> Value {
         let answer = self.get(address, path).await;
         answer.expect("the service answers")
@@ -266,13 +266,13 @@ impl System {
         shown["balance"].as_str().unwrap().to_owned()
     }
 
-    /// What the provider has received for a payment.
+    /// Returns what the provider has received for a payment.
     pub(crate) async fn received(&self, payment: &str) -> Value {
         self.look(&self.provider, &format!("/payments/{payment}"))
             .await
     }
 
-    /// Nothing is left behind: every event was published, every account is as its ledger says.
+    /// Asserts that every event was published, and that each balance is the sum of its transfers.
     pub(crate) async fn assert_settled(&self) {
         for database in [&self.wallet_database, &self.bill_payer_database] {
             eventually("the outbox is empty", async || {

@@ -1,4 +1,4 @@
-//! `lab trace`: every part's word about one payment.
+//! `lab trace` shows what each part knows of one payment.
 
 use diesel_async::SimpleAsyncConnection as _;
 use serde_json::Value;
