@@ -173,7 +173,9 @@ async fn calls_that_hang_leave_their_slots_to_others_up_to_a_limit() {
     eventually("five calls", async || {
         claimed += executor.run_once().await.unwrap().claimed;
         executor.wait().await;
-        (claimed == 5).then_some(()).ok_or(format!("{claimed} calls"))
+        (claimed == 5)
+            .then_some(())
+            .ok_or(format!("{claimed} calls"))
     })
     .await;
     for _ in 0..3 {
