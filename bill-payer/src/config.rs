@@ -53,10 +53,17 @@ pub struct ProviderConfig {
 /// How bills are worked on.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ExecutorConfig {
-    /// Calls of the provider at a time. Too low: slow replies block other bills. Too high: the
+    /// Calls of the provider at a time, without those that are slow. Too low: bills wait. Too high: the
     /// provider is overrun, and a crash leaves more bills to wait for their lease.
     #[arg(long, env, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4_096))]
     pub calls_in_flight_max: u16,
+    /// Milliseconds after which a call counts as slow, and leaves its slot to another one
+    #[arg(long, env, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub slow_call_ms: u64,
+    /// Slow calls at a time; further ones keep the slots of quick calls. Too low: calls that hang block
+    /// other bills. Too high: a provider that is slow because it is overrun gets even more calls.
+    #[arg(long, env, default_value_t = 192, value_parser = clap::value_parser!(u16).range(0..=4_096))]
+    pub slow_calls_max: u16,
     /// Milliseconds for which a bill belongs to the executor that has claimed it. Must outlast a call
     /// by two seconds. Too high: the bills of a killed executor wait that long.
     #[arg(long, env, default_value_t = 10_000)]
@@ -156,8 +163,8 @@ impl ProviderConfig {
 
 impl ExecutorConfig {
     #[must_use]
-    pub fn slots(&self) -> usize {
-        usize::from(self.calls_in_flight_max)
+    pub fn calls_max(&self) -> usize {
+        usize::from(self.calls_in_flight_max) + usize::from(self.slow_calls_max)
     }
 
     pub(crate) const fn lease(&self) -> Duration {

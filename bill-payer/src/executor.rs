@@ -1,13 +1,14 @@
 //! Paying bills: claims those that are due, calls the provider for many at a time, records the results.
 //!
-//! Promises: no more calls at a time than [`ExecutorConfig::calls_in_flight_max`]; a hung call blocks no
-//! other call; while the provider is away it gets a probe now and then, and no bill uses an
-//! attempt up; a result is recorded before its slot is used again; a result that can't be
-//! recorded now is kept and recorded later, and if the process dies first, the bill comes back when its
+//! Promises: no more calls at a time than [`ExecutorConfig::calls_in_flight_max`] and
+//! [`ExecutorConfig::slow_calls_max`] together; a hung call blocks no other call; while the provider is away it gets a
+//! probe now and then, and no bill uses an attempt up; a result is recorded before its slot is used again; a result that
+//! can't be recorded now is kept and recorded later, and if the process dies first, the bill comes back when its
 //! lease ends and the provider is asked again under the same idempotency key.
 
 mod outage;
 mod report;
+mod slots;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ use crate::config::ExecutorConfig;
 use crate::domain::{CallResult, NextStep, Policy, ProviderState, UnknownCause, decide};
 use crate::executor::outage::Outages;
 use crate::executor::report::{report_call, report_recorded};
+use crate::executor::slots::{Slot, Slots};
 use crate::provider::Provider;
 use crate::record::{self, CallRecord, Decision, RecordError, RecordSummary};
 use crate::store::{self, ClaimedBill};
@@ -53,8 +55,9 @@ pub struct Executor {
     config: ExecutorConfig,
     policy: Policy,
     outages: Outages,
+    slots: Slots,
     new_bills: Arc<Notify>,
-    calls: JoinSet<FinishedCall>,
+    calls: JoinSet<EndedCall>,
     /// Not recorded yet.
     decisions: Vec<Decision>,
     /// Failures in a row to record them.
@@ -69,6 +72,10 @@ struct FinishedCall {
     /// `None` if crashes had used the attempts up and no call was made.
     took: Option<Duration>,
 }
+
+/// A call that has ended still holds its slot: the slot is free when the result is among the decisions, which are
+/// recorded before the next claim.
+type EndedCall = (FinishedCall, Slot);
 
 /// What a round did.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -103,6 +110,7 @@ impl Executor {
             provider,
             policy: config.policy(),
             outages: Outages::new(&config),
+            slots: Slots::new(&config),
             config,
             new_bills,
             calls: JoinSet::new(),
@@ -140,9 +148,7 @@ impl Executor {
         self.keep_finished_calls();
         let mut conn = self.pool.get().await?;
         let recorded = self.record(&mut conn).await?;
-        // Only now: a slot is free when its result is recorded.
-        let free = self.config.slots().saturating_sub(self.calls.len());
-        let bills = self.claim(&mut conn, free).await;
+        let bills = self.claim(&mut conn, self.slots.free()).await;
         let bills = bills.map_err(RoundError::Claim)?;
         drop(conn);
         let claimed = bills.len();
@@ -151,6 +157,7 @@ impl Executor {
         }
         let in_flight = u32::try_from(self.calls.len()).unwrap_or(u32::MAX);
         metrics::gauge!("provider_calls_in_flight").set(f64::from(in_flight));
+        metrics::gauge!("provider_slow_calls").set(f64::from(self.slots.slow_calls()));
         Ok(Round { recorded, claimed })
     }
 
@@ -208,7 +215,9 @@ impl Executor {
                 self.outages.call_begins(bill.call);
                 let provider = self.provider.clone();
                 let give_up = self.give_up.clone();
-                self.calls.spawn(call(provider, bill, give_up));
+                let slot = self.slots.take();
+                self.calls
+                    .spawn(slot.hold_during(call(provider, bill, give_up)));
             }
         }
     }
@@ -219,9 +228,9 @@ impl Executor {
         }
     }
 
-    fn keep(&mut self, ended: Result<FinishedCall, JoinError>) {
+    fn keep(&mut self, ended: Result<EndedCall, JoinError>) {
         match ended {
-            Ok(call) => self.add_decision(call),
+            Ok((call, _slot)) => self.add_decision(call),
             // The bill comes back when its lease ends.
             Err(panic) => {
                 error!("a call of the provider panicked: {panic}");

@@ -79,7 +79,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let service = Service::start(SERVICE, &config.log)?;
     config.check()?;
     let pool = database::pool(&config.database, SERVICE)?;
-    let provider = Provider::new(&config.provider, config.executor.slots())?;
+    let provider = Provider::new(&config.provider, config.executor.calls_max())?;
     let probe = kafka::Probe::new(&config.kafka.kafka_brokers, SERVICE)?;
     let new_bills = Arc::new(Notify::new());
     let executor = Executor::new(

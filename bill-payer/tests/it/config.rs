@@ -20,7 +20,7 @@ fn config(settings: &[&str]) -> Config {
 fn the_defaults_fit_together() {
     let config = config(&[]);
     assert_eq!(config.check(), Ok(()));
-    assert!(Provider::new(&config.provider, config.executor.slots()).is_ok());
+    assert!(Provider::new(&config.provider, config.executor.calls_max()).is_ok());
 }
 
 #[test]

@@ -156,6 +156,35 @@ async fn a_slow_call_holds_up_nobody_but_itself() {
 }
 
 #[tokio::test]
+async fn calls_that_hang_leave_their_slots_to_others_up_to_a_limit() {
+    let payer = BillPayer::start().await;
+    payer.behave(Behaviour {
+        timeout_share: 1.0,
+        ..Behaviour::default()
+    });
+    let mut config = quick();
+    (config.calls_in_flight_max, config.slow_calls_max) = (2, 3);
+    config.slow_call_ms = 20;
+    let mut executor = payer.executor(config);
+    let slow: Vec<_> = (0..8).map(|_| request("WIFI-SLOW")).collect();
+    payer.take_all(&slow).await;
+    // Two calls begin. When three have become slow, two others hold the slots of quick calls.
+    let mut claimed = 0;
+    eventually("five calls", async || {
+        claimed += executor.run_once().await.unwrap().claimed;
+        executor.wait().await;
+        (claimed == 5)
+            .then_some(())
+            .ok_or(format!("{claimed} calls"))
+    })
+    .await;
+    for _ in 0..3 {
+        assert_eq!(executor.run_once().await.unwrap().claimed, 0);
+        executor.wait().await;
+    }
+}
+
+#[tokio::test]
 async fn several_executors_share_the_work_and_call_once_for_each_bill() {
     let payer = BillPayer::start().await;
     let requests: Vec<_> = (0..300).map(|_| request("WIFI-1")).collect();

@@ -33,6 +33,8 @@ pub(crate) const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 pub(crate) fn quick() -> ExecutorConfig {
     ExecutorConfig {
         calls_in_flight_max: 16,
+        slow_call_ms: 60_000,
+        slow_calls_max: 0,
         claim_lease_ms: 60_000,
         pay_attempts_max: 1_000,
         pay_deadline_ms: 600_000,

@@ -7,6 +7,7 @@
 mod cpu;
 mod database;
 mod pay;
+mod payer;
 mod plan;
 mod relay;
 mod relay_under_test;
@@ -58,6 +59,8 @@ pub struct Bench {
 enum What {
     /// Payments through wallet-api, against pgbench with the same payment
     Pay(pay::Sizes),
+    /// Bills through bill-payer, with a provider that takes its time or hangs
+    Payer(payer::Sizes),
     /// The outbox to Kafka in each relay mode, against what PostgreSQL alone can do
     Relay(relay::Sizes),
 }
@@ -107,6 +110,10 @@ async fn measure(
     };
     let measured = match &bench.what {
         What::Pay(sizes) => ("pay", pay::measure(&mut stage, sizes, &plan(3, 6)).await?),
+        What::Payer(sizes) => (
+            "payer",
+            payer::measure(&mut stage, sizes, &plan(3, 1)).await?,
+        ),
         What::Relay(sizes) => (
             "relay",
             relay::measure(&mut stage, sizes, &plan(3, 10)).await?,

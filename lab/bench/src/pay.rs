@@ -34,8 +34,10 @@ pub(super) struct Sizes {
 enum Payer {
     /// Clients of wallet-api.
     Api,
-    /// Clients of the database.
+    /// Clients of the database, one payment a transaction.
     Pgbench,
+    /// The same payments, many in one transaction and each statement for all of them: no service can be faster.
+    PgbenchSet,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +58,7 @@ impl fmt::Display for Case {
         let payer = match self.payer {
             Payer::Api => "wallet-api",
             Payer::Pgbench => "pgbench",
+            Payer::PgbenchSet => "pgbench in sets",
         };
         let from = match self.from {
             From::ManyWallets => "many wallets",
@@ -68,7 +71,7 @@ impl fmt::Display for Case {
 /// In the order of a round: a peer, ours, a peer, ours.
 fn cases(plan: &Plan) -> Vec<Case> {
     let connections: &[(Payer, u32)] = if plan.quick {
-        &[(Payer::Pgbench, 2), (Payer::Api, 4)]
+        &[(Payer::Pgbench, 2), (Payer::Api, 4), (Payer::PgbenchSet, 2)]
     } else {
         &[
             (Payer::Pgbench, 16),
@@ -76,6 +79,7 @@ fn cases(plan: &Plan) -> Vec<Case> {
             (Payer::Pgbench, 64),
             (Payer::Api, 256),
             (Payer::Pgbench, 256),
+            (Payer::PgbenchSet, 2),
         ]
     };
     let cases = [From::ManyWallets, From::OneWallet].map(|from| {
@@ -132,7 +136,7 @@ pub(super) async fn measure(
             let copy = stage.databases.copy().await?;
             let measured = match series.case.payer {
                 Payer::Api => with_api(stage, &copy, series.case, wallets, plan).await,
-                Payer::Pgbench => {
+                Payer::Pgbench | Payer::PgbenchSet => {
                     with_pgbench(stage, &copy, series.case, wallets, plan, &clearing).await
                 }
             };
@@ -170,13 +174,14 @@ fn about() -> String {
      the wallet, insert payment, insert transfer, update balance, insert event, commit). All run on one \
      PostgreSQL server, each measurement on a fresh copy of one database; afterwards the rows are checked: \
      every answer is a payment with its transfer and event, every balance is that of its ledger. No relay \
-     runs."
+     runs. \"pgbench in sets\" is the limit: two connections that each write 128 payments in one transaction of four \
+     statements, whose latency is that of all 128."
         .to_owned()
 }
 
 /// Makes the database that is copied, and returns the account that payments go to.
 async fn prepare(stage: &mut Stage<'_>, wallets: u32) -> anyhow::Result<String> {
-    let url = stage.prepare().await?;
+    let url = stage.prepare("wallet-api").await?;
     let template = Copy {
         name: stage.databases.template().to_owned(),
         url: url.clone(),
@@ -237,6 +242,7 @@ async fn with_pgbench(
     let load = pgbench::Load {
         url: &copy.url,
         clients: case.connections,
+        in_sets: case.payer == Payer::PgbenchSet,
         wallets,
         clearing,
         time: plan.time,
@@ -313,7 +319,7 @@ fn profile(all: &[Series]) -> Table {
     }
 }
 
-/// Of each series of wallet-api to pgbench: with as many clients, and with the number that suits it best.
+/// Of each series of wallet-api to pgbench: with as many clients, with the number that suits it best, and to the limit.
 fn ratios(all: &[Series]) -> Table {
     let of = |payer| all.iter().filter(move |series| series.case.payer == payer);
     let mut found = Vec::new();
@@ -322,14 +328,21 @@ fn ratios(all: &[Series]) -> Table {
             connections, from, ..
         } = ours.case;
         let wanted = match (from, connections) {
-            (From::ManyWallets, ..=64) => 250,
-            (From::ManyWallets, _) => 300,
-            (From::OneWallet, _) => 1_000,
+            (From::ManyWallets, ..=64) => 300,
+            (From::ManyWallets, _) => 500,
+            (From::OneWallet, ..=64) => 1_000,
+            (From::OneWallet, _) => 1_500,
         };
         let peers = || of(Payer::Pgbench).filter(|peer| peer.case.from == from);
         let best = peers().max_by_key(|peer| peer.spread().map(|spread| spread.median));
         let alike = peers().find(|peer| peer.case.connections == connections);
-        for (peer, which) in [(best, "best of all"), (alike, "as many")] {
+        let limit = of(Payer::PgbenchSet).find(|peer| peer.case.from == from);
+        let limit = limit.filter(|_| connections > 64);
+        for (peer, which, hundredths) in [
+            (best, "best of all", wanted),
+            (alike, "as many", wanted),
+            (limit, "in sets, the limit", 60),
+        ] {
             let Some(peer) = peer else { continue };
             let rates = |series: &Series| -> Vec<Option<u64>> {
                 let rounds = series.rounds.iter();
@@ -340,7 +353,7 @@ fn ratios(all: &[Series]) -> Table {
                     "{} : pgbench, {} ({which})",
                     ours.case, peer.case.connections
                 ),
-                hundredths: wanted,
+                hundredths,
             };
             found.push((target, targets::of_rounds(rates(ours), rates(peer))));
         }

@@ -112,7 +112,7 @@ pub(super) async fn measure(
 ) -> anyhow::Result<Report> {
     let mut facts = facts(&stage.servers).await?;
     let rows = sizes.rows.unwrap_or(if plan.quick { 500 } else { 300_000 });
-    stage.prepare().await?;
+    stage.prepare("wallet-api").await?;
     // What to measure.
     let topic = Topic::new(&stage.servers.kafka_brokers, stage.topic("wallet.events"))?;
     let cases = cases(plan);

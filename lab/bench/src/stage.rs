@@ -15,7 +15,7 @@ use super::cpu;
 use super::database::{Copy, Databases};
 use super::relay_under_test::RelayUnderTest;
 
-const PROGRAMS: [&str; 2] = ["wallet-api", "relay"];
+const PROGRAMS: [&str; 4] = ["wallet-api", "relay", "bill-payer", "mock-provider"];
 
 /// What the services log: what they would in production.
 const LOG: &str = "warn";
@@ -47,19 +47,13 @@ impl<'a> Stage<'a> {
         })
     }
 
-    /// Makes the topics and the database that is to be copied; returns the database's URL.
-    pub(super) async fn prepare(&mut self) -> anyhow::Result<String> {
+    /// Makes the topics and the database of `program` that is to be copied; returns the database's URL.
+    pub(super) async fn prepare(&mut self, program: &str) -> anyhow::Result<String> {
         self.servers.create_our_topics(&self.topic_prefix).await?;
         let template = self.databases.template();
         let server = &self.servers.database_url;
-        databases::prepare(
-            &self.fresh.home,
-            &self.programs,
-            server,
-            template,
-            "wallet-api",
-        )
-        .await
+        let home = &self.fresh.home;
+        databases::prepare(home, &self.programs, server, template, program).await
     }
 
     pub(super) fn topic(&self, name: &str) -> String {

@@ -96,9 +96,20 @@ async fn bench_pay_fills_its_table_and_leaves_nothing() {
         &[
             "pgbench, 2 connections, many wallets",
             "wallet-api, 4 connections, many wallets",
+            "pgbench in sets, 2 connections, many wallets",
             "pgbench, 2 connections, one wallet",
             "wallet-api, 4 connections, one wallet",
+            "pgbench in sets, 2 connections, one wallet",
         ],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bench_payer_fills_its_table_and_leaves_nothing() {
+    let found = Bench::new("payer").quick("payer").await;
+    assert_rows(
+        &found,
+        &["every call takes 100 ms", "one call in ten hangs"],
     );
 }
 

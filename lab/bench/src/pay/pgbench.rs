@@ -1,4 +1,5 @@
-//! The peer: pgbench, with the same payment as one transaction of seven statements.
+//! The peer: pgbench, with the same payment as one transaction of seven statements. And the limit: pgbench with many
+//! payments as one transaction of four statements.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,11 +11,19 @@ use lab_stack::{home, postgres};
 /// Begin, lock the wallet, insert payment and transfer, change the balance, insert the event, commit.
 const SCRIPT: &str = include_str!("payment.sql");
 
+/// Begin, lock the wallets, insert and change all rows of a set of payments, commit.
+const SET_SCRIPT: &str = include_str!("payment_set.sql");
+
+/// Payments in a set: as many as wallet-api has in a batch when 256 clients wait.
+const SET: u32 = 128;
+
 /// Which clients.
 #[derive(Debug)]
 pub(super) struct Load<'a> {
     pub url: &'a str,
     pub clients: u32,
+    /// Pay [`SET`] payments in each transaction.
+    pub in_sets: bool,
     /// How many wallets they pay from, each as likely as the others.
     pub wallets: u32,
     pub clearing: &'a str,
@@ -23,7 +32,7 @@ pub(super) struct Load<'a> {
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Outcome {
-    /// Transactions committed.
+    /// Payments committed.
     pub payments: u64,
     /// As pgbench says: without the time that connecting took.
     pub per_second: u64,
@@ -37,13 +46,19 @@ pub(super) async fn run(folder: &Path, load: &Load<'_>) -> anyhow::Result<Outcom
     std::fs::create_dir(&folder).context("making a folder for pgbench")?;
     // Run it with the script.
     let script = folder.join("payment.sql");
-    std::fs::write(&script, SCRIPT).context("writing pgbench's script")?;
+    let (sql, size) = if load.in_sets {
+        (SET_SCRIPT, SET)
+    } else {
+        (SCRIPT, 1)
+    };
+    std::fs::write(&script, sql).context("writing pgbench's script")?;
     let mut pgbench = command(postgres::clients()?.join("pgbench"), None);
     pgbench
         .args(["--no-vacuum", "--protocol=prepared", "--log", "--jobs=2"])
         .arg(format!("--client={}", load.clients))
         .arg(format!("--time={}", load.time.as_secs()))
         .arg(format!("--define=wallets={}", load.wallets))
+        .arg(format!("--define=batch={size}"))
         .arg(format!("--define=clearing={}", load.clearing))
         .arg(format!("--file={}", script.display()))
         .arg(load.url)
@@ -52,7 +67,7 @@ pub(super) async fn run(folder: &Path, load: &Load<'_>) -> anyhow::Result<Outcom
     run_to_end("pgbench", pgbench, &LogFile::new(printed.clone())).await?;
     // Read its summary and the latencies that it logged.
     let printed = std::fs::read_to_string(printed).context("reading what pgbench printed")?;
-    let (payments, per_second) = summary(&printed)
+    let (transactions, per_second) = summary(&printed)
         .with_context(|| format!("understanding what pgbench printed: {printed}"))?;
     let mut latencies = Vec::new();
     for entry in std::fs::read_dir(&folder)? {
@@ -68,8 +83,8 @@ pub(super) async fn run(folder: &Path, load: &Load<'_>) -> anyhow::Result<Outcom
     }
     home::remove(&folder)?;
     Ok(Outcome {
-        payments,
-        per_second,
+        payments: transactions * u64::from(size),
+        per_second: per_second * u64::from(size),
         latencies,
     })
 }
