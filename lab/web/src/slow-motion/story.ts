@@ -57,7 +57,7 @@ const REST: Record<Exclude<Pattern, "listen-to-yourself">, Scene> = {
     title: "The second write: the debit",
     text: "The wallet is debited, and the client has its response. This time the process did not die in between.",
     code: "publishFirst",
-    line: "    debit(pool, request).await",
+    line: "    debit(pool, request, Pattern::PublishFirst).await",
   },
   outbox: {
     title: "The client gets its response",
