@@ -4,19 +4,21 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 use lab_bench::Bench;
 use lab_stack::config::Settings;
 use lab_stack::home::Home;
 use lab_stack::relay_mode::RelayMode;
 use lab_terminal as terminal;
 
+use crate::settings_in_force::{self, Setting};
 use crate::source_flags::SourceFlags;
 use crate::{detach, down, relay, services, status, up};
 
 /// Runs the whole system on this machine: PostgreSQL, Kafka and every service
 #[derive(Debug, clap::Parser)]
-#[command(name = "lab", after_help = AFTER_HELP)]
-pub struct Cli {
+#[command(name = "lab", bin_name = "./dev", after_help = AFTER_HELP)]
+struct Cli {
     /// Where data, logs and notes are kept
     #[arg(long, env = "LAB_DIR", default_value = ".dev", global = true)]
     dir: PathBuf,
@@ -76,9 +78,16 @@ struct Up {
     settings: Settings,
 }
 
-/// Runs the command and tells how it ended; what went wrong has then been printed.
-pub async fn run(cli: Cli) -> ExitCode {
-    carry_out(cli).await.unwrap_or_else(|error| {
+/// Runs the command of the command line and tells how it ended; what went wrong has then been printed.
+pub async fn run() -> ExitCode {
+    let mut command = Cli::command();
+    let matches = command.get_matches_mut();
+    let settings = match (command.find_subcommand("up"), matches.subcommand()) {
+        (Some(up), Some(("up", matches))) => settings_in_force::of_up(up, matches),
+        _ => Vec::new(),
+    };
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    carry_out(cli, settings).await.unwrap_or_else(|error| {
         terminal::error(&error);
         ExitCode::FAILURE
     })
@@ -87,12 +96,14 @@ pub async fn run(cli: Cli) -> ExitCode {
 /// What to do when the audit or the trace fails: in the lab, all servers are those of `up`.
 const NOT_READ: &str = "not everything could be read (./dev up starts what does not run)";
 
-async fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
+async fn carry_out(cli: Cli, settings: Vec<Setting>) -> anyhow::Result<ExitCode> {
     let home = Home::new(&cli.dir)?;
     let is_success = match cli.command {
-        Command::Up(up) if up.detached => up::run(&home, &up.settings, up::Mode::Detached).await?,
+        Command::Up(up) if up.detached => {
+            up::run(&home, &up.settings, settings, up::Mode::Detached).await?
+        }
         Command::Up(up) if up.detach => detach::run(&home).await?,
-        Command::Up(up) => up::run(&home, &up.settings, up::Mode::Foreground).await?,
+        Command::Up(up) => up::run(&home, &up.settings, settings, up::Mode::Foreground).await?,
         Command::Down => down::run(&home).await?,
         Command::Status => status::run(&home).await?,
         Command::Relay { mode } => relay::switch(&home, mode).await?,
@@ -116,8 +127,6 @@ async fn carry_out(cli: Cli) -> anyhow::Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

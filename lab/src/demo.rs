@@ -118,10 +118,7 @@ async fn post<T: for<'de> Deserialize<'de>>(
     url: &str,
     body: &serde_json::Value,
 ) -> anyhow::Result<T> {
-    let request = http::client()
-        .post(url)
-        .header("content-type", "application/json");
-    read_json(url, request.body(body.to_string())).await
+    read_json(url, http::client().post(url).json(body)).await
 }
 
 async fn get<T: for<'de> Deserialize<'de>>(url: &str) -> anyhow::Result<T> {

@@ -4,23 +4,26 @@ use std::time::Duration;
 
 use lab_stack::home::{self, Home};
 use lab_stack::pid_file::PidFile;
-use lab_stack::process::Termination;
+use lab_stack::process::{Identity, Termination};
 use lab_stack::servers;
 use lab_terminal as terminal;
 use nix::sys::signal::Signal;
+
+use crate::status;
 
 /// How long a lab has to stop all its processes: more than all steps of the shutdown together may take.
 const STOP_WITHIN: Duration = Duration::from_secs(60);
 
 /// Stops everything; that nothing runs is a success too.
 pub(crate) async fn run(home: &Home) -> anyhow::Result<bool> {
-    let pid_file = PidFile::load(home)?;
+    let noted = PidFile::load(home)?.map(|pid_file| pid_file.supervisor);
+    // Without its note, the lab is known by its lock.
+    let lab = match noted {
+        None if home.lock()?.is_none() => home.locked_by().and_then(Identity::of),
+        noted => noted,
+    };
     let mut stopped = false;
-    if let Some(lab) = pid_file
-        .as_ref()
-        .map(|pid_file| pid_file.supervisor)
-        .filter(|lab| lab.is_alive())
-    {
+    if let Some(lab) = lab.filter(|lab| lab.is_alive()) {
         terminal::line(format_args!("Stopping the lab (pid {}).", lab.pid));
         stopped = true;
         match lab.end(Signal::SIGTERM, STOP_WITHIN).await {
@@ -29,7 +32,7 @@ pub(crate) async fn run(home: &Home) -> anyhow::Result<bool> {
         }
     }
     let Some(_lock) = home.lock()? else {
-        anyhow::bail!("another command is starting or stopping the system here; try again");
+        anyhow::bail!("{}", status::busy(home));
     };
     // Still there only if the lab was killed.
     if let Some(left) = PidFile::load(home)? {

@@ -13,8 +13,9 @@ mod detach;
 mod down;
 mod relay;
 mod services;
+mod settings_in_force;
 mod source_flags;
 mod status;
 mod up;
 
-pub use cli::{Cli, run};
+pub use cli::run;

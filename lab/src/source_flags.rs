@@ -57,13 +57,7 @@ impl SourceFlags {
 }
 
 fn running(home: &Home) -> anyhow::Result<Stack> {
-    let path = home.stack();
-    let text = std::fs::read_to_string(&path).with_context(|| {
-        format!(
-            "nothing is running here, as {} can't be read: start it with ./dev up, or say where to read by flags \
-             (--help)",
-            path.display()
-        )
-    })?;
-    serde_json::from_str(&text).with_context(|| format!("understanding {}", path.display()))
+    Stack::load(home)?.context(
+        "nothing is running here: start it with ./dev up, or say where to read by flags (--help)",
+    )
 }

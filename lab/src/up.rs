@@ -19,11 +19,12 @@ use lab_stack::sources::{Connect, Sources};
 use lab_stack::stack::Stack;
 use lab_stack::stop_signal::StopSignal;
 use lab_stack::supervisor::Supervisor;
-use lab_stack::{connect, databases, jvm, ports, servers, system};
+use lab_stack::{connect, databases, jvm, lost_data, ports, servers, system};
 use lab_terminal as terminal;
 use lab_terminal::human;
 use tokio::sync::mpsc;
 
+use crate::settings_in_force::{self, Setting};
 use crate::{demo, detach, status};
 
 /// Who watches.
@@ -36,27 +37,43 @@ pub(crate) enum Mode {
 
 /// Runs the system until a signal comes, which is a failure only before it was ready; says so and returns at
 /// once if it runs already.
-pub(crate) async fn run(home: &Home, settings: &Settings, mode: Mode) -> anyhow::Result<bool> {
+pub(crate) async fn run(
+    home: &Home,
+    settings: &Settings,
+    asked: Vec<Setting>,
+    mode: Mode,
+) -> anyhow::Result<bool> {
     if mode == Mode::Detached {
         detach::leave_terminal()?;
     }
+    let programs = system::programs()?;
+    let of_services = settings_in_force::of_services(&programs).await?;
     // One lab in a home; what a killed one has left is stopped first.
     let Some(_lock) = home.lock()? else {
-        return status::already_running(home).await;
+        let asked: Vec<Setting> = asked.into_iter().chain(of_services).collect();
+        return status::already_running(home, &asked).await;
     };
     let mut stop = StopSignal::catch()?;
-    let programs = system::programs()?;
     if let Some(earlier) = PidFile::load(home)? {
         earlier.stop_leftovers().await;
     }
     // Nothing is started while a port is missing.
     let sources = settings.sources(|| jvm::find_java().is_some(), connect::has_connectors(home))?;
     ports::check(&settings.wanted_ports(&sources))?;
+    sources.check_given().await?;
     home::remove(&home.stack())?;
+    for warning in lost_data::warnings(home, &sources) {
+        terminal::line(warning);
+    }
 
     // Run until a signal or a failure, then stop everything in order.
     let lab = base_url(settings.ports.lab_port);
-    let process_table = ProcessTable::new(home.clone(), Some(lab))?;
+    let mut in_force = settings_in_force::in_force(&asked, &of_services);
+    if let Some(broker) = sources.broker.kind() {
+        in_force.insert("BROKER".to_owned(), broker.to_owned());
+    }
+    let pid_file = PidFile::new(Some(lab), in_force)?;
+    let process_table = ProcessTable::new(home.clone(), pid_file)?;
     let mut supervisor = Supervisor::new(home.clone(), process_table.clone());
     let start = Start {
         home,
@@ -134,6 +151,7 @@ impl Start<'_> {
         self.process_table.publish(stack.clone()).await;
         terminal::part("lab", format_args!("{:<10} {}", "ready", stack.lab));
         terminal::line(format_args!("Ready after {}.", human(started_at.elapsed())));
+        terminal::line(format_args!("The page: {}", stack.lab));
 
         // One payment, then commands until the end.
         demo::run(&stack).await;

@@ -1,7 +1,5 @@
 //! Commands to the running system.
 
-use std::fmt;
-
 use tokio::sync::{mpsc, oneshot};
 
 use crate::relay_mode::RelayMode;
@@ -9,27 +7,20 @@ use crate::relay_mode::RelayMode;
 /// The header with the token of `processes.json`: another page in the same browser does not know it.
 pub const TOKEN_HEADER: &str = "x-lab-token";
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, strum::Display)]
 pub enum Command {
     /// Stop the relays and start them in this mode.
+    #[strum(to_string = "switching the relays to {0}")]
     RelayMode(RelayMode),
     /// Stop this process until it is told to start.
+    #[strum(to_string = "stopping {0}")]
     Stop(String),
     /// Start this process, which was stopped.
+    #[strum(to_string = "starting {0}")]
     Start(String),
     /// Stop this process and start it.
+    #[strum(to_string = "restarting {0}")]
     Restart(String),
-}
-
-impl fmt::Display for Command {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::RelayMode(mode) => write!(f, "switching the relays to {mode}"),
-            Self::Stop(name) => write!(f, "stopping {name}"),
-            Self::Start(name) => write!(f, "starting {name}"),
-            Self::Restart(name) => write!(f, "restarting {name}"),
-        }
-    }
 }
 
 /// A command, and where its outcome is awaited.

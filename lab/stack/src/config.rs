@@ -48,38 +48,47 @@ pub enum BrokerKind {
 #[command(next_help_heading = "Ports")]
 pub struct Ports {
     /// The wallet API
-    #[arg(long, env, default_value_t = 8080, value_parser = port())]
+    #[arg(long, env, default_value_t = 8080, value_parser = port)]
     pub wallet_api_port: u16,
     /// The bill payer
-    #[arg(long, env, default_value_t = 8081, value_parser = port())]
+    #[arg(long, env, default_value_t = 8081, value_parser = port)]
     pub bill_payer_port: u16,
     /// The mock provider
-    #[arg(long, env, default_value_t = 8082, value_parser = port())]
+    #[arg(long, env, default_value_t = 8082, value_parser = port)]
     pub mock_provider_port: u16,
     /// Kafka Connect, if it is started
-    #[arg(long, env, default_value_t = 8083, value_parser = port())]
+    #[arg(long, env, default_value_t = 8083, value_parser = port)]
     pub connect_port: u16,
     /// The first of the three relays; the other two have the next ports
-    #[arg(long, env, default_value_t = 8084, value_parser = clap::value_parser!(u16).range(1..=65_533))]
+    #[arg(long, env, default_value_t = 8084, value_parser = first_of_three)]
     pub relay_port: u16,
     /// The lab itself
-    #[arg(long, env, default_value_t = 8090, value_parser = port())]
+    #[arg(long, env, default_value_t = 8090, value_parser = port)]
     pub lab_port: u16,
     // Below 32768, where the ports of outgoing connections begin: a client that keeps trying to reach a
     // stopped server on a port above may get that very port, and connect to itself.
     /// PostgreSQL, if it is started
-    #[arg(long, env, default_value_t = 15_432, value_parser = port())]
+    #[arg(long, env, default_value_t = 15_432, value_parser = port)]
     pub postgres_port: u16,
     /// Kafka, if it is started
-    #[arg(long, env, default_value_t = 9092, value_parser = port())]
+    #[arg(long, env, default_value_t = 9092, value_parser = port)]
     pub kafka_port: u16,
     /// Kafka's controller, if Kafka is started
-    #[arg(long, env, default_value_t = 9093, value_parser = port())]
+    #[arg(long, env, default_value_t = 9093, value_parser = port)]
     pub kafka_controller_port: u16,
 }
 
-fn port() -> clap::builder::RangedI64ValueParser<u16> {
-    clap::value_parser!(u16).range(1..)
+fn port(text: &str) -> Result<u16, &'static str> {
+    let port = text.parse().ok().filter(|port| *port > 0);
+    port.ok_or("a port is a number from 1 to 65535")
+}
+
+/// The first of three ports.
+fn first_of_three(text: &str) -> Result<u16, &'static str> {
+    let port = port(text)?;
+    (port <= u16::MAX - WALLET_RELAYS)
+        .then_some(port)
+        .ok_or("the last of the three ports would be above 65535")
 }
 
 /// How many relays read the wallet's outbox.

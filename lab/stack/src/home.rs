@@ -60,6 +60,11 @@ impl Home {
         self.root.join("kafka")
     }
 
+    /// Kafka's topics.
+    pub fn kafka_data(&self) -> PathBuf {
+        self.kafka().join("data")
+    }
+
     /// Data of PostgreSQL, where its user can get at it.
     pub fn postgres(&self) -> PathBuf {
         self.root.join("postgres")
@@ -70,12 +75,26 @@ impl Home {
         self.root.join("runs")
     }
 
+    /// The process that has locked the home, or was the last to do so.
+    pub fn locked_by(&self) -> Option<i32> {
+        let text = std::fs::read_to_string(self.root.join("lock")).ok()?;
+        text.trim().parse().ok()
+    }
+
     /// Locks the home, unless another process has locked it.
     pub fn lock(&self) -> anyhow::Result<Option<Lock>> {
         let path = self.root.join("lock");
-        let file = File::create(&path).with_context(|| format!("making {}", path.display()))?;
+        let making = || format!("making {}", path.display());
+        // Not truncated: it may be another's.
+        let mut file = OpenOptions::new();
+        let file = file.create(true).truncate(false).write(true);
+        let mut file = file.open(&path).with_context(making)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Lock { _file: file })),
+            Ok(()) => {
+                let pid = format!("{:<10}\n", std::process::id());
+                file.write_all(pid.as_bytes()).with_context(making)?;
+                Ok(Some(Lock { _file: file }))
+            }
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => {
                 Err(error).with_context(|| format!("locking {}", path.display()))

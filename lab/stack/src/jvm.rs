@@ -14,6 +14,11 @@ const LOG4J: &str = include_str!("../log4j2.properties");
 /// What Kafka 4 needs.
 const JAVA_MAJOR_MIN: u32 = 17;
 
+/// The copy of the list, in the folder of what was fetched.
+const LIST: &str = "pom.xml";
+/// The names of all files in that folder.
+const FILES: &str = "files.txt";
+
 pub struct Jars {
     /// The program, which is the name of its folder too.
     pub name: &'static str,
@@ -24,11 +29,10 @@ pub struct Jars {
 }
 
 impl Jars {
-    /// The folder with all of it, complete: the copy of the list is put into it last.
+    /// The folder with all of it, complete: the copy of the list is put into it last, after the names of all files.
     pub async fn fetch(&self, home: &Home) -> anyhow::Result<PathBuf> {
         let folder = home.root().join(self.name).join("fetched");
-        let list = folder.join("pom.xml");
-        if std::fs::read_to_string(&list).is_ok_and(|pom| pom == self.pom) {
+        if self.is_complete(&folder) {
             return Ok(folder);
         }
         terminal::part(
@@ -49,9 +53,33 @@ impl Jars {
         run_to_end("Maven", maven, &log)
             .await
             .with_context(|| format!("fetching the jars of {}", self.name))?;
-        std::fs::write(&list, self.pom).context("noting that the jars are complete")?;
+        let noting = "noting that the jars are complete";
+        let files = files(&folder, Path::new("")).context(noting)?;
+        std::fs::write(folder.join(FILES), files.join("\n")).context(noting)?;
+        std::fs::write(folder.join(LIST), self.pom).context(noting)?;
         Ok(folder)
     }
+
+    fn is_complete(&self, folder: &Path) -> bool {
+        let read = |name| std::fs::read_to_string(folder.join(name));
+        read(LIST).is_ok_and(|list| list == self.pom)
+            && read(FILES).is_ok_and(|files| files.lines().all(|file| folder.join(file).exists()))
+    }
+}
+
+/// The names of all files below `folder`, each after `prefix`.
+fn files(folder: &Path, prefix: &Path) -> std::io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = prefix.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            found.extend(files(&entry.path(), &name)?);
+        } else {
+            found.push(name.display().to_string());
+        }
+    }
+    Ok(found)
 }
 
 /// The `java` to use.
@@ -110,6 +138,30 @@ fn java_major(text: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn jars_of_which_one_is_missing_are_not_complete() {
+        let folder = std::env::temp_dir().join(format!("lab-jars-{}", std::process::id()));
+        let jars = Jars {
+            name: "any",
+            pom: "<project/>",
+            goals: &[],
+            size: "",
+        };
+        std::fs::create_dir_all(folder.join("libs")).unwrap();
+        std::fs::write(folder.join("libs/a.jar"), "").unwrap();
+        std::fs::write(folder.join("libs/b.jar"), "").unwrap();
+        let mut files = files(&folder, Path::new("")).unwrap();
+        files.sort();
+        assert_eq!(files, ["libs/a.jar", "libs/b.jar"]);
+        std::fs::write(folder.join(FILES), files.join("\n")).unwrap();
+        assert!(!jars.is_complete(&folder), "its list is missing");
+        std::fs::write(folder.join(LIST), jars.pom).unwrap();
+        assert!(jars.is_complete(&folder));
+        std::fs::remove_file(folder.join("libs/b.jar")).unwrap();
+        assert!(!jars.is_complete(&folder));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn the_version_of_java_is_read() {

@@ -25,6 +25,9 @@ const JARS: Jars = Jars {
 /// Any constant of 16 bytes in base64: data is made for a cluster, and there is only this one.
 const CLUSTER_ID: &str = "d2FsbGV0LWxhYi1rYWZrYQ";
 
+/// Any constant of 16 bytes, too.
+const DIRECTORY_ID: &str = "d2FsbGV0LWxhYi1kYXRhIQ";
+
 /// Milliseconds after which a broker that was killed counts as gone: only then may it come back. Kafka's default
 /// is 9 s; too low, and a broker that is merely slow is taken for gone.
 const BROKER_SESSION_TIMEOUT_MS: u32 = 3_000;
@@ -44,9 +47,10 @@ pub async fn prepare(
     let folder = home.kafka();
     std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     let settings = folder.join("server.properties");
-    home::write_atomically(&settings, &properties(&folder, ports))?;
+    home::write_atomically(&settings, &properties(&home.kafka_data(), ports))?;
     let arguments = |main: &str| jvm::arguments(&folder, &fetched, "512m", main);
-    format(home, &java, arguments("kafka.tools.StorageTool")?).await?;
+    let format_args = arguments("kafka.tools.StorageTool")?;
+    format(home, &java, format_args, ports).await?;
     let mut args = arguments("kafka.Kafka")?;
     args.push(settings.display().to_string());
     let address = format!("127.0.0.1:{}", ports.broker);
@@ -70,30 +74,71 @@ pub fn version() -> Option<&'static str> {
     version.split('<').next()
 }
 
-/// Makes the data folder, once; one that was left incomplete is recreated.
-async fn format(home: &Home, java: &Path, mut args: Vec<String>) -> anyhow::Result<()> {
-    let folder = home.kafka();
-    let done = folder.join("formatted");
-    if done.exists() {
-        return Ok(());
-    }
-    home::remove(&folder.join("data"))?;
-    args.extend(["format", "--cluster-id", CLUSTER_ID, "--config"].map(str::to_owned));
-    args.push(folder.join("server.properties").display().to_string());
-    let mut tool = command(java, None);
-    tool.args(args);
-    run_to_end(
-        "Kafka's format",
-        tool,
-        &LogFile::new(home.log("kafka-format")),
-    )
-    .await?;
-    std::fs::write(&done, "").context("noting that Kafka's data folder is made")
+/// The folder of the broker's own topic, without which it finds no other.
+const METADATA: &str = "__cluster_metadata-0";
+
+/// Whether there are topics.
+pub(crate) fn has_data(home: &Home) -> bool {
+    any_topic(&home.kafka_data()).is_some()
 }
 
-fn properties(folder: &Path, ports: KafkaPorts) -> String {
+/// Makes the data folder, or those of its files that are missing and hold nobody's data.
+async fn format(
+    home: &Home,
+    java: &Path,
+    mut args: Vec<String>,
+    ports: KafkaPorts,
+) -> anyhow::Result<()> {
+    let data = home.kafka_data();
+    let create = std::fs::create_dir_all(&data);
+    create.with_context(|| format!("making {}", data.display()))?;
+    if let Some(topic) = any_topic(&data)
+        && !data.join(METADATA).exists()
+    {
+        anyhow::bail!(
+            "Kafka's data in {} is damaged: it has {topic}, and {METADATA} is missing, without which Kafka finds no \
+             topic. Put {METADATA} back. Or give the topics up: remove the folder, and the next start makes an \
+             empty one and says what is lost",
+            data.display()
+        );
+    }
+    let bootstrap = data.join("bootstrap.checkpoint");
+    if !bootstrap.exists() {
+        // Made beside its place, so that an incomplete one is never found.
+        let new = home.kafka().join("data.new");
+        home::remove(&new)?;
+        let settings = home.kafka().join("format.properties");
+        home::write_atomically(&settings, &properties(&new, ports))?;
+        args.extend(["format", "--cluster-id", CLUSTER_ID, "--config"].map(str::to_owned));
+        args.push(settings.display().to_string());
+        let mut tool = command(java, None);
+        tool.args(args);
+        let log = LogFile::new(home.log("kafka-format"));
+        run_to_end("Kafka's format", tool, &log).await?;
+        std::fs::rename(new.join("bootstrap.checkpoint"), &bootstrap)
+            .with_context(|| format!("putting {} in its place", bootstrap.display()))?;
+        home::remove(&new)?;
+        home::remove(&settings)?;
+    }
+    let meta = data.join("meta.properties");
+    if meta.exists() {
+        return Ok(());
+    }
+    // Not that of the format, whose directory.id is random: topics are known only under the directory.id of their folder.
+    let ids =
+        format!("cluster.id={CLUSTER_ID}\ndirectory.id={DIRECTORY_ID}\nnode.id=1\nversion=1\n");
+    home::write_atomically(&meta, &ids)
+}
+
+/// The name of a folder in Kafka's data folder, each of which is a partition of a topic.
+fn any_topic(data: &Path) -> Option<String> {
+    let entries = std::fs::read_dir(data).into_iter().flatten().flatten();
+    let mut folders = entries.filter(|entry| entry.path().is_dir());
+    Some(folders.next()?.file_name().to_string_lossy().into_owned())
+}
+
+fn properties(data: &Path, ports: KafkaPorts) -> String {
     let KafkaPorts { broker, controller } = ports;
-    let data = folder.join("data");
     format!(
         "process.roles=broker,controller\n\
          node.id=1\n\

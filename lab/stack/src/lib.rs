@@ -12,6 +12,7 @@ pub mod home;
 pub mod http;
 pub mod jvm;
 pub mod kafka;
+pub mod lost_data;
 pub mod pid_file;
 pub mod ports;
 pub mod postgres;

@@ -1,6 +1,8 @@
 //! `processes.json`: which processes were started, so that a later command finds and stops them, and
 //! never signals a stranger.
 
+use std::collections::BTreeMap;
+
 use anyhow::Context as _;
 use futures_util::future::join_all;
 use lab_terminal as terminal;
@@ -18,6 +20,8 @@ pub struct PidFile {
     pub boot: String,
     pub supervisor: Identity,
     pub lab: Option<String>,
+    /// The settings with which `up` was started, by their environment variables.
+    pub settings: BTreeMap<String, String>,
     /// Known to whoever may read this file or the lab's page: to the users of this machine, and to no other page.
     pub token: String,
     pub parts: Vec<Record>,
@@ -33,11 +37,12 @@ pub struct Record {
 }
 
 impl PidFile {
-    pub fn new(lab: Option<String>) -> anyhow::Result<Self> {
+    pub fn new(lab: Option<String>, settings: BTreeMap<String, String>) -> anyhow::Result<Self> {
         Ok(Self {
             boot: boot()?,
             supervisor: Identity::own()?,
             lab,
+            settings,
             token: format!("{:032x}", rand::rng().random::<u128>()),
             parts: Vec::new(),
         })
@@ -51,8 +56,12 @@ impl PidFile {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
         };
-        let pid_file: Self = serde_json::from_str(&text)
-            .with_context(|| format!("understanding {}", path.display()))?;
+        let pid_file: Self = serde_json::from_str(&text).with_context(|| {
+            format!(
+                "{} is damaged; if nothing runs here, remove it",
+                path.display()
+            )
+        })?;
         Ok((pid_file.boot == boot()?).then_some(pid_file))
     }
 
@@ -100,9 +109,7 @@ impl Record {
 
 /// The kernel's name for this start of the machine.
 fn boot() -> anyhow::Result<String> {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .context("reading the machine's boot id")?;
-    Ok(id.trim().to_owned())
+    procfs::sys::kernel::random::boot_id().context("reading the machine's boot id")
 }
 
 #[cfg(test)]
@@ -130,7 +137,7 @@ mod tests {
             shutdown_order: ShutdownOrder::Service,
             process,
         };
-        let mut pid_file = PidFile::new(None).unwrap();
+        let mut pid_file = PidFile::new(None, BTreeMap::new()).unwrap();
         pid_file.parts = vec![record(left), record(earlier)];
         pid_file.stop_leftovers().await;
         assert!(!left.is_alive());

@@ -12,6 +12,7 @@ use lab_terminal as terminal;
 use uuid::Uuid;
 
 use crate::home::{self, Home};
+use crate::kafka;
 use crate::process;
 use crate::process_spec::{ProcessSpec, Ready};
 use crate::program::LogFile;
@@ -30,8 +31,12 @@ pub async fn prepare(
     let user = user()?;
     let folder = folder(home, user)?;
     let data = folder.join("data");
+    let has_data = has_entries(&data);
+    if has_data {
+        check_is_whole(&data)?;
+    }
     let bin = bin(&data)?;
-    if !data.exists() {
+    if !has_data {
         init(home, &bin, &folder, user).await?;
     }
     end_strays(&data).await?;
@@ -47,6 +52,49 @@ pub async fn prepare(
         ready: Ready::Postgres(url),
         ready_within: Duration::from_secs(60),
     })
+}
+
+/// Whether there are databases.
+pub(crate) fn has_data(home: &Home) -> bool {
+    let is_outside_ours = note(home).exists() || !is_new(home);
+    has_entries(&home.postgres().join("data"))
+        || (is_outside_ours && has_entries(&outside(home).join("data")))
+}
+
+/// Whether the home has data of nobody else either.
+fn is_new(home: &Home) -> bool {
+    !kafka::has_data(home) && !home.provider_journal().exists()
+}
+
+fn has_entries(folder: &Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// What PostgreSQL needs in its data folder to start, as far as it makes none of it by itself.
+const NEEDED: [&str; 8] = [
+    "PG_VERSION",
+    "base",
+    "global/pg_control",
+    "pg_hba.conf",
+    "pg_ident.conf",
+    "pg_wal",
+    "pg_xact",
+    "postgresql.conf",
+];
+
+fn check_is_whole(data: &Path) -> anyhow::Result<()> {
+    let missing: Vec<&str> = NEEDED
+        .into_iter()
+        .filter(|name| !data.join(name).exists())
+        .collect();
+    anyhow::ensure!(
+        missing.is_empty(),
+        "PostgreSQL's data in {} is damaged: {} is missing. Put it back from a copy. Or give the databases up: remove \
+         the folder, and the next start makes an empty one and says what is lost",
+        data.display(),
+        missing.join(", ")
+    );
+    Ok(())
 }
 
 /// Removes all data.
@@ -108,9 +156,8 @@ fn folder(home: &Home, user: Option<User>) -> anyhow::Result<PathBuf> {
     if can_enter(&inside, user) {
         return Ok(inside);
     }
-    let id = Uuid::new_v5(&Uuid::NAMESPACE_URL, inside.as_os_str().as_encoded_bytes());
-    let outside = PathBuf::from(format!("/var/tmp/wallet-lab-{}", id.simple()));
-    if !note(home).exists() && outside.exists() {
+    let outside = outside(home);
+    if !note(home).exists() && outside.exists() && is_new(home) {
         // The home that it belonged to was removed, and this is a new one in the same place.
         let strays = process::running("postgres", &outside.join("data"));
         anyhow::ensure!(
@@ -131,6 +178,13 @@ fn folder(home: &Home, user: Option<User>) -> anyhow::Result<PathBuf> {
         ),
     );
     Ok(outside)
+}
+
+/// Where the data is when PostgreSQL's user can't enter the home.
+fn outside(home: &Home) -> PathBuf {
+    let inside = home.postgres();
+    let id = Uuid::new_v5(&Uuid::NAMESPACE_URL, inside.as_os_str().as_encoded_bytes());
+    PathBuf::from(format!("/var/tmp/wallet-lab-{}", id.simple()))
 }
 
 /// Where it is written down that the data is elsewhere.

@@ -1,6 +1,5 @@
 //! The state of each process: shown on the terminal, over HTTP, in `processes.json` and in `stack.json`.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +18,8 @@ use crate::process_spec::ProcessSpec;
 use crate::shutdown_order::ShutdownOrder;
 use crate::stack::Stack;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, strum::Display)]
+#[strum(serialize_all = "snake_case")]
 pub enum State {
     Starting,
     /// It passes its readiness check.
@@ -32,21 +32,8 @@ pub enum State {
     /// It has ended, or has died before it ever was ready.
     Stopped,
     /// Not a process of ours, with what it is instead.
+    #[strum(to_string = "{0}")]
     NotOurs(&'static str),
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Starting => "starting",
-            Self::Ready => "ready",
-            Self::Paused => "paused",
-            Self::Restarting(_) => "restarting",
-            Self::Stopping => "stopping",
-            Self::Stopped => "stopped",
-            Self::NotOurs(what) => what,
-        })
-    }
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -121,9 +108,8 @@ pub struct ProcessTable {
 }
 
 impl ProcessTable {
-    /// An empty table, and an empty PID file in `home`. `lab` is where this process serves, if it does.
-    pub fn new(home: Home, lab: Option<String>) -> anyhow::Result<Self> {
-        let pid_file = PidFile::new(lab)?;
+    /// An empty table; it saves `pid_file` in `home`.
+    pub fn new(home: Home, pid_file: PidFile) -> anyhow::Result<Self> {
         pid_file.save(&home)?;
         let inner = Inner {
             home,

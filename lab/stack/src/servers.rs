@@ -1,5 +1,7 @@
 //! PostgreSQL, Kafka and Kafka Connect together: started here, or given.
 
+use std::collections::BTreeMap;
+
 use anyhow::Context as _;
 use lab_terminal as terminal;
 
@@ -174,7 +176,7 @@ impl FreshServers {
         let lock = run
             .lock()?
             .context("another process has this process's number")?;
-        let process_table = ProcessTable::new(run.clone(), None)?;
+        let process_table = ProcessTable::new(run.clone(), PidFile::new(None, BTreeMap::new())?)?;
         Ok(Self {
             supervisor: Supervisor::new(run.clone(), process_table.clone()),
             process_table,

@@ -1,5 +1,11 @@
 //! Where PostgreSQL, Kafka and Kafka Connect come from: given, or started here.
 
+use std::time::Duration;
+
+use chassis::kafka::Probe;
+use lab_terminal as terminal;
+use tokio::time::timeout;
+
 #[derive(Debug, Clone)]
 pub enum Database {
     /// It is there, at this URL.
@@ -15,6 +21,17 @@ pub enum Broker {
     Embedded,
     /// Kafka is started.
     Start(KafkaPorts),
+}
+
+impl Broker {
+    /// As the setting `BROKER` names it, if it is started.
+    pub const fn kind(&self) -> Option<&'static str> {
+        match self {
+            Self::Given(_) => None,
+            Self::Embedded => Some("embedded"),
+            Self::Start(_) => Some("kafka"),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -35,6 +52,45 @@ pub struct Sources {
     pub broker: Broker,
     /// Kafka Connect.
     pub connect: Connect,
+}
+
+/// How long a given server may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+impl Sources {
+    /// Fails if a server that is given does not answer.
+    pub async fn check_given(&self) -> anyhow::Result<()> {
+        let mut checked = Vec::new();
+        if let Database::Given(url) = &self.database {
+            let shown = terminal::without_password(url)?;
+            let connected = chassis::database::connect(url, "lab");
+            let answers = timeout(ANSWER_WITHIN, connected).await;
+            checked.push((
+                "PostgreSQL",
+                "DATABASE_URL",
+                shown,
+                matches!(answers, Ok(Ok(_))),
+            ));
+        }
+        if let Broker::Given(brokers) = &self.broker {
+            let probe = Probe::new(brokers, "lab")?;
+            let answers = timeout(ANSWER_WITHIN, probe.check()).await;
+            checked.push((
+                "Kafka",
+                "KAFKA_BROKERS",
+                brokers.clone(),
+                matches!(answers, Ok(Ok(_))),
+            ));
+        }
+        for (server, variable, address, answers) in checked {
+            anyhow::ensure!(
+                answers,
+                "nothing was started: no {server} answers at {address}, which {variable} names. Check that it runs and \
+                 that address and password are right; without {variable}, the lab starts its own"
+            );
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
+use crate::home::Home;
 use crate::relay_mode::RelayMode;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -25,6 +27,21 @@ pub struct Stack {
 }
 
 impl Stack {
+    /// The running system of `home`, if it has become ready.
+    pub fn load(home: &Home) -> anyhow::Result<Option<Self>> {
+        let path = home.stack();
+        match std::fs::read_to_string(&path) {
+            Ok(text) => serde_json::from_str(&text).map(Some).with_context(|| {
+                format!(
+                    "{} is damaged: ./dev down and ./dev up make it again",
+                    path.display()
+                )
+            }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("reading {}", path.display())),
+        }
+    }
+
     pub fn to_json(&self) -> String {
         let json = serde_json::to_string_pretty(self).expect("a struct of strings is JSON");
         format!("{json}\n")

@@ -283,6 +283,7 @@ fn ended(exit: std::io::Result<std::process::ExitStatus>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::io::{Read as _, Write as _};
     use std::net::TcpListener;
 
@@ -303,7 +304,8 @@ mod tests {
         fn new(name: &str) -> Self {
             let folder = std::env::temp_dir().join(format!("lab-{name}-{}", std::process::id()));
             let home = Home::new(&folder).unwrap();
-            let process_table = ProcessTable::new(home.clone(), None).unwrap();
+            let pid_file = PidFile::new(None, BTreeMap::new()).unwrap();
+            let process_table = ProcessTable::new(home.clone(), pid_file).unwrap();
             Self {
                 supervisor: Supervisor::new(home.clone(), process_table),
                 home,

@@ -12,7 +12,10 @@ use crate::process_spec::{ProcessSpec, Ready};
 use crate::shutdown_order::ShutdownOrder;
 use crate::stack::Stack;
 
-const PROGRAMS: [&str; 4] = ["mock-provider", "wallet-api", "bill-payer", "relay"];
+pub const PROGRAMS: [&str; 4] = ["mock-provider", "wallet-api", "bill-payer", "relay"];
+
+/// Variables of the services that the lab sets, whatever the environment says, and that are no settings of its own.
+pub const OWN_VARIABLES: [&str; 4] = ["LAB", "LISTEN", "PROVIDER_JOURNAL", "PROVIDER_URL"];
 
 /// The folder with the programs: the lab's own.
 pub fn programs() -> anyhow::Result<PathBuf> {
@@ -84,12 +87,19 @@ pub fn relays(programs: &Path, stack: &Stack, settings: &Settings) -> Vec<Proces
         ));
         service(programs, &settings.topic_prefix, &name, "relay", port, env)
     };
-    let wallet = &stack.wallet_database_url;
-    let wallet_relays =
-        (0..WALLET_RELAYS).map(|nth| relay(format!("relay-wallet-{}", nth + 1), nth, wallet));
-    let bills = &stack.bill_payer_database_url;
-    let bill_relay = relay("relay-bill".to_owned(), WALLET_RELAYS, bills);
-    wallet_relays.chain([bill_relay]).collect()
+    let of_wallet = (0..WALLET_RELAYS).map(|nth| (nth, &stack.wallet_database_url));
+    let all = of_wallet.chain([(WALLET_RELAYS, &stack.bill_payer_database_url)]);
+    all.map(|(nth, database)| relay(relay_name(nth), nth, database))
+        .collect()
+}
+
+/// The name of a relay: 0 and 1 are the wallet's, 2 is the bill payer's.
+pub fn relay_name(nth: u16) -> String {
+    if nth < WALLET_RELAYS {
+        format!("relay-wallet-{}", nth + 1)
+    } else {
+        "relay-bill".to_owned()
+    }
 }
 
 /// The settings of every service with a database.

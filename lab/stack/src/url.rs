@@ -1,11 +1,12 @@
 //! URLs of databases.
 
 use anyhow::Context as _;
+use lab_terminal::NOT_A_URL;
 use reqwest::Url;
 
 /// The URL of a database on the server that `server` is a URL of.
 pub fn database_url(server: &str, database: &str) -> anyhow::Result<String> {
-    let mut url = Url::parse(server).context("DATABASE_URL is not a URL")?;
+    let mut url = Url::parse(server).context(NOT_A_URL)?;
     url.set_path(database);
     Ok(url.into())
 }

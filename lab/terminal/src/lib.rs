@@ -33,8 +33,11 @@ pub fn human(time: Duration) -> String {
     }
 }
 
+/// What to say of a text that should be the URL of a database.
+pub const NOT_A_URL: &str = "DATABASE_URL is not a URL such as postgres://user:password@host:5432";
+
 pub fn without_password(url: &str) -> anyhow::Result<String> {
-    let mut url = Url::parse(url).context("DATABASE_URL is not a URL")?;
+    let mut url = Url::parse(url).context(NOT_A_URL)?;
     if url.password().is_some() {
         url.set_password(None)
             .map_err(|()| anyhow::anyhow!("DATABASE_URL has no host"))?;

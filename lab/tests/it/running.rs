@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 /// A system that runs until the end of the test.
 pub(crate) struct Up {
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
     pub(crate) environment: Vec<(&'static str, String)>,
     /// Base URL.
     pub(crate) lab: String,
@@ -18,7 +18,7 @@ pub(crate) struct Up {
 }
 
 impl Up {
-    /// With its processes only: the servers are the tests'.
+    /// Starts the services only, on the servers of the tests.
     pub(crate) async fn on_given_servers() -> Self {
         let prefix = unique_prefix();
         let folder = std::env::temp_dir().join(format!("lab-up-{prefix}"));
@@ -31,7 +31,7 @@ impl Up {
         Self::start(folder, servers).await
     }
 
-    /// With a PostgreSQL and a Kafka of its own, which it may stop.
+    /// Starts a PostgreSQL and a Kafka too, which the test may stop.
     pub(crate) async fn whole() -> Self {
         let folder = std::env::temp_dir().join(format!("lab-up-{}", unique_prefix()));
         let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.dev/kafka/fetched");
@@ -51,8 +51,8 @@ impl Up {
 
     async fn start(folder: PathBuf, servers: Vec<(&'static str, String)>) -> Self {
         static STARTED: AtomicU32 = AtomicU32::new(0);
-        // Three ports, one behind the other, for each of two systems of this process.
-        let nth = std::process::id() % 500 * 2 + STARTED.fetch_add(1, Ordering::Relaxed) % 2;
+        // Three ports in a row for each of four systems of this process.
+        let nth = std::process::id() % 250 * 4 + STARTED.fetch_add(1, Ordering::Relaxed) % 4;
         let lab_port = port();
         let own = [
             ("LAB_DIR", folder.display().to_string()),
@@ -76,16 +76,35 @@ impl Up {
         up
     }
 
-    /// Runs a command of the lab; answers whether it succeeded, and what it said.
+    /// Runs a command of the lab; returns whether it succeeded, and its output.
     pub(crate) async fn lab(&self, arguments: &[&str]) -> (bool, String) {
+        self.lab_with(&self.environment, arguments).await
+    }
+
+    /// The same with another environment.
+    pub(crate) async fn lab_with(
+        &self,
+        environment: &[(&'static str, String)],
+        arguments: &[&str],
+    ) -> (bool, String) {
         let ended = Command::new(env!("CARGO_BIN_EXE_lab"))
             .args(arguments)
-            .envs(self.environment.clone())
+            .envs(environment.iter().cloned())
             .output()
             .await
             .unwrap();
         let said = [ended.stdout, ended.stderr].concat();
         (ended.status.success(), String::from_utf8(said).unwrap())
+    }
+
+    /// The data folder of its PostgreSQL.
+    pub(crate) fn postgres_data(&self) -> PathBuf {
+        let elsewhere = std::fs::read_to_string(self.folder.join("postgres-data-is-elsewhere"));
+        let folder = elsewhere.map_or_else(
+            |_| self.folder.join("postgres"),
+            |elsewhere| PathBuf::from(elsewhere.trim()),
+        );
+        folder.join("data")
     }
 
     pub(crate) async fn stack(&self) -> Value {
