@@ -436,3 +436,31 @@ pub(super) struct Amounts {
 pub(super) fn now_ms() -> i64 {
     chrono::Utc::now().timestamp_millis()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_load_that_is_refused_names_its_wrong_field() {
+        let good = json!({ "requests": 1, "rate_per_s": 1, "wallets": 1, "crash_share": 0, "provider_fault_share": 0, "seed": 1 });
+        let read = |name: &str, value: Value| {
+            let mut fields = good.as_object().expect("an object").clone();
+            fields.insert(name.to_owned(), value);
+            Load::read(fields)
+        };
+        read("amount", json!("2.50")).unwrap();
+        for (name, value) in [
+            ("requests", Value::Null),
+            ("requests", json!(0)),
+            ("wallets", json!(1_001)),
+            ("crash_share", json!(2)),
+            ("amount", json!("much")),
+            ("amount", json!(1)),
+        ] {
+            let problem = read(name, value).unwrap_err();
+            assert_eq!(serde_json::to_value(problem).unwrap()["field"], name);
+        }
+    }
+}

@@ -2,6 +2,7 @@
 import { signal } from "@preact/signals";
 import { CommandButton, Trouble, useCommand } from "../parts/command";
 import { Icon } from "../parts/icon";
+import { isOpen } from "../slow-motion/state";
 import { type Step, startGuided } from "../state/guide";
 import { route, type View } from "../state/route";
 import { guided, noTraffic } from "../state/store";
@@ -14,14 +15,15 @@ const unfoldedIn = signal<View | null>(null);
 export function FoldingIntroduction() {
   const { view } = route.value;
   const { problem, cure } = guided.value;
-  const canFold = view !== "flow" || problem !== null || cure !== null;
+  // A payment that stands still stays in sight.
+  const canFold = !isOpen.value && (view !== "flow" || problem !== null || cure !== null);
   const folded = canFold && unfoldedIn.value !== view;
   return (
     <div class={folded ? "folding folded" : "folding"}>
       {canFold && (
         <div class="introduction-line">
           <button type="button" class="button plain" aria-expanded={!folded} onClick={() => (unfoldedIn.value = folded ? view : null)}>
-            One payment, two writes
+            One payment in slow motion, and the problem in three steps
           </button>
           {folded && view === "flow" && (
             <>

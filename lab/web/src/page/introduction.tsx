@@ -7,19 +7,10 @@ import { Progress, VerdictLine } from "../parts/sign";
 import { type Step, startGuided } from "../state/guide";
 import { SlowMotion } from "../slow-motion/view";
 import { isOpen } from "../slow-motion/state";
-import { route } from "../state/route";
 import { guided, noTraffic } from "../state/store";
 import { runVerdict } from "../state/verdict";
 
-/** A line, once another view is open: who got there has read it. A payment that stands still stays in sight. */
 export function Introduction() {
-  if (route.value.view !== "flow" && !isOpen.value) {
-    return (
-      <p class="introduction-line">
-        <a href="#flow">One payment in slow motion, and the problem in three steps</a>
-      </p>
-    );
-  }
   return (
     <>
       <SlowMotion />

@@ -1,46 +1,40 @@
 // A run as an address that can be sent to somebody: the form, and the verdict that the sender saw. Pure.
-import type { Pattern, TrafficRequest } from "../contract";
-import { type NumberName, NUMBERS } from "./load";
+import type { TrafficRequest } from "../contract";
+import type { Verdict } from "../state/verdict";
 
 export type Form = Omit<TrafficRequest, "relay_mode">;
 
-export interface SharedRun {
-  form: Partial<Form>;
-  /** The sentence, and whether money went wrong; null if the sender had none yet. */
-  verdict: { text: string; wrong: boolean } | null;
-}
+export const AT_FIRST: Form = {
+  pattern: "outbox",
+  requests: 1000,
+  rate_per_s: 100,
+  wallets: 50,
+  amount: "1.00",
+  crash_share: 0,
+  provider_fault_share: 0,
+  seed: 1,
+};
 
-const PATTERNS: Pattern[] = ["outbox", "listen-to-yourself", "dual-write", "publish-first"];
-const SHARES = ["crash_share", "provider_fault_share"] as const;
 /** Longer than any verdict of the server. */
 const VERDICT_MAX = 400;
 
-export function queryOf(form: Form, verdict: SharedRun["verdict"]): string {
-  const query = new URLSearchParams(Object.entries(form).map(([name, value]) => [name, String(value)]));
-  if (verdict) {
-    query.set("verdict", verdict.text);
-    query.set("wrong", String(verdict.wrong));
-  }
-  return query.toString();
+export function queryOf(form: Form, verdict: Verdict | null): string {
+  const given = { ...form, ...(verdict && { verdict: verdict.text, wrong: verdict.sign === "bad" }) };
+  return new URLSearchParams(Object.entries(given).map(([name, value]) => [name, String(value)])).toString();
 }
 
-/** What is no value of its field is left out: somebody may have typed the address. */
-export function sharedRun(query: string): SharedRun | null {
-  if (query === "") return null;
+/** Values are judged later, as if they had been typed. */
+export function formOf(query: string): Form {
   const given = new URLSearchParams(query);
-  const form: Partial<Form> = {};
-  const pattern = PATTERNS.find((one) => one === given.get("pattern"));
-  if (pattern) form.pattern = pattern;
-  const amount = given.get("amount");
-  if (amount) form.amount = amount;
-  for (const name of [...NUMBERS, ...SHARES]) {
-    const value = Number(given.get(name) ?? NaN);
-    if (isValue(name, value)) form[name] = value;
-  }
-  const text = given.get("verdict")?.slice(0, VERDICT_MAX);
-  return { form, verdict: text ? { text, wrong: given.get("wrong") === "true" } : null };
+  const values = Object.entries(AT_FIRST).map(([name, usual]) => {
+    const text = given.get(name) ?? String(usual);
+    return [name, typeof usual === "number" ? Number(text) : text];
+  });
+  return Object.fromEntries(values) as Form;
 }
 
-function isValue(name: NumberName | (typeof SHARES)[number], value: number): boolean {
-  return name.endsWith("_share") ? value >= 0 && value <= 1 : Number.isInteger(value);
+export function sentVerdict(query: string): Verdict | null {
+  const given = new URLSearchParams(query);
+  const text = given.get("verdict");
+  return text ? { sign: given.get("wrong") === "true" ? "bad" : "good", text: text.slice(0, VERDICT_MAX) } : null;
 }

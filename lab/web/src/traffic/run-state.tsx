@@ -17,7 +17,7 @@ export function RunState() {
   return (
     <section class="card" aria-labelledby="run-title" data-testid="run">
       <h3 id="run-title">{present === null ? "No run yet" : HEADLINE[present.state]}</h3>
-      {present === null ? <p class="empty">Press Start: the payments show up in the diagram and in the money.</p> : <Details run={present} />}
+      {present === null ? <p class="empty">Press Start: the payments show up in the drawing and in the money.</p> : <Details run={present} />}
       <p class="commands">
         <CommandButton command={command} act={stopTraffic} icon="stop" why={noStop}>
           Stop
@@ -27,7 +27,7 @@ export function RunState() {
           Reset
         </CommandButton>
         <CopyAsCurl of="Reset" method="POST" path="/api/reset" />
-        {present && isShareable(present) && <CopyButton label="Copy the link" of="This form, and the verdict of its run" text={() => location.href} />}
+        {isShareable() && <CopyButton label="Copy the link" of="This form, and the verdict of its run" text={() => location.href} />}
       </p>
       <p class="quiet">Reset sets statistics and money to zero, and the provider back to normal. No data is deleted.</p>
       <Trouble command={command} />

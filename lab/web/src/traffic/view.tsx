@@ -7,7 +7,7 @@ import { CopyAsCurl } from "../parts/copy";
 import { VerdictLine } from "../parts/sign";
 import { route } from "../state/route";
 import { live, noTraffic } from "../state/store";
-import { type Form, sharedRun } from "./link";
+import { type Form, sentVerdict } from "./link";
 import { firstWrong, LABELS, type NumberName, RANGES } from "./load";
 import { RunState } from "./run-state";
 import { form, start } from "./sharing";
@@ -62,12 +62,12 @@ export function TrafficView() {
 
 /** What whoever sent this address saw, until a run of one's own is started. */
 function SharedVerdict({ query }: { query: string }) {
-  const verdict = sharedRun(query)?.verdict;
+  const verdict = sentVerdict(query);
   if (!verdict) return null;
   return (
     <div class="hint" data-testid="shared-verdict">
       <p>The form is filled in from the link. Whoever made the link saw this verdict; press Start to see yours.</p>
-      <VerdictLine verdict={{ sign: verdict.wrong ? "bad" : "good", text: verdict.text }} />
+      <VerdictLine verdict={verdict} />
     </div>
   );
 }
