@@ -5,6 +5,7 @@
 //! | 1 | `insert inbox` | the events' sources and ids | a redelivery ends here; a concurrent one waits; another event with this id is a dead letter |
 //! | 2 | `select wallets ... for no key update` | wallets to be refunded, in id order | the same order as payments take them |
 //! | 3 | `update payments` where pending, and of the same wallet, amount, provider and account | their rows | a payment moves forward once, whoever says so, and for the bill that it was debited for |
+//! | 3a | steps 2 and 3 again, for results that moved nothing | their wallets | a relay that follows the log publishes an event a moment before its payment can be seen: who pays holds the wallet until then |
 //! | 4 | `insert transfers` | their rows | clearing to provider, or back to the wallet |
 //! | 5 | `update wallets` | held since 2 | refunds |
 //! | 6 | `insert dead_letters` | their rows | results that fit no payment |
@@ -214,8 +215,17 @@ async fn apply<'a>(
         results.entry(result.event.payment_id()).or_insert(result);
     }
     let events: Vec<&BillEvent> = results.values().map(|result| &result.event).collect();
-    lock_refunded_wallets(conn, &events).await?;
-    let moved = move_payments(conn, &events).await?;
+    let refunds = events
+        .iter()
+        .filter(|event| matches!(event, BillEvent::Failed(_)));
+    lock_wallets(conn, refunds.map(|event| event.wallet_id()).collect()).await?;
+    let mut moved = move_payments(conn, &events).await?;
+    // Step 3a.
+    let mut unmatched = events;
+    unmatched.retain(|event| !moved.contains(&event.payment_id()));
+    let wallets = unmatched.iter().map(|event| event.wallet_id());
+    lock_wallets(conn, wallets.collect()).await?;
+    moved.extend(move_payments(conn, &unmatched).await?);
     let (moving, others): (Vec<_>, Vec<_>) = first.into_iter().partition(|result| {
         let id = result.event.payment_id();
         let speaks = results.get(&id).map(|first| first.event_id);
@@ -333,16 +343,8 @@ async fn find_ended(
 }
 
 /// Step 2.
-async fn lock_refunded_wallets(
-    conn: &mut AsyncPgConnection,
-    events: &[&BillEvent],
-) -> QueryResult<()> {
+async fn lock_wallets(conn: &mut AsyncPgConnection, wallets: Vec<Uuid>) -> QueryResult<()> {
     use schema::wallets::dsl;
-    let wallets: Vec<Uuid> = events
-        .iter()
-        .filter(|event| matches!(event, BillEvent::Failed(_)))
-        .map(|event| event.wallet_id())
-        .collect();
     if wallets.is_empty() {
         return Ok(());
     }

@@ -57,10 +57,12 @@ pub(super) async fn gather(
 
 fn read(reader: Reader, scope: &Scope, sender: &mpsc::Sender<Rows>) -> anyhow::Result<()> {
     let topic = reader.topic();
+    let since_ms = scope.since_ms().and_then(|ms| i64::try_from(ms).ok());
     let mut rows = Rows::default();
     reader.read(|seen| {
         rows.read += 1;
-        if let Some(payment) = seen.payment_id.filter(|id| scope.has(*id)) {
+        let is_later = seen.timestamp_ms >= since_ms;
+        if let Some(payment) = seen.payment_id.filter(|id| scope.has(*id, is_later)) {
             add(&mut rows, topic, seen, payment);
         }
         // If nobody takes them, the copying has failed and says why.

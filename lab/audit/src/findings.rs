@@ -1,7 +1,7 @@
 //! Comparing what was gathered: where each payment is, and what is wrong.
 
 use super::differences;
-use super::report::{Finding, Kind, Latency, Report, Whereabouts};
+use super::report::{Finding, Kind, Latency, PatternCount, Report, Whereabouts};
 use super::scope::Scope;
 use super::session::Session;
 
@@ -47,7 +47,7 @@ pub(super) async fn find(
     let lost_before_ms = begun_ms.min(now_ms - ms(scope.lost_after));
     session.run(&place(lost_before_ms)).await?;
     session.run(&stuck(scope, now_ms)).await?;
-    session.run(&at_provider(scope)).await?;
+    session.run(AT_PROVIDER).await?;
     differences::find(session).await?;
     session.run(NOT_IN_WALLET).await?;
     session.run(OUT_OF_ORDER).await?;
@@ -116,24 +116,20 @@ fn stuck(scope: &Scope, now_ms: i64) -> String {
 
 /// What the provider's list says, compared with what the wallet says. `payments` is that of now: the provider may know of
 /// payments that were accepted since the first look.
-fn at_provider(scope: &Scope) -> String {
-    let first = scope.first_id();
-    format!(
-        "insert into found select 'paid_twice', payment_id::text from at_provider \
-             where status = 'accepted' and payment_id is not null group by payment_id having count(*) > 1; \
-         insert into found select 'paid_twice', id::text from audited where settlements > 1; \
-         insert into found select 'refunded_though_paid', audited.id::text \
-             from audited join at_provider on payment_id = audited.id and at_provider.status = 'accepted' \
-             left join bill on bill.payment_id = audited.id \
-             where audited.status = 'refunded' or refunds > 0 or bill.status = 'failed'; \
-         insert into found select 'paid_not_at_provider', id::text from audited \
-             where status = 'paid' and not exists ( \
-                 select from at_provider where payment_id = audited.id and at_provider.status = 'accepted'); \
-         insert into found select 'at_provider_not_here', reference from at_provider \
-             where at_provider.status = 'accepted' and coalesce(payment_id >= '{first}', true) and not exists ( \
-                 select from payments where payments.id = payment_id and payments.status <> 'declined')"
-    )
-}
+const AT_PROVIDER: &str = "\
+    insert into found select 'paid_twice', payment_id::text from at_provider \
+         where status = 'accepted' and payment_id is not null group by payment_id having count(*) > 1; \
+     insert into found select 'paid_twice', id::text from audited where settlements > 1; \
+     insert into found select 'refunded_though_paid', audited.id::text \
+         from audited join at_provider on payment_id = audited.id and at_provider.status = 'accepted' \
+         left join bill on bill.payment_id = audited.id \
+         where audited.status = 'refunded' or refunds > 0 or bill.status = 'failed'; \
+     insert into found select 'paid_not_at_provider', id::text from audited \
+         where status = 'paid' and not exists ( \
+             select from at_provider where payment_id = audited.id and at_provider.status = 'accepted'); \
+     insert into found select 'at_provider_not_here', reference from at_provider \
+         where at_provider.status = 'accepted' and not exists ( \
+             select from payments where payments.id = payment_id and payments.status <> 'declined')";
 
 /// What has left the wallet database, or is about to, and is not there now. What the provider has, too, is another finding.
 const NOT_IN_WALLET: &str = "\
@@ -227,17 +223,45 @@ async fn findings(session: &Session) -> anyhow::Result<Vec<Finding>> {
                 kind,
                 count: unsigned(count),
                 examples,
+                by_pattern: Vec::new(),
                 differences: Vec::new(),
                 repair: None,
             };
             if kind == Kind::Differs && count > 0 {
                 finding.differences = differences::shown(session).await?;
             }
+            if count > 0 {
+                finding.by_pattern = by_pattern(session, kind).await?;
+            }
             finding.repair = repair(session, &finding).await?;
             findings.push(finding);
         }
     }
     Ok(findings)
+}
+
+/// How many of a kind were written by which pattern, as far as that is known.
+async fn by_pattern(session: &Session, kind: Kind) -> anyhow::Result<Vec<PatternCount>> {
+    let counts = match kind {
+        // A command of which nothing became has no payment.
+        Kind::Lost => {
+            "with lost as materialized (select distinct id::uuid as id from found where kind = 'lost') \
+             select case when payments.id is null then 'listen-to-yourself' else coalesce(pattern, 'outbox') end, \
+                 count(*) from lost left join payments using (id) group by 1 order by 1"
+        }
+        // wallet-api published the event itself, and debited nobody: there is no payment to ask.
+        Kind::AtProviderNotHere => {
+            "select 'publish-first', count(distinct found.id) from found join event on payment_id::text = found.id \
+             where kind = 'at_provider_not_here' and topic = 1 and outbox_seq is null having count(*) > 0"
+        }
+        _ => return Ok(Vec::new()),
+    };
+    let counts = session.pairs::<String, i64>(counts).await?;
+    let counts = counts.into_iter().map(|(pattern, count)| PatternCount {
+        pattern,
+        count: unsigned(count),
+    });
+    Ok(counts.collect())
 }
 
 /// The line to type, for the payments among the examples; where the steps are, for what no single command repairs.

@@ -62,8 +62,9 @@ use chassis::since::Since;
 use chrono::{DateTime, Utc};
 
 pub use self::progress::{Progress, Stage};
+pub use self::provider::payments_at as payments_at_provider;
 pub use self::report::{
-    Difference, Finding, Kind, Latency, PlacedValue, Read, Report, Whereabouts,
+    Difference, Finding, Kind, Latency, PatternCount, PlacedValue, Read, Report, Whereabouts,
 };
 pub use self::scope::Scope;
 use self::session::Session;
@@ -98,6 +99,7 @@ impl AuditArgs {
             },
             stuck_after: Duration::from_secs(self.stuck_after_s),
             lost_after: Duration::from_millis(self.lost_after_ms),
+            at_provider_before: None,
         };
         let report = audit(sources, scope, &progress::bar).await;
         progress::clear();

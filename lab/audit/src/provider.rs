@@ -79,6 +79,13 @@ pub(super) async fn gather(
     Ok(list.count)
 }
 
+/// How many payments the provider's list has.
+pub async fn payments_at(provider_url: &str) -> anyhow::Result<u64> {
+    let newest = page(&format!("{provider_url}/payments?limit=1")).await?;
+    let listed = u64::try_from(newest.payments.len())?;
+    Ok(newest.next_before.unwrap_or(0) + listed)
+}
+
 /// Payments that the provider must know, if they ended as they say, and that have not been seen there.
 async fn missing(session: &Session) -> anyhow::Result<HashSet<Uuid>> {
     let missing = session
@@ -117,8 +124,10 @@ impl List {
             while !self.at_end {
                 let page = self.page().await?;
                 let (mut rows, mut is_behind) = (Rows::default(), true);
-                for payment in &page.payments {
-                    is_behind &= !payment.add(&self.scope, &mut rows);
+                let begin = page.next_before.unwrap_or(0);
+                let places = (begin..).take(page.payments.len()).collect::<Vec<_>>();
+                for (payment, place) in page.payments.iter().zip(places.into_iter().rev()) {
+                    is_behind &= !payment.add(&self.scope, Some(place), &mut rows);
                 }
                 self.count += rows.read;
                 self.before = page.next_before;
@@ -141,16 +150,7 @@ impl List {
         if let Some(before) = self.before {
             url.push_str(&format!("&before={before}"));
         }
-        let answer = client().get(&url).send().await;
-        let answer = answer.with_context(|| {
-            format!(
-                "the provider does not answer at {url}; check that it runs and that the address is right"
-            )
-        })?;
-        let answer = answer
-            .error_for_status()
-            .context("listing the provider's payments")?;
-        answer.json().await.context("reading the provider's list")
+        page(&url).await
     }
 
     async fn look_up(&mut self, session: &Session, ids: &HashSet<Uuid>) -> anyhow::Result<()> {
@@ -166,7 +166,7 @@ impl List {
                 .json()
                 .await
                 .context("reading the provider's answer")?;
-            payment.add(&self.scope, &mut rows);
+            payment.add(&self.scope, None, &mut rows);
         }
         self.count += rows.read;
         session.copy("at_provider", rows).await
@@ -174,11 +174,16 @@ impl List {
 }
 
 impl ProviderPayment {
-    /// Adds a row, if the payment is of the scope; returns whether it is.
-    fn add(&self, scope: &Scope, rows: &mut Rows) -> bool {
+    /// Adds a row, if the payment is of the scope; returns whether it is. `place` is its place in the list, oldest first.
+    fn add(&self, scope: &Scope, place: Option<u64>, rows: &mut Rows) -> bool {
         let payment = payment_of(&self.reference);
-        // What is no payment's id belongs to the scope of everything.
-        let is_ours = payment.map_or(scope.since.is_none(), |id| scope.has(id));
+        let is_later = place
+            .zip(scope.at_provider_before)
+            .is_some_and(|(place, before)| place >= before);
+        // What is no payment's id has no time either.
+        let is_ours = payment.map_or(scope.since.is_none() || is_later, |id| {
+            scope.has(id, is_later)
+        });
         if is_ours {
             rows.read += 1;
             let payment = payment.map(|id| id.to_string());
@@ -195,6 +200,19 @@ impl ProviderPayment {
         }
         is_ours
     }
+}
+
+async fn page(url: &str) -> anyhow::Result<Page> {
+    let answer = client().get(url).send().await;
+    let answer = answer.with_context(|| {
+        format!(
+            "the provider does not answer at {url}; check that it runs and that the address is right"
+        )
+    })?;
+    let answer = answer
+        .error_for_status()
+        .context("listing the provider's payments")?;
+    answer.json().await.context("reading the provider's list")
 }
 
 /// The payment that a reference stands for: the id in any spelling, whatever follows it. A payment that was asked for

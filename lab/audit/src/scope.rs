@@ -19,6 +19,10 @@ pub struct Scope {
     /// other can be nowhere for a moment and not be lost: the pattern dual-write.
     #[serde(rename = "lost_after_ms", serialize_with = "as_ms")]
     pub lost_after: Duration,
+    /// How many payments the provider's list had at `since`: tells the age of a payment whose id has no time. Without it,
+    /// those are audited only where `since` is none.
+    #[serde(skip)]
+    pub at_provider_before: Option<u64>,
 }
 
 impl Scope {
@@ -39,9 +43,14 @@ impl Scope {
         Some(u64::try_from(since.timestamp_millis()).unwrap_or(0))
     }
 
-    /// Whether a payment with that id belongs to it.
-    pub fn has(&self, id: Uuid) -> bool {
-        id >= self.first_id()
+    /// Whether a payment with that id belongs to it; `is_later` tells whether that was seen after `since`, and counts only
+    /// for an id that has no time.
+    pub fn has(&self, id: Uuid, is_later: bool) -> bool {
+        match id.get_version_num() {
+            // wallet-api makes no others.
+            7 | 8 => id >= self.first_id(),
+            _ => self.since.is_none() || is_later,
+        }
     }
 }
 
@@ -51,6 +60,7 @@ impl Default for Scope {
             since: None,
             stuck_after: Self::STUCK_AFTER,
             lost_after: Self::LOST_AFTER,
+            at_provider_before: None,
         }
     }
 }
@@ -80,9 +90,22 @@ mod tests {
             let (seconds, nanos) = (ms / 1_000, u32::try_from(ms % 1_000 * 1_000_000).unwrap());
             Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos))
         };
-        assert!(scope.has(at(ms)));
-        assert!(!scope.has(at(ms - 1)));
+        assert!(scope.has(at(ms), false));
+        assert!(!scope.has(at(ms - 1), true));
         assert_eq!(ms_of(at(ms)), ms);
-        assert!(Scope::default().has(Uuid::nil()));
+        assert!(Scope::default().has(Uuid::nil(), false));
+    }
+
+    #[test]
+    fn an_id_without_a_time_is_of_the_scope_if_it_was_seen_after_its_beginning() {
+        let scope = Scope {
+            since: Some("2026-01-02T03:04:05Z".parse().unwrap()),
+            ..Scope::default()
+        };
+        let random = Uuid::from_u128(u128::MAX >> 1).to_string();
+        let random = format!("{}4{}", &random[..14], &random[15..]);
+        let random: Uuid = random.parse().unwrap();
+        assert!(scope.has(random, true));
+        assert!(!scope.has(random, false));
     }
 }

@@ -63,6 +63,8 @@ pub struct Timeline {
     pub payment_id: Uuid,
     /// `pending`, `paid`, `refunded`, `declined` or `LOST`; none if the wallet database does not know the payment.
     pub status: Option<String>,
+    /// By which pattern it was written; none if the wallet database does not know the payment.
+    pub pattern: Option<String>,
     pub steps: Vec<Step>,
 }
 
@@ -80,6 +82,7 @@ pub async fn trace(sources: &Sources, payment_id: Uuid) -> anyhow::Result<Option
     Ok((!told.steps.is_empty()).then_some(Timeline {
         payment_id,
         status: told.status,
+        pattern: told.pattern,
         steps: told.steps,
     }))
 }
@@ -117,7 +120,8 @@ impl Timeline {
         }
         if status == LOST {
             text.push_str(&format!(
-                "The wallet was debited, and nobody will pay the bill. To repair: wallet-api payments redrive {} --operator YOU\n",
+                "The wallet was debited by the pattern {}, and nobody will pay the bill. To repair: wallet-api payments redrive {} --operator YOU\n",
+                self.pattern.as_deref().unwrap_or("of an unknown name"),
                 self.payment_id
             ));
         }
@@ -142,6 +146,7 @@ mod tests {
         let trace = Timeline {
             payment_id: Uuid::nil(),
             status: Some("paid".to_owned()),
+            pattern: Some("outbox".to_owned()),
             steps: vec![
                 step(
                     Some(1_000),

@@ -19,7 +19,9 @@ use tokio_util::task::TaskTracker;
 
 use super::problems::{away, conflict};
 use super::slow_motion::Session;
-use super::snapshot::{Behaviour, Comparison, Flow, Lag, Money, Run, Statistics};
+use super::snapshot::{
+    AccidentView, Behaviour, Comparison, Flow, Lag, Money, MoneyScope, Run, Statistics,
+};
 
 /// Connections to each database: for the figures, and for whoever looks inside.
 const CONNECTIONS: u32 = 4;
@@ -54,9 +56,10 @@ pub(super) struct PageState {
     pub(super) statistics: Statistics,
     pub(super) behaviour: Option<Behaviour>,
     pub(super) run: Option<Run>,
+    pub(super) accidents: Vec<AccidentView>,
     pub(super) money: Option<Money>,
     /// What [`Self::money`] is about.
-    pub(super) since: Option<DateTime<Utc>>,
+    pub(super) scope: Option<MoneyScope>,
     pub(super) comparison: Option<Comparison>,
     work: Option<(WorkKind, CancellationToken)>,
 }
@@ -216,13 +219,31 @@ impl Lab {
         ))
     }
 
-    /// Audits what was accepted since then; inside, why the audit could not be made.
+    /// The money that is shown is that of `scope` from now on.
+    pub(super) fn show_scope(&self, scope: MoneyScope) {
+        let mut shown = self.shown();
+        shown.scope = Some(scope);
+        shown.money = None;
+    }
+
+    /// From now on. It is not shown yet.
+    pub(super) async fn new_scope(&self, is_run: bool) -> Result<MoneyScope, Problem> {
+        let provider = self.stack().await?.mock_provider;
+        Ok(MoneyScope {
+            since: self.now().await?,
+            is_run,
+            at_provider_before: audit::payments_at_provider(&provider).await.ok(),
+        })
+    }
+
+    /// Audits the payments of `scope`; inside, why the audit could not be made.
     pub(super) async fn audit(
         &self,
-        since: DateTime<Utc>,
+        scope: &MoneyScope,
     ) -> Result<anyhow::Result<Report>, Problem> {
         let scope = Scope {
-            since: Some(since),
+            since: Some(scope.since),
+            at_provider_before: scope.at_provider_before,
             ..Scope::default()
         };
         let sources = self.sources().await?;

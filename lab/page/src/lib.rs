@@ -4,6 +4,7 @@
 //! Promises: only this machine reaches it, under a name of this machine or of `HTTP_HOSTS`; whatever changes something needs the token that
 //! is in the page and in `processes.json`, so another page in the same browser can give no commands.
 
+mod accidents;
 mod compare;
 mod flow;
 mod guard;
@@ -16,6 +17,7 @@ mod money;
 mod page;
 mod parts;
 mod problems;
+mod repair;
 mod scrape;
 mod slow_motion;
 mod snapshot;
@@ -85,7 +87,10 @@ fn routes(lab: Arc<Lab>) -> Router {
         .route("/api/relay-mode", put(parts::switch_relays))
         .route("/api/behaviour", put(parts::behave))
         .route("/api/parts/{name}", post(parts::act))
-        .route("/api/slot/drop", post(parts::drop_slot))
+        .route("/api/slot/drop", post(parts::slot))
+        .route("/api/accidents/{name}", post(accidents::begin))
+        .route("/api/redrive", post(repair::all))
+        .route("/api/redrive/{payment_id}", post(repair::one))
         .route("/api/compare", post(compare::begin).delete(compare::stop))
         .route("/api/slow-motion", post(slow_motion::begin))
         .route("/api/slow-motion/next", post(slow_motion::next))

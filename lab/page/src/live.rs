@@ -106,6 +106,7 @@ async fn picture(lab: &Lab) -> Live {
         slow_motion: shown.is_slow_motion(),
         behaviour: shown.behaviour,
         run: shown.run.clone(),
+        accidents: shown.accidents.clone(),
         money: shown.money.clone(),
         comparison: shown.comparison.clone(),
     }

@@ -15,36 +15,37 @@ use super::lab::Lab;
 use super::problems::away;
 use super::snapshot::{Behaviour, Money, Statistics};
 
-/// Audits what was accepted since the last reset. When that can't be done, the last figures stay, and say why.
+/// Audits what was accepted since the last run began, or the last reset. When that can't be done, the last figures stay,
+/// and say why.
 pub(super) async fn run_once(lab: &Lab) -> Result<(), Problem> {
-    let known = lab.shown().since;
-    let since = match known {
-        Some(since) => since,
+    let known = lab.shown().scope;
+    let scope = match known {
+        Some(scope) => scope,
         None => {
-            let now = lab.now().await?;
-            *lab.shown().since.insert(now)
+            let scope = lab.new_scope(false).await?;
+            *lab.shown().scope.get_or_insert(scope)
         }
     };
     // A server that is known to be down is not waited for.
     let away = server_away(&lab.processes.parts().await);
     let audited = match away {
         Some(_) => None,
-        None => Some(lab.audit(since).await?),
+        None => Some(lab.audit(&scope).await?),
     };
     let mut shown = lab.shown();
-    if shown.since != Some(since) {
-        // A reset came meanwhile.
+    if shown.scope != Some(scope) {
+        // A reset or a run came meanwhile.
         return Ok(());
     }
     match audited {
-        Some(Ok(report)) => shown.money = Some(Money::from(report)),
+        Some(Ok(report)) => shown.money = Some(Money::new(&scope, report)),
         Some(Err(error)) => {
-            let money = shown.money.get_or_insert_default();
+            let money = shown.money.get_or_insert_with(|| Money::unknown(&scope));
             money.away = server_of(&error);
             money.error = Some(format!("{error:#}"));
         }
         None => {
-            let money = shown.money.get_or_insert_default();
+            let money = shown.money.get_or_insert_with(|| Money::unknown(&scope));
             money.away = away;
             money.error = None;
         }
@@ -86,13 +87,14 @@ pub(super) async fn reset(State(lab): State<Arc<Lab>>) -> Result<StatusCode, Pro
     lab.shown().is_idle()?;
     // It may be down: then it has forgotten by itself.
     drop(Behaviour::GOOD.put(&lab.stack().await?.mock_provider).await);
-    let since = lab.now().await?;
+    let scope = lab.new_scope(false).await?;
     let mut shown = lab.shown();
     // Traffic that began meanwhile keeps its figures.
     shown.is_idle()?;
-    shown.since = Some(since);
+    shown.scope = Some(scope);
     shown.statistics = Statistics::default();
     shown.run = None;
+    shown.accidents.clear();
     shown.money = None;
     shown.comparison = None;
     drop(shown);

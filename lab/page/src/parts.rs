@@ -118,8 +118,14 @@ struct Dropped {
     slot_name: String,
 }
 
-/// `POST /api/slot/drop`: ends whoever reads the replication slot of the wallet's database, and drops it.
-pub(super) async fn drop_slot(State(lab): State<Arc<Lab>>) -> Result<StatusCode, Problem> {
+/// `POST /api/slot/drop`.
+pub(super) async fn slot(State(lab): State<Arc<Lab>>) -> Result<StatusCode, Problem> {
+    drop_slot(&lab).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Ends whoever reads the replication slot of the wallet's database, and drops it.
+pub(super) async fn drop_slot(lab: &Lab) -> Result<(), Problem> {
     let mut conn = lab.databases().await?.wallet.get().await?;
     for _ in 0..TRIES_MAX {
         diesel::sql_query(END_READERS).execute(&mut conn).await?;
@@ -133,7 +139,7 @@ pub(super) async fn drop_slot(State(lab): State<Arc<Lab>>) -> Result<StatusCode,
             Ok(slots) => {
                 let names: Vec<String> = slots.into_iter().map(|slot| slot.slot_name).collect();
                 tracing::warn!(?names, "dropped by order");
-                return Ok(StatusCode::NO_CONTENT);
+                return Ok(());
             }
             Err(error) => tracing::debug!("the slot is in use again: {error}"),
         }

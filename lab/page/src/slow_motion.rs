@@ -22,7 +22,6 @@ use axum::extract::State;
 use chassis::Problem;
 use chassis::http::JsonBody;
 use chassis::problem::StatusCode;
-use chrono::{DateTime, Utc};
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use lab_stack::http;
 use lab_stack::process_table::{Action, ProcessView};
@@ -38,7 +37,7 @@ use self::script::{PAUSED, Script, Step};
 use super::lab::{Lab, Work};
 use super::logs;
 use super::problems::{away, conflict};
-use super::snapshot::Pattern;
+use super::snapshot::{MoneyScope, Pattern};
 
 /// How long a session may wait for its next step.
 const IDLE_MAX: Duration = Duration::from_secs(5 * 60);
@@ -61,7 +60,7 @@ pub(super) struct Session {
     pattern: Pattern,
     script: Script,
     work: Work,
-    begun: DateTime<Utc>,
+    scope: MoneyScope,
     stepped: Instant,
     wallet_id: String,
     /// The client's `Idempotency-Key`.
@@ -243,7 +242,7 @@ impl Session {
             }
         }
         let work = lab.begin_slow_motion()?;
-        let begun = lab.now().await?;
+        let scope = lab.new_scope(false).await?;
         let set_up = async || -> anyhow::Result<(String, Value)> {
             let wallet = json!({ "currency": "INR", "opening_balance": BALANCE });
             let wallets = format!("{}/wallets", stack.wallet_api);
@@ -263,7 +262,7 @@ impl Session {
             pattern,
             script: Script::new(pattern),
             work,
-            begun,
+            scope,
             stepped: Instant::now(),
             wallet_id,
             key: Uuid::now_v7().to_string(),
@@ -543,7 +542,10 @@ impl Session {
         let deadline = Instant::now() + STEP_WITHIN;
         loop {
             let rows = WalletRows::read(lab, &self.wallet_id).await?;
-            let report = lab.audit(self.begun).await?.map_err(|error| away(&error))?;
+            let report = lab
+                .audit(&self.scope)
+                .await?
+                .map_err(|error| away(&error))?;
             let facts = Facts::read(lab, &self.wallet_id).await?;
             let id = facts.payment_id.unwrap_or_default();
             let of_it = |finding: &&audit::Finding| finding.examples.contains(&id);

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use audit::{Report, Whereabouts};
+use audit::{PatternCount, Report, Whereabouts};
 use chassis::Problem;
+use chrono::{DateTime, Utc};
 use lab_stack::process_table::ProcessView;
 use lab_stack::relay_mode::RelayMode;
 use rust_decimal::Decimal;
@@ -11,6 +12,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
+
+use super::accidents::Accident;
 
 /// What passes between the parts: an arrow of the page's drawing each. [`super::flow`] says which metric counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -87,9 +90,23 @@ pub(super) struct Lag {
     pub(super) lag_commands: Option<u64>,
 }
 
+/// Which payments the money is about: those that were accepted since then.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct MoneyScope {
+    pub(super) since: DateTime<Utc>,
+    /// Whether a run of traffic began then.
+    pub(super) is_run: bool,
+    /// Payments that the provider had then; none if it was down.
+    pub(super) at_provider_before: Option<u64>,
+}
+
 #[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct Money {
     pub(super) at: i64,
+    /// Unix milliseconds.
+    pub(super) since: i64,
+    /// Whether a run of traffic began then.
+    pub(super) of_run: bool,
     pub(super) complete: bool,
     pub(super) accepted: u64,
     pub(super) in_flight: u64,
@@ -111,14 +128,25 @@ pub(super) struct Finding {
     pub(super) kind: &'static str,
     pub(super) count: u64,
     pub(super) examples: Vec<String>,
+    pub(super) by_pattern: Vec<PatternCount>,
 }
 
-impl From<Report> for Money {
-    fn from(report: Report) -> Self {
+impl Money {
+    /// Before the first audit.
+    pub(super) fn unknown(scope: &MoneyScope) -> Self {
+        Self {
+            since: scope.since.timestamp_millis(),
+            of_run: scope.is_run,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn new(scope: &MoneyScope, report: Report) -> Self {
         let findings = report.findings.into_iter().map(|finding| Finding {
             kind: finding.kind.title(),
             count: finding.count,
             examples: finding.examples,
+            by_pattern: finding.by_pattern,
         });
         Self {
             at: now_ms(),
@@ -131,8 +159,7 @@ impl From<Report> for Money {
             declined: report.declined,
             findings: findings.collect(),
             took_ms: report.took_ms,
-            away: None,
-            error: None,
+            ..Self::unknown(scope)
         }
     }
 }
@@ -329,6 +356,17 @@ pub(super) enum Answer {
     Crashed,
 }
 
+/// The last time that this accident was caused.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct AccidentView {
+    pub(super) name: Accident,
+    /// What goes on; none when it has ended.
+    pub(super) doing: Option<String>,
+    /// One sentence, when it has ended.
+    pub(super) verdict: Option<String>,
+    pub(super) inconsistent: Option<bool>,
+}
+
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Comparison {
     pub(super) state: ComparisonState,
@@ -416,6 +454,7 @@ pub(super) struct Live {
     pub(super) slow_motion: bool,
     pub(super) behaviour: Option<Behaviour>,
     pub(super) run: Option<Run>,
+    pub(super) accidents: Vec<AccidentView>,
     pub(super) money: Option<Money>,
     pub(super) comparison: Option<Comparison>,
 }
@@ -434,7 +473,7 @@ pub(super) struct Amounts {
     reason = "for the axis of a chart: nothing is decided by it"
 )]
 pub(super) fn now_ms() -> i64 {
-    chrono::Utc::now().timestamp_millis()
+    Utc::now().timestamp_millis()
 }
 
 #[cfg(test)]

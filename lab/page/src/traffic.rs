@@ -13,7 +13,6 @@ use axum::extract::State;
 use chassis::Problem;
 use chassis::http::JsonBody;
 use chassis::problem::StatusCode;
-use chrono::{DateTime, Utc};
 use lab_stack::commands::Command;
 use lab_stack::relay_mode::RelayMode;
 use lab_stack::stack::Stack;
@@ -23,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use self::sending::Latencies;
 use super::lab::Lab;
-use super::snapshot::{Behaviour, Load, Pattern, Plan, Run, RunState};
+use super::snapshot::{Behaviour, Load, MoneyScope, Pattern, Plan, Run, RunState};
 
 /// How long the last payments may be on their way before the verdict says so.
 const SETTLE_WITHIN: Duration = Duration::from_secs(90);
@@ -36,6 +35,13 @@ pub(super) struct RunResult {
     pub(super) report: Report,
     /// Payments that customers were told are accepted.
     promised: u64,
+}
+
+impl RunResult {
+    /// What became of so many payments, and whether money went wrong.
+    pub(super) fn verdict(&self) -> (String, bool) {
+        verdict::of(&self.report, self.promised)
+    }
 }
 
 /// The body of `POST /api/traffic`.
@@ -96,8 +102,8 @@ pub(super) async fn run(
         };
         match &ended {
             Ok(ended) => {
-                let (verdict, is_inconsistent) = verdict::of(&ended.report, ended.promised);
-                run.verdict = Some(verdict);
+                let (verdict, is_inconsistent) = ended.verdict();
+                run.verdict = Some(format!("Of {verdict}"));
                 run.inconsistent = Some(is_inconsistent);
                 shown.statistics.inconsistent_runs += u64::from(is_inconsistent);
             }
@@ -120,7 +126,9 @@ async fn drive(lab: &Lab, plan: &Plan, stop: &CancellationToken) -> anyhow::Resu
     // Customers and their wallets.
     let client = sending::client()?;
     // Before the wallets are made: an id that is made of a wallet's and a key begins with the time of the wallet.
-    let since = moment(lab).await?;
+    let scope = lab.new_scope(true).await;
+    let scope = scope.map_err(|problem| problem_error(&problem))?;
+    lab.show_scope(scope);
     let wallets = sending::make_wallets(&client, &stack, &plan.load).await?;
     let has_faults = plan.load.provider_fault_share > 0.0;
     if has_faults {
@@ -143,7 +151,7 @@ async fn drive(lab: &Lab, plan: &Plan, stop: &CancellationToken) -> anyhow::Resu
     }
     // Wait for the last payment, and audit.
     let promised = u64::try_from(latencies.count())?;
-    let report = settle(lab, since, promised).await?;
+    let report = settle(lab, &scope, promised).await?;
     Ok(RunResult {
         latencies,
         report,
@@ -158,20 +166,15 @@ async fn stack_of(lab: &Lab) -> anyhow::Result<Stack> {
         .context("the system is starting")
 }
 
-async fn moment(lab: &Lab) -> anyhow::Result<DateTime<Utc>> {
-    let now = lab.now().await;
-    now.map_err(|problem| problem_error(&problem))
-}
-
-fn problem_error(problem: &Problem) -> anyhow::Error {
+pub(super) fn problem_error(problem: &Problem) -> anyhow::Error {
     anyhow::anyhow!("{}", problem.detail())
 }
 
 /// Audits until all that was promised is known and nothing is on its way any more, or for long enough.
-async fn settle(lab: &Lab, since: DateTime<Utc>, promised: u64) -> anyhow::Result<Report> {
+async fn settle(lab: &Lab, scope: &MoneyScope, promised: u64) -> anyhow::Result<Report> {
     let deadline = Instant::now() + SETTLE_WITHIN;
     loop {
-        let audited = lab.audit(since).await;
+        let audited = lab.audit(scope).await;
         let audited = audited.map_err(|problem| problem_error(&problem))?;
         match audited {
             Ok(report) if report.in_flight == 0 && report.accepted >= promised => {

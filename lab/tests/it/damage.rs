@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::audit::{audit, finding, findings, lab, time_of};
 use crate::system::System;
+use crate::trace::crashed_in_dual_write;
 
 /// A payment that no part has counts as lost without a delay.
 pub(crate) const NO_PATIENCE: [&str; 2] = ["--lost-after-ms", "0"];
@@ -144,6 +145,79 @@ async fn a_payment_that_is_lost_anywhere_on_its_way_is_found() {
     );
     assert_eq!(report["accepted"], 4);
     assert_eq!(report["in_flight"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loss_is_told_by_the_pattern_that_caused_it() {
+    let system = System::start_with(vec![("wallet-api", "LAB", "true".to_owned())]).await;
+    let wallet = system.wallet("100").await;
+    let lost = crashed_in_dual_write(&system, &wallet).await;
+    // Published by nobody's relay, paid, and never debited.
+    let uncharged = Uuid::now_v7().to_string();
+    let event = json!({
+        "payment_id": uncharged, "wallet_id": wallet, "amount": "1.00", "currency": "INR",
+        "provider": "wifi", "account_number": "WIFI-1",
+    });
+    let topic = format!("{}{}", system.prefix, events::WALLET_TOPIC);
+    let id = Uuid::now_v7().to_string();
+    let headers = [
+        ("ce_id", id.as_str()),
+        ("ce_type", "BillPaymentRequested"),
+        ("ce_source", "wallet-api"),
+        ("ce_specversion", "1.0"),
+        ("content-type", "application/json"),
+        (
+            "traceparent",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ),
+    ];
+    produce(&topic, &wallet, &headers, event.to_string().as_bytes()).await;
+    let report = found(&system, "at_provider_not_here", &uncharged, &NO_PATIENCE).await;
+    let by = |pattern: &str| json!([{ "pattern": pattern, "count": 1 }]);
+    let dual_write = finding(&report, "lost");
+    assert_eq!(dual_write["examples"], json!([lost]));
+    assert_eq!(dual_write["by_pattern"], by("dual-write"));
+    let uncharged = finding(&report, "at_provider_not_here");
+    assert_eq!(uncharged["by_pattern"], by("publish-first"));
+
+    let said = lab(&system, &["audit", "--lost-after-ms", "0"]).await;
+    assert_eq!(said.status.code(), Some(1));
+    let said = String::from_utf8(said.stdout).unwrap();
+    let by_design = "Only patterns that lose events by design wrote these: they are for the lab. Nothing else is wrong.\n";
+    for line in [
+        "\nLOST, by pattern: 1 dual-write\n",
+        "\nAT PROVIDER, NOT HERE, by pattern: 1 publish-first\n",
+        by_design,
+    ] {
+        assert!(said.contains(line), "{line} in {said}");
+    }
+
+    // What the outbox has lost is nobody's design.
+    execute(
+        &system.wallet_database,
+        "create function lose() returns trigger language plpgsql as 'begin return null; end'; \
+         create trigger lose before insert on outbox for each row execute function lose()",
+    )
+    .await;
+    let payment = system.accepted(&wallet).await;
+    let report = found(&system, "lost", &payment, &NO_PATIENCE).await;
+    let both =
+        json!([{ "pattern": "dual-write", "count": 1 }, { "pattern": "outbox", "count": 1 }]);
+    assert_eq!(finding(&report, "lost")["by_pattern"], both);
+    let said = lab(&system, &["audit", "--lost-after-ms", "0"]).await;
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert!(!said.contains(by_design), "{said}");
+}
+
+/// Its age can't be told, so it counts for the whole history, and for no later scope.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_whose_id_has_no_time_is_not_found_in_each_scope_for_ever() {
+    let system = System::start().await;
+    let stranger = "ffffffff-ffff-4fff-8fff-ffffffffffff";
+    take_at_provider(&system, stranger, "1.00").await;
+    found(&system, "at_provider_not_here", stranger, &[]).await;
+    let report = audit(&system, &["--since", "1m"]).await;
+    assert_eq!(findings(&report), [], "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

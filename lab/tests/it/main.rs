@@ -5,6 +5,7 @@
     reason = "tests: a panic is the failure"
 )]
 
+mod amounts;
 mod audit;
 mod bench;
 mod crashes;

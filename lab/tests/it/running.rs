@@ -112,8 +112,8 @@ impl Up {
         answer.unwrap().json().await.unwrap()
     }
 
-    /// Pays a bill and waits until it is paid.
-    pub(crate) async fn pays(&self) {
+    /// Pays a bill and waits until it is paid; returns the payment's id.
+    pub(crate) async fn pays(&self) -> String {
         let wallet_api = self.stack().await["wallet_api"]
             .as_str()
             .unwrap()
@@ -124,7 +124,8 @@ impl Up {
         let bill = json!({ "amount": "1.00", "account_number": "WIFI-1" });
         let pay = format!("{wallets}/{}/pay-bill", wallet["id"].as_str().unwrap());
         let payment = self.post(&pay, &bill).await;
-        let payment = format!("{wallet_api}/payments/{}", payment["id"].as_str().unwrap());
+        let id = payment["id"].as_str().unwrap().to_owned();
+        let payment = format!("{wallet_api}/payments/{id}");
         eventually("the bill is paid", async || {
             let answer = self.client.get(&payment).send().await.unwrap();
             let payment: Value = answer.json().await.unwrap();
@@ -135,6 +136,7 @@ impl Up {
             }
         })
         .await;
+        id
     }
 
     async fn post(&self, url: &str, body: &Value) -> Value {

@@ -1,7 +1,7 @@
 //! `lab trace` shows what each part knows of one payment.
 
 use diesel_async::SimpleAsyncConnection as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 use testkit::eventually;
 use uuid::Uuid;
 
@@ -29,6 +29,7 @@ async fn the_life_of_a_payment_is_told_from_the_request_to_the_settlement() {
     let trace: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(trace["payment_id"], payment.as_str());
     assert_eq!(trace["status"], "paid");
+    assert_eq!(trace["pattern"], "outbox");
     let steps = trace["steps"].as_array().unwrap();
     let told = |place: &str, what: &str| {
         let found = steps
@@ -81,16 +82,9 @@ async fn the_life_of_a_payment_is_told_from_the_request_to_the_settlement() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_payment_is_told_to_be_lost_with_what_is_missing() {
-    let system = System::start().await;
+    let system = System::start_with(vec![("wallet-api", "LAB", "true".to_owned())]).await;
     let wallet = system.wallet("10").await;
-    let mut conn = system.wallet_database.connect().await;
-    conn.batch_execute(
-        "create function lose() returns trigger language plpgsql as 'begin return null; end'; \
-         create trigger lose before insert on outbox for each row execute function lose()",
-    )
-    .await
-    .unwrap();
-    let payment = system.accepted(&wallet).await;
+    let payment = crashed_in_dual_write(&system, &wallet).await;
     let trace = eventually("the payment is lost", async || {
         let output = lab(&system, &["trace", &payment, "--json"]).await;
         let trace: Value = serde_json::from_slice(&output.stdout).map_err(|it| it.to_string())?;
@@ -120,6 +114,8 @@ async fn a_lost_payment_is_told_to_be_lost_with_what_is_missing() {
         ("provider", "no payment"),
     ];
     assert_eq!(steps, expected);
+    assert_eq!(trace["pattern"], "dual-write");
+    assert_eq!(trace["steps"][0]["detail"]["pattern"], "dual-write");
     assert_eq!(trace["steps"][0]["detail"]["amount"], "1");
     assert_eq!(trace["steps"][1]["detail"]["amount"], "1");
 
@@ -129,8 +125,25 @@ async fn a_lost_payment_is_told_to_be_lost_with_what_is_missing() {
         text.starts_with(&format!("Payment {payment}: LOST\n")),
         "{text}"
     );
+    assert!(text.contains("debited by the pattern dual-write"), "{text}");
     let repair = format!("payments redrive {payment} --operator YOU");
     assert!(text.trim_end().ends_with(&repair), "{text}");
+}
+
+/// A payment that was debited and never published.
+pub(crate) async fn crashed_in_dual_write(system: &System, wallet: &str) -> String {
+    let pay = format!("http://{}/wallets/{wallet}/pay-bill", system.wallet_api);
+    let crash = system
+        .client
+        .post(pay)
+        .header("content-type", "application/json")
+        .header("x-pay-pattern", "dual-write")
+        .header("x-lab-crash", "between")
+        .body(json!({ "amount": "1", "account_number": "WIFI-1" }).to_string());
+    assert!(crash.send().await.is_err(), "a crash gives no answer");
+    let written = format!("/wallets/{wallet}/payments");
+    let written = system.look(&system.wallet_api, &written).await;
+    written["items"][0]["id"].as_str().unwrap().to_owned()
 }
 
 /// A payment that wallet-api never made.

@@ -1,5 +1,5 @@
 // Everything the page asks of the lab's server. Commands carry the token; whatever goes wrong is a CommandError to be shown.
-import type { Behaviour, CompareRequest, PartAction, Pattern, RelayMode, Run, SlowMotion, TableInfo, TablePage, Trace, TrafficRequest } from "./contract";
+import type { AccidentName, Behaviour, CompareRequest, PartAction, Pattern, RelayMode, Run, SlowMotion, TableInfo, TablePage, Trace, TrafficRequest } from "./contract";
 import { problemField, problemText } from "./problem";
 
 const token = document.querySelector<HTMLMetaElement>('meta[name="lab-token"]')?.content ?? "";
@@ -24,6 +24,9 @@ export const setBehaviour = (behaviour: Behaviour) => send<void>("PUT", "/api/be
 export const actOnPart = (name: string, action: PartAction) =>
   send<void>("POST", `/api/parts/${encodeURIComponent(name)}`, { action });
 export const dropSlot = () => send<void>("POST", "/api/slot/drop");
+export const causeAccident = (name: AccidentName) => send<void>("POST", `/api/accidents/${name}`);
+export const redrive = (paymentId: string) => send<void>("POST", `/api/redrive/${encodeURIComponent(paymentId)}`);
+export const redriveAll = () => send<{ redriven: number }>("POST", "/api/redrive");
 export const startComparison = (request: CompareRequest) => send<void>("POST", "/api/compare", request);
 export const beginSlowMotion = (pattern: Pattern) => send<SlowMotion>("POST", "/api/slow-motion", { pattern });
 export const stepSlowMotion = (id: string, how: "next" | "crash") => send<SlowMotion>("POST", `/api/slow-motion/${how}`, { id });

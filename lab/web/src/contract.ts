@@ -21,6 +21,8 @@ export interface Live {
   /** The provider's; null while it is down. */
   behaviour: Behaviour | null;
   run: Run | null;
+  /** Those that were caused, each as it was the last time. */
+  accidents: Accident[];
   money: Money | null;
   comparison: Comparison | null;
 }
@@ -110,8 +112,22 @@ export interface Run {
   inconsistent: boolean | null;
 }
 
+export type AccidentName = "kill-wallet-api" | "kill-relay" | "kafka-away" | "drop-slot";
+
+export interface Accident {
+  name: AccidentName;
+  /** What goes on; null when it has ended. */
+  doing: string | null;
+  verdict: string | null;
+  inconsistent: boolean | null;
+}
+
 export interface Money {
   at: number;
+  /** Which payments it is about: those accepted since then. */
+  since: number;
+  /** Whether a run of traffic began then. */
+  of_run: boolean;
   /** Nothing is in flight any more. */
   complete: boolean;
   accepted: number;
@@ -132,6 +148,8 @@ export interface Finding {
   kind: string;
   count: number;
   examples: string[];
+  /** As far as it is known. */
+  by_pattern: { pattern: string; count: number }[];
 }
 
 export interface Comparison {
@@ -204,7 +222,8 @@ export interface TablePage {
 
 export interface Trace {
   payment_id: string;
-  status: string;
+  status: string | null;
+  pattern: string | null;
   steps: { at: number | null; where: string; what: string; detail: object }[];
 }
 

@@ -3,10 +3,17 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { enabled, figure, LATER, openQuiet, picture, says } from "./lab-page.mjs";
 
+/** The single faults are folded below the accidents. */
+async function unfold(page) {
+  assert.equal(await page.locator(".view-break button:visible").count(), 4);
+  await page.getByText(/^Break one part yourself/).click();
+}
+
 const card = (page, name) => page.locator(`[data-part="${name}"]`);
 
 test("a killed relay is seen to go and to come back, and nothing is lost", async (t) => {
   const page = await openQuiet(t, { hash: "break" });
+  await unfold(page);
   await page.getByRole("button", { name: "Send through the outbox" }).click();
   await says(page.locator(".hint"), /Payments are flowing/);
   const relay = card(page, "relay-wallet-1");
@@ -19,6 +26,7 @@ test("a killed relay is seen to go and to come back, and nothing is lost", async
 
 test("a stopped broker is shown, events wait for it, and go on when it is back", async (t) => {
   const page = await openQuiet(t, { hash: "break" });
+  await unfold(page);
   await page.getByRole("button", { name: "Send through the outbox" }).click();
   await says(page.locator(".hint"), /Payments are flowing/);
   await says(page.getByTestId("money-verdict"), /Nothing is lost so far|payments ended/);
@@ -37,6 +45,7 @@ test("a stopped broker is shown, events wait for it, and go on when it is back",
 
 test("in dual-write a real kill loses payments, and the page says so", async (t) => {
   const page = await openQuiet(t, { hash: "break" });
+  await unfold(page);
   await page.getByRole("button", { name: "Send through dual-write" }).click();
   await says(page.locator(".hint"), /Payments are flowing/);
   const kafka = card(page, "kafka");
@@ -53,13 +62,14 @@ test("in dual-write a real kill loses payments, and the page says so", async (t)
 
 test("a paused part says so, and why the other buttons wait", async (t) => {
   const page = await openQuiet(t, { hash: "break" });
+  await unfold(page);
   const payer = card(page, "bill-payer");
   await payer.getByRole("button", { name: "Pause bill-payer" }).click();
   await says(payer.getByTestId("state"), /paused/);
   await says(page.locator('[data-node="bill-payer"]'), /paused/);
   await payer.getByRole("button", { name: "Resume bill-payer" }).click();
   await says(payer.getByTestId("state"), /ready/);
-  const slot = page.getByRole("button", { name: "Drop the slot" });
+  const slot = page.getByLabel("replication slot").getByRole("button", { name: "Drop the slot" });
   if (/relay mode poller/.test(await page.getByTestId("system-state").innerText())) {
     assert.equal(await slot.getAttribute("aria-disabled"), "true");
     assert.match(await slot.getAttribute("title"), /no slot/);

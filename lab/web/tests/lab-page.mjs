@@ -55,11 +55,13 @@ export async function open(t, { hash = "", width = 1440, height = 900, dark = fa
 /** As `open`, once the system is ready and no traffic is left over from before. */
 export async function openQuiet(t, options = {}) {
   const page = await open(t, { ...options, hash: "traffic" });
-  await enabled(page.getByRole("button", { name: "Reset", exact: true }), LATER);
+  await enabled(page.getByRole("button", { name: "Count from now", exact: true }), LATER);
   const stop = page.getByRole("button", { name: "Stop", exact: true });
   if ((await stop.getAttribute("aria-disabled")) === "false") await stop.click();
   await enabled(page.getByRole("button", { name: "Start", exact: true }), LATER);
-  await page.getByRole("button", { name: "Reset", exact: true }).click();
+  const counted = page.waitForResponse("**/api/reset");
+  await page.getByRole("button", { name: "Count from now", exact: true }).click();
+  await counted;
   await go(page, options.hash ?? "flow");
   return page;
 }

@@ -19,6 +19,7 @@ for (const width of [360, 1280]) {
       await page.evaluate(AXE);
       for (const view of VIEWS) {
         await go(page, view);
+        await page.locator("details.single").evaluateAll((all) => all.forEach((details) => (details.open = true)));
         await page.locator(".view .empty", { hasText: /^Asking/ }).waitFor({ state: "detached" });
         const { found, overhang } = await page.evaluate(async () => ({
           found: (await globalThis.axe.run()).violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html.slice(0, 120)).join(" | ")}`),

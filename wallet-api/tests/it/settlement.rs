@@ -1,9 +1,12 @@
 //! Results settle or refund a payment once.
 
+use std::sync::Arc;
+
 use axum::http::StatusCode;
 use chassis::consumer::{Handler as _, Record};
+use diesel_async::SimpleAsyncConnection as _;
 use serde_json::{Value, json};
-use testkit::{headers, remove_header, set_header};
+use testkit::{eventually, headers, remove_header, set_header};
 use uuid::Uuid;
 use wallet_api::settlement::Settlement;
 
@@ -100,6 +103,46 @@ async fn a_redelivered_result_acts_once() {
         1
     );
     assert!(dead_letters(&api).await.is_empty());
+    api.assert_money_is_conserved().await;
+}
+
+/// A relay that follows the log reads a commit a moment before other transactions can see it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_waits_for_the_commit_of_its_payment() {
+    let api = Arc::new(WalletApi::start().await);
+    let wallet = api.wallet("10").await;
+    let payment = Uuid::now_v7().to_string();
+    let mut paying = api.database.connect().await;
+    paying
+        .batch_execute(&format!(
+            "begin; select from wallets where id = '{wallet}' for no key update; \
+             insert into payments (id, wallet_id, amount, currency, provider, account_number, idempotency_key, \
+                 fingerprint) values ('{payment}', '{wallet}', 2, 'INR', 'wifi', 'WIFI-1', 'key', ''); \
+             insert into transfers (id, kind, debit_account, credit_account, amount, payment_id) \
+                 select '{payment}', 'payment', '{wallet}', id, 2, '{payment}' from accounts \
+                 where kind = 'clearing' and currency = 'INR'; \
+             update wallets set balance = balance - 2 where id = '{wallet}'"
+        ))
+        .await
+        .unwrap();
+    let result = paid(0, &wallet, &payment, "2.00");
+    let mut taking = tokio::task::JoinSet::new();
+    let own = Arc::clone(&api);
+    taking.spawn(async move { take(&own, &[result]).await });
+    eventually("the result waits", async || {
+        let waiting = "select count(*) from pg_locks where not granted and pid in ( \
+             select pid from pg_stat_activity where datname = current_database())";
+        match api.count(waiting).await {
+            0 => Err("nobody waits".to_owned()),
+            _ => Ok(()),
+        }
+    })
+    .await;
+    paying.batch_execute("commit").await.unwrap();
+    taking.join_all().await;
+    assert_eq!(dead_letters(&api).await, Vec::<Value>::new());
+    let payment = api.get(&format!("/payments/{payment}")).await.body;
+    assert_eq!(payment["status"], "paid");
     api.assert_money_is_conserved().await;
 }
 

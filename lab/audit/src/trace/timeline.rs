@@ -24,6 +24,7 @@ macro_rules! ms {
 pub(super) struct Told {
     /// None if the wallet database does not know the payment.
     pub(super) status: Option<String>,
+    pub(super) pattern: Option<String>,
     /// None if nobody knows the payment.
     pub(super) steps: Vec<Step>,
     /// The places that should know it and do not, if it waits nowhere: it is lost, or was just on its way from one to the
@@ -75,10 +76,14 @@ pub(super) async fn of(sources: &Sources, id: Uuid) -> anyhow::Result<Told> {
         Some(payment) if text(payment, "status") == "pending" => missing(&steps),
         Some(_) | None => Vec::new(),
     };
-    Ok(Told {
-        status: payment
+    let word = |name| {
+        payment
             .as_ref()
-            .map(|payment| text(payment, "status").to_owned()),
+            .map(|payment| text(payment, name).to_owned())
+    };
+    Ok(Told {
+        status: word("status"),
+        pattern: word("pattern"),
         steps,
         missing,
         age: payment
@@ -185,7 +190,8 @@ pub(super) async fn last(sources: &Sources) -> anyhow::Result<Option<Uuid>> {
 async fn payment(wallet: &Session, id: Uuid) -> anyhow::Result<Option<Value>> {
     let sql = format!(
         "select (to_jsonb(payments) - 'fingerprint' || jsonb_build_object( \
-             'amount', trim_scale(amount)::text, 'created_ms', {}, 'updated_ms', {}, 'age_ms', {}))::text \
+             'amount', trim_scale(amount)::text, 'pattern', coalesce(pattern, 'outbox'), \
+             'created_ms', {}, 'updated_ms', {}, 'age_ms', {}))::text \
          from payments where id = '{id}'",
         ms!("created_at"),
         ms!("updated_at"),
@@ -217,6 +223,7 @@ fn accepted(payment: &Value) -> Step {
         "provider",
         "account_number",
         "idempotency_key",
+        "pattern",
     ];
     let at = member(payment, "created_ms").as_i64();
     step(at, "wallet database", what, part(payment, &names))

@@ -119,14 +119,15 @@ pub(super) static TABLES: [Table; 16] = [
             ("amount", Amount),
             ("currency", Words),
             ("status", Words),
+            ("pattern", Words),
             ("receipt", Words),
             ("reason", Words),
             ("created_at", Time),
             ("updated_at", Time),
         ],
         source: Wallet(
-            "id as payment_id, wallet_id, trim_scale(amount)::text as amount, currency, status, receipt, reason, \
-             created_at, updated_at from payments",
+            "id as payment_id, wallet_id, trim_scale(amount)::text as amount, currency, status, \
+             coalesce(pattern, 'outbox') as pattern, receipt, reason, created_at, updated_at from payments",
             "id",
             Uuid,
         ),

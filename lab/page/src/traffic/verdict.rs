@@ -2,7 +2,7 @@
 
 use audit::Report;
 
-/// One sentence, and whether money went wrong.
+/// One sentence, to stand after "of", and whether money went wrong.
 pub(super) fn of(report: &Report, promised: u64) -> (String, bool) {
     let Report {
         accepted,
@@ -30,10 +30,10 @@ pub(super) fn of(report: &Report, promised: u64) -> (String, bool) {
         ended.push_str(&format!(", {in_flight} still on their way"));
     }
     let sentence = if damage.is_empty() {
-        format!("Of {accepted} payments: {ended}; nothing was lost and nothing was paid twice.")
+        format!("{accepted} payments: {ended}; nothing was lost and nothing was paid twice.")
     } else {
         format!(
-            "Of {accepted} payments: {ended}, and the money does not come out right: {}.",
+            "{accepted} payments: {ended}, and the money does not come out right: {}.",
             damage.join(", ")
         )
     };
@@ -57,6 +57,7 @@ mod tests {
             paid_after: None,
             findings: vec![Finding {
                 kind: Kind::Lost,
+                by_pattern: Vec::new(),
                 differences: Vec::new(),
                 repair: None,
                 count: lost,

@@ -1,36 +1,45 @@
-// Break it: each process with the commands that disturb it, the replication slot, and the provider's behaviour. All of it is real.
+// Break it: four accidents; folded below them each process with the commands that disturb it, the slot, and the provider. All of it is real.
 import { reset, startTraffic } from "../commands";
 import { CommandButton, Trouble, useCommand } from "../parts/command";
 import { live, noTraffic, running } from "../state/store";
+import { Accidents } from "./accidents";
 import { PartCard } from "./part-card";
 import { ProviderBehaviour } from "./provider-behaviour";
 import { SlotCard } from "./slot-card";
+
+/** Whether the single faults are in sight; kept while other views are looked at. */
+let kept = false;
 
 export function BreakView() {
   const parts = live.value?.parts ?? [];
   return (
     <section aria-labelledby="break-title">
       <h2 id="break-title">Break it</h2>
-      <p class="lead">
-        These are real signals to real processes, sent at once and without a question. The lab restarts what is killed; what
-        is paused or stopped stays so until you resume or start it.
-      </p>
-      <Something />
-      <h3>Services</h3>
-      <div class="cards">
-        {parts.filter((part) => part.kind === "service").map((part) => (
-          <PartCard key={part.name} part={part} />
-        ))}
-      </div>
-      <h3>Servers</h3>
-      <div class="cards">
-        {parts.filter((part) => part.kind === "server").map((part) => (
-          <PartCard key={part.name} part={part} />
-        ))}
-        <SlotCard />
-      </div>
-      <h3>The provider's behaviour</h3>
-      <ProviderBehaviour />
+      <p class="lead">Four accidents with payments under way. Each runs by itself, takes about a minute, and ends with the money counted. The kills are real.</p>
+      <Accidents />
+      <details class="single" open={kept} onToggle={(event) => (kept = event.currentTarget.open)}>
+        <summary>Break one part yourself: kill, pause or stop it, drop the slot, let the provider fail</summary>
+        <p class="lead">
+          These are real signals to real processes, sent at once and without a question. The lab restarts what is killed; what
+          is paused or stopped stays so until you resume or start it.
+        </p>
+        <Something />
+        <h3>Services</h3>
+        <div class="cards">
+          {parts.filter((part) => part.kind === "service").map((part) => (
+            <PartCard key={part.name} part={part} />
+          ))}
+        </div>
+        <h3>Servers</h3>
+        <div class="cards">
+          {parts.filter((part) => part.kind === "server").map((part) => (
+            <PartCard key={part.name} part={part} />
+          ))}
+          <SlotCard />
+        </div>
+        <h3>The provider's behaviour</h3>
+        <ProviderBehaviour />
+      </details>
     </section>
   );
 }

@@ -27,7 +27,7 @@ it("keeps the pattern of the run whose verdict is shown, until a reset", () => {
 });
 
 it("counts what was cut off between the two writes", () => {
-  const money = audit({ findings: [{ kind: "LOST", count: 9, examples: ["a"] }] });
+  const money = audit({ findings: [{ kind: "LOST", count: 9, examples: ["a"], by_pattern: [] }] });
   expect(flowModel(quietSnapshot({ run, money })).cut).toEqual({ count: 9, text: "9 cut off here" });
   expect(flowModel(quietSnapshot({ money })).cut.count).toBe(0);
   expect(lossesOf(money).map(({ kind }) => kind)).toEqual(["LOST"]);

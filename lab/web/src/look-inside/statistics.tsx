@@ -1,4 +1,4 @@
-// Counts since the last reset, and the last minutes as lines.
+// Counts since the figures were last set to zero, and the last minutes as lines.
 import type { Statistics } from "../contract";
 import { LineChart } from "../chart/line-chart";
 import { count } from "../format";
@@ -36,7 +36,7 @@ export function StatisticsPage() {
       <LineChart title="Not finished yet" series={["waiting", "pending"]} />
       <p class="commands">
         <CommandButton command={command} act={reset} icon="restart">
-          Reset the figures
+          Count from now
         </CommandButton>
       </p>
       <Trouble command={command} />

@@ -4,6 +4,7 @@ import type { Trace } from "../contract";
 import { clockMs, duration } from "../format";
 import { readTrace } from "../commands";
 import { traceLink } from "../state/route";
+import { RepairOne } from "../money/repair";
 import { useFetched } from "./fetched";
 
 export function TracePage({ rest }: { rest: string[] }) {
@@ -47,8 +48,10 @@ function Steps({ id }: { id: string }) {
   return (
     <div data-testid="trace">
       <p class="trace-head">
-        <code>{data.payment_id}</code> <strong class={`status ${data.status}`}>{data.status}</strong>
+        <code>{data.payment_id}</code> <strong class={`status ${data.status}`}>{data.status ?? "unknown to the wallet"}</strong>
+        {data.pattern && <span class="quiet"> written by {data.pattern}</span>}
       </p>
+      {data.status === "LOST" && <RepairOne id={data.payment_id} />}
       <ol class="trace">
         {data.steps.map((_, i) => (
           <StepLine key={i} trace={data} index={i} />

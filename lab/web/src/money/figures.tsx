@@ -19,6 +19,7 @@ export function MoneyFigures() {
         <Wrong audit={audit} kind="PAID TWICE" />
       </dl>
       {audit && <MoneyBar audit={audit} />}
+      {audit && <MoneyScope audit={audit} />}
       <VerdictLine verdict={verdictOf(audit)} testId="money-verdict" />
       <LastCounted audit={audit} />
     </>
@@ -32,6 +33,15 @@ function LastCounted({ audit }: { audit: Money | null }) {
   return (
     <p class="quiet" data-testid="last-counted" title={audit.error ?? undefined}>
       {audit.away === null ? "The money can't be counted now" : `${audit.away} is away`}: {last}.
+    </p>
+  );
+}
+
+/** One scope for all of it: whatever was wrong before is not mixed in. */
+function MoneyScope({ audit }: { audit: Money }) {
+  return (
+    <p class="quiet" data-testid="money-scope">
+      Counted: {audit.of_run ? "this run, " : ""}payments since {clock(audit.since)}.
     </p>
   );
 }

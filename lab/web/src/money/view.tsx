@@ -9,6 +9,7 @@ import { money } from "../state/store";
 import { MEANING } from "../state/verdict";
 import type { Finding, Money } from "../contract";
 import { MoneyFigures } from "./figures";
+import { RepairAll } from "./repair";
 
 export function MoneyView() {
   const audit = money.value;
@@ -23,8 +24,8 @@ export function MoneyView() {
       {!wide.value && <MoneyFigures />}
       {audit === null ? <p class="empty">The first audit comes with the first payment.</p> : <Audit audit={audit} />}
       <p class="commands">
-        <CommandButton command={command} act={reset} icon="restart" title="Sets the statistics and the audit to zero and the provider to normal; no data is deleted">
-          Reset the figures
+        <CommandButton command={command} act={reset} icon="restart" title="Counts only payments from now on, also in the statistics, and sets the provider to normal; no data is deleted">
+          Count from now
         </CommandButton>
       </p>
       <Trouble command={command} />
@@ -79,7 +80,10 @@ function FindingLine({ finding }: { finding: Finding }) {
         <strong>{finding.kind}</strong>
         <span class="number">{count(finding.count)}</span>
       </span>
-      <small>{MEANING[finding.kind] ?? ""}</small>
+      <small>
+        {MEANING[finding.kind] ?? ""}
+        {finding.by_pattern.length > 0 && ` Written by: ${finding.by_pattern.map((by) => `${by.pattern} ${count(by.count)}`).join(", ")}.`}
+      </small>
       {finding.examples.length > 0 && (
         <span class="examples">
           {finding.examples.map((id) =>
@@ -87,6 +91,7 @@ function FindingLine({ finding }: { finding: Finding }) {
           )}
         </span>
       )}
+      {finding.kind === "LOST" && finding.count > 0 && <RepairAll />}
     </li>
   );
 }

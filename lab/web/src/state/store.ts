@@ -14,6 +14,9 @@ export const run = computed(() => live.value?.run ?? null);
 export const money = computed(() => live.value?.money ?? null);
 export const running = computed(() => run.value?.state === "running" || run.value?.state === "settling");
 
+/** The accident that goes on. */
+export const accident = computed(() => live.value?.accidents.find((one) => one.doing !== null) ?? null);
+
 /** Why no command is possible now; null when one does. */
 export const notNow = computed((): string | null => {
   if (!connected.value) return "The lab's server is gone.";
@@ -27,6 +30,7 @@ export const noTraffic = computed((): string | null => {
   if (notNow.value) return notNow.value;
   if (live.value?.comparison?.state === "running") return "A comparison is running: stop it, or wait until it has ended.";
   if (live.value?.slow_motion) return "One payment is shown in slow motion: end it first.";
+  if (accident.value) return "An accident is going on: stop it, or wait for its verdict.";
   if (running.value) return "A run is going on: stop it, or wait until its money is counted.";
   if (live.value?.switching_to) return `The relays are being switched to ${live.value.switching_to}.`;
   return null;

@@ -16,11 +16,11 @@ it("is open while payments are on the way, and before anything was counted", () 
 });
 
 it("says at once what is lost, also while payments are on the way", () => {
-  const lost = audit({ complete: false, in_flight: 30, findings: [{ kind: "LOST", count: 1, examples: ["a"] }] });
+  const lost = audit({ complete: false, in_flight: 30, findings: [{ kind: "LOST", count: 1, examples: ["a"], by_pattern: [] }] });
   expect(verdictOf(lost)).toEqual({ sign: "bad", text: "1 payment LOST: debited, and never to be paid." });
   expect(countOf(lost, "LOST")).toBe(1);
 });
 
 it("names a finding that it does not know", () => {
-  expect(verdictOf(audit({ findings: [{ kind: "STUCK", count: 2, examples: [] }] }))).toEqual({ sign: "bad", text: "2 STUCK." });
+  expect(verdictOf(audit({ findings: [{ kind: "STUCK", count: 2, examples: [], by_pattern: [] }] }))).toEqual({ sign: "bad", text: "2 STUCK." });
 });

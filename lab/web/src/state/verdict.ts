@@ -30,7 +30,7 @@ export function verdictOf(money: Money | null): Verdict {
   const wrong = money.findings.filter((finding) => finding.count > 0);
   if (wrong.length > 0) return { sign: "bad", text: wrong.map(({ kind, count: n }) => sentence(kind, n)).join(" ") };
   if ((money.away ?? money.error) !== null && money.took_ms === 0) return { sign: "open", text: "It can't be counted now: a server is down." };
-  if (money.accepted === 0) return { sign: "open", text: "No payment since the last reset." };
+  if (money.accepted === 0) return { sign: "open", text: "No payment was accepted since then." };
   if (money.complete) {
     return {
       sign: "good",

@@ -24,12 +24,12 @@ export function RunState() {
         </CommandButton>
         <CopyAsCurl of="Stop" method="DELETE" path="/api/traffic" />
         <CommandButton command={command} act={reset} icon="restart" title="Sets the statistics and the audit to zero and the provider to normal; no data is deleted">
-          Reset
+          Count from now
         </CommandButton>
-        <CopyAsCurl of="Reset" method="POST" path="/api/reset" />
+        <CopyAsCurl of="Count from now" method="POST" path="/api/reset" />
         {isShareable() && <CopyButton label="Copy the link" of="This form, and the verdict of its run" text={() => location.href} />}
       </p>
-      <p class="quiet">Reset sets statistics and money to zero, and the provider back to normal. No data is deleted.</p>
+      <p class="quiet">Counting from now sets statistics and money to zero, and the provider back to normal. No data is deleted.</p>
       <Trouble command={command} />
     </section>
   );
