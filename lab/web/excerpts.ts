@@ -19,8 +19,8 @@ export interface Excerpt {
 }
 
 const CUTS = {
-  dualWrite: { file: "wallet-api/src/patterns/dual_write.rs", from: "pub(super) async fn pay(", to: "    Ok(accepted)\n}" },
-  publishFirst: { file: "wallet-api/src/patterns/publish_first.rs", from: "pub(super) async fn pay(", to: "    debit(pool, request, Pattern::PublishFirst).await\n}" },
+  dualWrite: { file: "wallet-api/src/patterns/dual_write.rs", from: "    let accepted = debit(", to: "    Ok(accepted)\n}" },
+  publishFirst: { file: "wallet-api/src/patterns/publish_first.rs", from: "    let would_be = ask(", to: "    debit(pool, request, Pattern::PublishFirst).await\n}" },
   outbox: { file: "wallet-api/src/payments.rs", from: "    insert_payments(conn, &accepted, pattern).await?;", to: "    Ok(())\n}" },
   answer: { file: "wallet-api/src/http/pay_bill.rs", from: "fn respond(", to: "\n}" },
   command: { file: "wallet-api/src/patterns/listen_to_yourself.rs", from: "    let message = Message {", to: "    Ok(payment_id)\n}" },

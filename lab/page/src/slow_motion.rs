@@ -24,12 +24,15 @@ use chassis::http::JsonBody;
 use chassis::problem::StatusCode;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use lab_stack::http;
+use lab_stack::process::Identity;
 use lab_stack::process_table::{Action, ProcessView};
 use lab_stack::relay_mode::RelayMode;
 use reqwest::Client;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::facts::{BillRows, Facts, WalletRows, is_empty, receipt, records};
@@ -61,7 +64,8 @@ pub(super) struct Session {
     script: Script,
     work: Work,
     scope: MoneyScope,
-    stepped: Instant,
+    /// Told of each step.
+    stepped: watch::Sender<()>,
     wallet_id: String,
     /// The client's `Idempotency-Key`.
     key: String,
@@ -147,27 +151,14 @@ pub(super) async fn begin(
     }
     let view = session.view();
     let token = session.work.token().clone();
+    let steps = session.stepped.subscribe();
     let id = session.id;
     *place = Some(session);
     drop(place);
     // It ends when nobody steps any more.
     let (tasks, lab) = (lab.tasks.clone(), Arc::clone(&lab));
     tasks.spawn(async move {
-        let mut wait = IDLE_MAX;
-        while token
-            .run_until_cancelled(tokio::time::sleep(wait))
-            .await
-            .is_some()
-        {
-            let place = lab.slow_motion.lock().await;
-            let Some(open) = place.as_ref().filter(|open| open.id == id) else {
-                return;
-            };
-            wait = IDLE_MAX.saturating_sub(open.stepped.elapsed());
-            if wait.is_zero() {
-                break;
-            }
-        }
+        abandoned(steps, token, IDLE_MAX).await;
         let ended = lab.slow_motion.lock().await.take_if(|open| open.id == id);
         if let Some(ended) = ended {
             ended.end(&lab).await;
@@ -215,12 +206,22 @@ pub(super) async fn end(
     StatusCode::NO_CONTENT
 }
 
+/// Returns when nobody has stepped for `idle_max`, when `token` is cancelled, or when the session is gone.
+async fn abandoned(mut steps: watch::Receiver<()>, token: CancellationToken, idle_max: Duration) {
+    let mut is_used = true;
+    while is_used {
+        let step = tokio::time::timeout(idle_max, steps.changed());
+        let step = token.run_until_cancelled(step).await;
+        is_used = matches!(step, Some(Ok(Ok(()))));
+    }
+}
+
 fn of(session: Option<&mut Session>, id: Uuid) -> Result<&mut Session, Problem> {
     let session = session.filter(|session| session.id == id);
     let session = session.ok_or_else(|| {
         conflict("this payment has ended: nobody has stepped for five minutes, or another page has begun one")
     })?;
-    session.stepped = Instant::now();
+    session.stepped.send_replace(());
     Ok(session)
 }
 
@@ -263,7 +264,7 @@ impl Session {
             script: Script::new(pattern),
             work,
             scope,
-            stepped: Instant::now(),
+            stepped: watch::Sender::new(()),
             wallet_id,
             key: Uuid::now_v7().to_string(),
             request: None,
@@ -620,6 +621,14 @@ impl Session {
             paused.map_err(|error| conflict(format!("{error:#}")))?;
         }
         self.paused.insert(name);
+        let pid = part(lab, name).await.and_then(|part| part.pid);
+        let Some(process) = pid.and_then(Identity::of) else {
+            return Ok(());
+        };
+        let deadline = Instant::now() + STEP_WITHIN;
+        while !process.is_paused() {
+            look_again(deadline, "the process stands still").await?;
+        }
         Ok(())
     }
 
@@ -680,4 +689,36 @@ fn late(what: &str) -> Problem {
         "it took longer than {} s until {what}: try again, or end this payment",
         STEP_WITHIN.as_secs()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_payment_that_nobody_steps_ends_and_a_step_gives_it_the_whole_time_again() {
+        let (step, steps) = watch::channel(());
+        let idle_max = Duration::from_millis(200);
+        let begun = Instant::now();
+        let wait = tokio::spawn(abandoned(steps, CancellationToken::new(), idle_max));
+        let last_step = loop {
+            step.send_replace(());
+            if begun.elapsed() > 2 * idle_max {
+                break begun.elapsed();
+            }
+            tokio::task::yield_now().await;
+        };
+        wait.await.expect("it ends");
+        assert!(begun.elapsed() >= last_step + idle_max);
+    }
+
+    #[tokio::test]
+    async fn a_payment_ends_at_once_when_it_is_stopped_or_gone() {
+        let (step, steps) = watch::channel(());
+        let token = CancellationToken::new();
+        token.cancel();
+        abandoned(steps.clone(), token, Duration::MAX).await;
+        drop(step);
+        abandoned(steps, CancellationToken::new(), Duration::MAX).await;
+    }
 }

@@ -49,6 +49,16 @@ impl Identity {
         Self::of(self.pid) == Some(self)
     }
 
+    /// Whether all its threads stand still after a SIGSTOP: a thread that runs takes a moment to notice it.
+    pub fn is_paused(self) -> bool {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid));
+        let mut threads = threads.into_iter().flatten().flatten().map(|thread| {
+            let stat = std::fs::read_to_string(thread.path().join("stat")).ok()?;
+            parse_stat(&stat)
+        });
+        self.is_alive() && threads.all(|stat| stat.is_none_or(|stat| stat.state == 'T'))
+    }
+
     /// CPU time used so far; none once it has ended.
     pub fn cpu(self) -> Cpu {
         let stat = stat(self.pid).filter(|stat| stat.starttime == self.started);

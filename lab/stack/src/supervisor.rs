@@ -406,7 +406,15 @@ mod tests {
         let part = shell(script, always_ready());
         scratch.supervisor.start(vec![part]).await.unwrap();
         let process = scratch.running()[0];
+        assert!(!process.is_paused());
         process.signal_all(Signal::SIGSTOP);
+        eventually("it stands still", async || {
+            process
+                .is_paused()
+                .then_some(())
+                .ok_or_else(|| "it runs".to_owned())
+        })
+        .await;
         let begun = Instant::now();
         scratch.supervisor.put_aside("part").await.unwrap();
         assert!(begun.elapsed() < ShutdownOrder::Service.stop_within() / 2);

@@ -23,11 +23,10 @@ function Problem() {
   return (
     <section class="introduction" aria-labelledby="problem-title">
       <div class="problem">
-        <h2 id="problem-title">One payment, two writes</h2>
+        <h2 id="problem-title">200 payments, two writes each</h2>
         <p>
-          Paying a bill takes money from a wallet in PostgreSQL and tells another service through Kafka. A process that dies
-          between these two writes has taken the money and told nobody. The <em>outbox pattern</em> makes them one write: the
-          event is a row of the same transaction, and a relay carries it to Kafka afterwards.
+          A process that dies between the two writes has taken the money and told nobody. The <em>outbox pattern</em> makes them
+          one write: the event is a row of the same transaction, and a relay carries it to Kafka afterwards.
         </p>
         <p class="quiet">Everything here is real: processes, databases, kills. Only the money is not.</p>
       </div>

@@ -11,10 +11,10 @@ export interface Scene {
 }
 
 export const PATTERNS: { value: Pattern; title: string; about: string }[] = [
-  { value: "dual-write", title: "dual-write", about: "debit, then publish" },
-  { value: "publish-first", title: "publish-first", about: "publish, then debit" },
-  { value: "outbox", title: "outbox", about: "debit and event in one transaction" },
-  { value: "listen-to-yourself", title: "listen-to-yourself", about: "publish a command, debit when it comes back" },
+  { value: "dual-write", title: "dual-write", about: "wallet-api debits the wallet, then publishes the event." },
+  { value: "publish-first", title: "publish-first", about: "wallet-api publishes the event, then debits the wallet." },
+  { value: "outbox", title: "outbox", about: "wallet-api debits the wallet and stores the event in one transaction; a relay publishes it." },
+  { value: "listen-to-yourself", title: "listen-to-yourself", about: "wallet-api publishes a command, and debits the wallet when the command comes back." },
 ];
 
 const OWN_CODE: Record<Pattern, ExcerptName> = { "dual-write": "dualWrite", "publish-first": "publishFirst", outbox: "outbox", "listen-to-yourself": "command" };

@@ -2,8 +2,9 @@
 import excerpts from "virtual:excerpts";
 import { useEffect, useRef } from "preact/hooks";
 import type { Excerpt } from "../../excerpts";
+import { stopTraffic } from "../commands";
 import { CommandButton, Trouble, useCommand } from "../parts/command";
-import { noTraffic } from "../state/store";
+import { live, noTraffic } from "../state/store";
 import { Boxes } from "./boxes";
 import { back, before, begin, chosen, crash, end, forward, frames, isLast, isOpen, position, shown } from "./state";
 import { nextLabel, PATTERNS, scene, verdictOf } from "./story";
@@ -11,6 +12,8 @@ import { nextLabel, PATTERNS, scene, verdictOf } from "./story";
 export function SlowMotion() {
   const command = useCommand();
   const now = shown.value;
+  // A page that died may have left one open. A new one takes its place.
+  const isOfAnother = !isOpen.value && live.value?.slow_motion === true;
   return (
     <section class="slow" aria-labelledby="slow-title" data-testid="slow-motion">
       <div class="slow-head">
@@ -25,25 +28,41 @@ export function SlowMotion() {
           ))}
         </fieldset>
         {!isOpen.value && (
-          <CommandButton command={command} act={begin} look={now ? "plain" : "primary"} icon="start" why={noTraffic.value}>
+          <CommandButton command={command} act={begin} look={now ? "plain" : "primary"} icon="start" why={isOfAnother ? null : noTraffic.value}>
             {now ? "Begin another payment" : "Begin"}
           </CommandButton>
         )}
-        {isOpen.value && (
-          <CommandButton command={command} act={end} title="Everything runs on">
-            End
+        {(isOpen.value || isOfAnother) && (
+          <CommandButton command={command} act={isOfAnother ? stopTraffic : end} title="Everything runs on">
+            {isOfAnother ? "End the payment of another page" : "End"}
           </CommandButton>
         )}
       </div>
-      {now ? <Stage /> : <p class="lead">Walk one real payment through the system, kill a process wherever you like, and see what is left of it: {PATTERNS.find(({ value }) => value === chosen.value)?.about}.</p>}
+      {now ? <Stage /> : <Lead />}
       {!now && <Trouble command={command} />}
     </section>
   );
 }
 
+function Lead() {
+  const pattern = PATTERNS.find(({ value }) => value === chosen.value);
+  return (
+    <p class="slow-lead">
+      Paying a bill takes money from a wallet in PostgreSQL and tells another service through Kafka: two writes to two systems. Walk one
+      real payment through them, kill a process between any two steps, and see what is left of the money. In <em>{pattern?.title}</em>,{" "}
+      {pattern?.about}
+    </p>
+  );
+}
+
 function Stage() {
   const command = useCommand();
+  const heading = useRef<HTMLHeadingElement>(null);
   const now = shown.value;
+  // The button that was pressed may be gone: the keyboard goes on here.
+  useEffect(() => {
+    if (document.activeElement === document.body) heading.current?.focus({ preventScroll: true });
+  }, [now]);
   if (!now) return null;
   const { title, text, code, line } = scene(now);
   const canCrash = isLast.value && now.victims.length > 0;
@@ -54,17 +73,10 @@ function Stage() {
           <p class="quiet">
             Step {position.value + 1} of {frames.value.length + (frames.value[frames.value.length - 1]?.steps_left ?? 0)}, {now.pattern}
           </p>
-          {now.verdict ? (
-            <>
-              <h3 class={`slow-verdict ${verdictOf(now).sign}`} data-testid="slow-verdict">{title}</h3>
-              <p>{text}</p>
-            </>
-          ) : (
-            <>
-              <h3 data-testid="slow-step" data-step={now.step} data-crashed={now.crashed ?? ""}>{title}</h3>
-              <p>{text}</p>
-            </>
-          )}
+          <h3 ref={heading} tabIndex={-1} class={now.verdict ? `slow-verdict ${verdictOf(now).sign}` : undefined} data-testid="slow-step" data-step={now.step}>
+            {title}
+          </h3>
+          <p>{text}</p>
         </div>
         <div class="commands">
           <button type="button" class="button plain" aria-disabled={position.value === 0} onClick={back}>
@@ -83,7 +95,7 @@ function Stage() {
         </div>
       </div>
       <Trouble command={command} />
-      <div class="slow-stage" data-testid="slow-stage" data-wallet={now.wallet_id}>
+      <div class={now.crashed && now.step !== "audit" ? "slow-stage slow-crashed" : "slow-stage"} data-testid="slow-stage" data-wallet={now.wallet_id}>
         <Source excerpt={excerpts[code]} lit={line} />
         <Boxes now={now} before={before.value} />
       </div>
@@ -104,7 +116,7 @@ function Source({ excerpt, lit }: { excerpt: Excerpt; lit: string | null }) {
       <figcaption>
         <code>{`${excerpt.file}:${excerpt.line}`}</code>
       </figcaption>
-      <pre tabIndex={0} aria-label={`Source code of ${excerpt.file}`}>
+      <pre tabIndex={0} role="region" aria-label={`Source code of ${excerpt.file}`}>
         {excerpt.lines.map((line, i) => {
           const isLit = lit !== null && line.includes(lit);
           return (
