@@ -39,7 +39,7 @@ export interface Layout {
 }
 
 /** Below this width the boxes of a row would be too small to be read. */
-const LYING_MIN = 700;
+const LYING_MIN = 860;
 
 export function layoutFor(width: number, pattern: Pattern): Layout {
   const layout = width < LYING_MIN ? upright(pattern) : lying(pattern);
