@@ -145,6 +145,7 @@ test("the drawing is read from afar, on a phone too", async (t) => {
 
 test("while Kafka is away one quiet line says when the money was counted", async (t) => {
   const page = await openQuiet(t, { hash: "break" });
+  await page.getByText(/^Break one part yourself/).click();
   await page.getByRole("button", { name: "Send through the outbox" }).click();
   await says(page.getByTestId("money-verdict"), /Nothing is lost so far|payments ended/, LATER);
   const kafka = page.locator('[data-part="kafka"]');
