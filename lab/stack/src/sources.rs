@@ -6,6 +6,8 @@ use chassis::kafka::Probe;
 use lab_terminal as terminal;
 use tokio::time::timeout;
 
+use crate::url::database_url;
+
 #[derive(Debug, Clone)]
 pub enum Database {
     /// It is there, at this URL.
@@ -63,7 +65,9 @@ impl Sources {
         let mut checked = Vec::new();
         if let Database::Given(url) = &self.database {
             let shown = terminal::without_password(url)?;
-            let connected = chassis::database::connect(url, "lab");
+            // The one database that every server has.
+            let any = database_url(url, "postgres")?;
+            let connected = chassis::database::connect(&any, "lab");
             let answers = timeout(ANSWER_WITHIN, connected).await;
             checked.push((
                 "PostgreSQL",
