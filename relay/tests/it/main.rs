@@ -18,6 +18,7 @@ mod cdc_visibility;
 mod connecting;
 mod crash;
 mod debezium;
+mod doctor;
 mod epoch;
 mod fair_share;
 mod identical;
