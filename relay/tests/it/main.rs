@@ -20,6 +20,7 @@ mod crash;
 mod debezium;
 mod doctor;
 mod epoch;
+mod failover;
 mod fair_share;
 mod identical;
 mod modes;
