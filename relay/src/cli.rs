@@ -1,17 +1,19 @@
 //! What an operator asks of an outbox at the command line: `relay` without a command relays.
 //!
-//! A command needs the database and nothing else (`connector` needs Kafka Connect too): not Kafka, and no relay that
-//! is running.
+//! A command needs the database and nothing else (`connector` needs Kafka Connect too, `doctor` Kafka): no relay that is
+//! running.
 
 #[cfg(feature = "debezium")]
 mod connector;
 
 use std::io::Write;
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use chassis::{cli, database};
 
 use crate::config::Config;
+use crate::doctor::{self, Expectations};
 use crate::parked::{self, ParkedEvent, SHOWN_PAYLOAD_CHARS_MAX};
 
 /// What to do instead of relaying.
@@ -24,6 +26,8 @@ pub enum Command {
     #[cfg(feature = "debezium")]
     #[command(subcommand)]
     Connector(connector::Command),
+    /// Looks at the database and at Kafka: what is right and what to set; exit code 1 when a promise would not hold
+    Doctor(Expectations),
 }
 
 /// What to do about parked events.
@@ -60,16 +64,28 @@ pub enum Parked {
     },
 }
 
-/// Runs `command` and writes the result to `out`.
+/// Runs `command`, writes the result to `out` and returns the exit code.
 ///
 /// # Errors
 /// The database can't be reached or refuses, or there is no such event.
-pub async fn run(command: &Command, config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
-    let command = match command {
-        Command::Parked(command) => command,
+pub async fn run(
+    command: &Command,
+    config: &Config,
+    out: &mut impl Write,
+) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Parked(command) => parked(command, config, out).await?,
         #[cfg(feature = "debezium")]
-        Command::Connector(command) => return connector::run(*command, config, out).await,
-    };
+        Command::Connector(command) => connector::run(*command, config, out).await?,
+        Command::Doctor(expectations) => {
+            let holds = doctor::run(expectations, config, out).await?;
+            return Ok(ExitCode::from(u8::from(!holds)));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn parked(command: &Parked, config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
     let pool = database::pool(&config.database, "relay parked")?;
     let mut conn = pool.get().await.context("connecting to the database")?;
     match command {

@@ -9,7 +9,7 @@
 //! # The modules, in reading order
 //!
 //! ```text
-//!  main ──► driver     connects, locks, retries, reports     cli      relay parked, relay connector
+//!  main ──► driver     connects, locks, retries, reports     cli      relay doctor, parked, connector
 //!             │
 //!             ├─ relay_mode, mode_lock, session    one mode at a time; the connection that holds the locks
 //!             ├─ cleanup                     removes what other modes have left
@@ -26,6 +26,7 @@
 //!     parked, waiting          park refused events; block keys for a while (the statements are `outbox::drain`)
 //!
 //!  progress, pending, slot::gauges    what /readyz and /metrics show
+//!  doctor                             what a database and a broker lack
 //! ```
 //!
 //! Begin with [`driver`], then [`poller`], the shortest mode, and [`publisher`]. A program of your own gives
@@ -46,6 +47,7 @@ pub mod cli;
 pub mod config;
 #[cfg(feature = "debezium")]
 mod debezium;
+pub mod doctor;
 pub mod driver;
 pub mod mode;
 pub mod mode_lock;

@@ -1,5 +1,7 @@
-//! The relay process: `relay` to relay, `relay parked` for what Kafka refuses, `relay connector` for what mode
-//! debezium has in Kafka Connect.
+//! The relay process: `relay` to relay, `relay doctor` for what to set, `relay parked` for what Kafka refuses,
+//! `relay connector` for what mode debezium has in Kafka Connect.
+
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use axum::Router;
@@ -41,11 +43,13 @@ struct ProcessConfig {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     match cli.command {
         Some(command) => cli::run(&command, &cli.config, &mut std::io::stdout()).await,
-        None => serve(cli.config, &cli.process).await,
+        None => serve(cli.config, &cli.process)
+            .await
+            .map(|()| ExitCode::SUCCESS),
     }
 }
 

@@ -13,7 +13,7 @@ pub mod gauges;
 
 use chassis::telemetry::chain;
 use diesel::QueryableByName;
-use diesel::sql_types::{BigInt, Bool, Nullable, Text};
+use diesel::sql_types::{BigInt, Bool, Integer, Nullable, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 use outbox::statement;
 use tracing::{info, warn};
@@ -142,10 +142,15 @@ pub(crate) async fn ensure(
     Ok((slot, there))
 }
 
+/// Creates the slot, from PostgreSQL 17 on with `failover`: standbys that ask for it get it, too.
 pub(crate) async fn create(conn: &mut AsyncPgConnection, slot: &Slot) -> Result<(), SessionError> {
-    let created = statement("select pg_create_logical_replication_slot($1, 'pgoutput')")
-        .bind::<Text, _>(&slot.name)
-        .execute(conn);
+    let server = with_timeout("asking for the server's settings", server(conn)).await?;
+    let create = if server.version_number >= 170_000 {
+        "select pg_create_logical_replication_slot($1, 'pgoutput', false, false, true)"
+    } else {
+        "select pg_create_logical_replication_slot($1, 'pgoutput')"
+    };
+    let created = statement(create).bind::<Text, _>(&slot.name).execute(conn);
     let doing = "creating the slot, which waits for every transaction that is writing";
     with_timeout(doing, created).await?;
     info!(slot = slot.name, "slot created");
@@ -279,6 +284,8 @@ pub(crate) async fn state(
 struct Server {
     #[diesel(sql_type = Text)]
     user: String,
+    #[diesel(sql_type = Integer)]
+    version_number: i32,
     #[diesel(sql_type = Text)]
     wal_level: String,
     #[diesel(sql_type = Bool)]
@@ -287,7 +294,8 @@ struct Server {
 
 async fn server(conn: &mut AsyncPgConnection) -> diesel::QueryResult<Server> {
     statement(
-        "select current_user::text as user, current_setting('wal_level') as wal_level, \
+        "select current_user::text as user, current_setting('server_version_num')::int as version_number, \
+             current_setting('wal_level') as wal_level, \
              exists ( \
                  select from pg_roles where rolname = current_user and (rolsuper or rolreplication) \
              ) or exists ( \

@@ -9,6 +9,7 @@
     reason = "a test's tools fail by panicking: that is the test's failure"
 )]
 
+mod cluster;
 mod database;
 mod dump;
 mod eventually;
@@ -18,6 +19,7 @@ mod raw_produce;
 mod server;
 mod topics;
 
+pub use cluster::KafkaCluster;
 pub use database::{InTheWay, TestDatabase};
 pub use eventually::{DEADLINE, eventually};
 pub use process::{Process, command, free_address};

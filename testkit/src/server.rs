@@ -51,6 +51,81 @@ impl PostgresServer {
         server
     }
 
+    /// Starts a server with these settings, and a standby that confirms each of its commits; returns both.
+    ///
+    /// From PostgreSQL 17 on logical slots that were created with `failover` are synchronised to the standby, and a
+    /// stream waits for it.
+    pub async fn start_with_standby(settings: &[&str]) -> (Self, Self) {
+        let mut primary = Self::make();
+        primary.set(settings);
+        let mut standby = primary.copy();
+        let (host, port) = split(&primary.address);
+        let primary_conninfo = format!(
+            "primary_conninfo = 'host={host} port={port} user=postgres dbname=postgres application_name=standby'"
+        );
+        standby.set(&[
+            &primary_conninfo,
+            "primary_slot_name = 'standby'",
+            "hot_standby_feedback = on",
+            // Of the primary's first moment, before it read its settings: less than that, and the standby does not start.
+            "max_connections = 100",
+            "wal_retrieve_retry_interval = '100ms'",
+        ]);
+        standby.write("standby.signal", |_| String::new());
+        primary.set(&["synchronous_standby_names = 'standby'"]);
+        if primary.version() >= 17 {
+            primary.set(&["synchronized_standby_slots = 'standby'"]);
+            standby.set(&["sync_replication_slots = on"]);
+        }
+        primary.run().await;
+        let mut conn = primary.connect().await;
+        conn.batch_execute("select pg_create_physical_replication_slot('standby', true)")
+            .await
+            .expect("the slot is created");
+        standby.run().await;
+        let url = format!("{}?application_name=testkit", primary.url());
+        let mut conn = AsyncPgConnection::establish(&url)
+            .await
+            .expect("the primary answers");
+        eventually("the standby confirms commits", async || {
+            let confirms = "do $$ begin assert (select sync_state = 'sync' from pg_stat_replication \
+                 where application_name = 'standby'); end $$";
+            let confirms = conn.batch_execute(confirms).await;
+            confirms.map_err(|error| error.to_string())
+        })
+        .await;
+        (primary, standby)
+    }
+
+    /// Creates a database with `migrations` applied, whose URL names this server and `standby`, and demands the one that
+    /// takes writes.
+    pub async fn database_with(
+        &self,
+        standby: &Self,
+        migrations: Vec<EmbeddedMigrations>,
+    ) -> TestDatabase {
+        let (one, other) = (&self.address, &standby.address);
+        let url =
+            format!("postgres://postgres@{one},{other}/postgres?target_session_attrs=read-write");
+        TestDatabase::on(&url, migrations).await
+    }
+
+    /// Makes the standby the primary, and waits until it takes writes.
+    pub async fn promote(&self) {
+        let mut conn = self.connect().await;
+        conn.batch_execute("select pg_promote()")
+            .await
+            .expect("the standby is promoted");
+    }
+
+    /// The major version.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        let version = std::fs::read_to_string(self.data().join("PG_VERSION"));
+        let version = version.expect("initdb has written its version");
+        version.trim().parse().expect("the version is a number")
+    }
+
     /// `host:port`.
     #[must_use]
     pub fn address(&self) -> &str {
@@ -149,6 +224,39 @@ impl PostgresServer {
 
     /// Creates a folder with an empty cluster.
     fn make() -> Self {
+        let server = Self::empty();
+        let made = server
+            .command("initdb")
+            .args(["--username=postgres", "--auth=trust", "--encoding=UTF8"])
+            .args([
+                "--locale=C",
+                "--no-sync",
+                "--no-instructions",
+                "--wal-segsize=1",
+            ])
+            .arg("--pgdata")
+            .arg(server.data())
+            .output()
+            .expect("initdb is started");
+        assert!(made.status.success(), "{made:?}");
+        let (_, port) = split(&server.address);
+        server.set(&[SETTINGS, &format!("port = {port}")]);
+        server
+    }
+
+    /// A copy of this cluster, which has never run, with a port of its own.
+    fn copy(&self) -> Self {
+        let copy = Self::empty();
+        let mut cp = copy.as_its_user(Command::new("cp"));
+        let copied = cp.arg("-a").arg(self.data()).arg(copy.data()).status();
+        assert!(copied.expect("cp is started").success());
+        let (_, port) = split(&copy.address);
+        copy.set(&[&format!("port = {port}")]);
+        copy
+    }
+
+    /// Creates a folder without a cluster.
+    fn empty() -> Self {
         let name = format!("testkit-postgres-{}", Uuid::now_v7().simple());
         let folder = std::env::temp_dir().join(name);
         std::fs::DirBuilder::new()
@@ -164,33 +272,12 @@ impl PostgresServer {
             chown(&folder, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
                 .expect("root may give a folder away");
         }
-        let address = free_address();
-        let server = Self {
+        Self {
             folder,
-            address,
+            address: free_address(),
             user,
             running: None,
-        };
-        let made = server
-            .command("initdb")
-            .args(["--username=postgres", "--auth=trust", "--encoding=UTF8"])
-            .args([
-                "--locale=C",
-                "--no-sync",
-                "--no-instructions",
-                "--wal-segsize=1",
-            ])
-            .arg("--pgdata")
-            .arg(server.data())
-            .output()
-            .expect("initdb is started");
-        assert!(made.status.success(), "{made:?}");
-        let (_, port) = server
-            .address
-            .rsplit_once(':')
-            .expect("an address has a port");
-        server.set(&[SETTINGS, &format!("port = {port}")]);
-        server
+        }
     }
 
     fn data(&self) -> PathBuf {
@@ -203,13 +290,16 @@ impl PostgresServer {
 
     fn write(&self, file: &str, change: impl FnOnce(String) -> String) {
         let path = self.data().join(file);
-        let before = std::fs::read_to_string(&path).expect("initdb has made it");
+        let before = std::fs::read_to_string(&path).unwrap_or_default();
         std::fs::write(&path, change(before)).expect("it can be written");
     }
 
     /// A program of PostgreSQL, run as the server's user.
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(programs().join(program));
+        self.as_its_user(Command::new(programs().join(program)))
+    }
+
+    fn as_its_user(&self, mut command: Command) -> Command {
         command
             .current_dir("/")
             .stdin(Stdio::null())
@@ -232,6 +322,10 @@ impl Drop for PostgresServer {
     }
 }
 
+fn split(address: &str) -> (&str, &str) {
+    address.rsplit_once(':').expect("an address has a port")
+}
+
 fn signal(running: &Child, how: Stop) {
     let signal = match how {
         Stop::Fast => Signal::SIGINT,
@@ -242,8 +336,12 @@ fn signal(running: &Child, how: Stop) {
     let _sent = kill(Pid::from_raw(id), signal);
 }
 
-/// The folder of the programs of the newest PostgreSQL that is installed: Debian's, or the one on the path.
+/// The folder of PostgreSQL's programs: the one that `./dev test` names, or that of the newest version that is installed,
+/// Debian's or the one on the path.
 pub(crate) fn programs() -> PathBuf {
+    if let Some(named) = std::env::var_os("POSTGRES_BIN") {
+        return PathBuf::from(named);
+    }
     let versions = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten();

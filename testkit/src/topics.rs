@@ -30,10 +30,15 @@ pub struct TopicReader {
 impl TopicReader {
     /// Creates `topic` if it is missing, and begins to read it.
     pub async fn create(topic: &str, partitions: i32) -> Self {
-        kafka::create_topics(&kafka_brokers(), &[topic], partitions, 1)
+        Self::create_on(&kafka_brokers(), topic, partitions, 1).await
+    }
+
+    /// The same on other brokers, with so many replicas.
+    pub async fn create_on(brokers: &str, topic: &str, partitions: i32, replicas: i32) -> Self {
+        kafka::create_topics(brokers, &[topic], partitions, replicas)
             .await
             .expect("the topic is created");
-        let consumer: StreamConsumer = kafka::client(&kafka_brokers(), "testkit")
+        let consumer: StreamConsumer = kafka::client(brokers, "testkit")
             .set("group.id", "testkit-reads-without-a-group")
             .set("enable.auto.commit", "false")
             .set("fetch.wait.max.ms", "10")

@@ -260,8 +260,12 @@ fn newest(installed: Vec<(u32, PathBuf)>) -> anyhow::Result<PathBuf> {
     Ok(bin)
 }
 
-/// The installed versions: Debian's, and what is on the path.
+/// The installed versions: the one that the variable `POSTGRES_BIN` names, or else Debian's and what is on the path.
 fn installed() -> Vec<(u32, PathBuf)> {
+    if let Some(bin) = std::env::var_os("POSTGRES_BIN").map(PathBuf::from) {
+        let major = printed(&bin.join("postgres"), "--version").and_then(|it| major(&it));
+        return major.map(|major| (major, bin)).into_iter().collect();
+    }
     let debian = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten();
@@ -278,18 +282,24 @@ fn installed() -> Vec<(u32, PathBuf)> {
 }
 
 fn on_the_path() -> Option<(u32, PathBuf)> {
-    let ask = |option| {
-        let answer = std::process::Command::new("pg_config")
-            .arg(option)
-            .output()
-            .ok()?;
-        Some(String::from_utf8(answer.stdout).ok()?.trim().to_owned())
-    };
-    let bin = PathBuf::from(ask("--bindir")?);
-    // "PostgreSQL 17.2 (Debian ...)"
-    let version = ask("--version")?;
-    let major = version.split([' ', '.']).nth(1)?.parse().ok()?;
+    let pg_config = Path::new("pg_config");
+    let bin = PathBuf::from(printed(pg_config, "--bindir")?);
+    let major = major(&printed(pg_config, "--version")?)?;
     (bin.join("postgres").exists() && bin.join("initdb").exists()).then_some((major, bin))
+}
+
+fn printed(program: &Path, option: &str) -> Option<String> {
+    let answer = std::process::Command::new(program)
+        .arg(option)
+        .output()
+        .ok()?;
+    Some(String::from_utf8(answer.stdout).ok()?.trim().to_owned())
+}
+
+/// Of "PostgreSQL 17.2 (Debian ...)" or "postgres (PostgreSQL) 18.1".
+fn major(version: &str) -> Option<u32> {
+    let mut words = version.split([' ', '.']);
+    words.find_map(|word| word.parse().ok())
 }
 
 /// Makes the data folder: next to its place first, so that an incomplete one is never found.

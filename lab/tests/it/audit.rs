@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
-use testkit::{free_address, kafka_brokers};
+use testkit::free_address;
 use tokio::process::Command;
 
 use crate::system::System;
@@ -23,7 +23,7 @@ async fn lab_with(system: &System, arguments: &[&str], environment: &[(&str, &st
         .env("LAB_DIR", env!("CARGO_TARGET_TMPDIR"))
         .env("WALLET_DATABASE_URL", system.wallet_database.url())
         .env("BILL_PAYER_DATABASE_URL", system.bill_payer_database.url())
-        .env("KAFKA_BROKERS", kafka_brokers())
+        .env("KAFKA_BROKERS", &system.brokers)
         .env("TOPIC_PREFIX", &system.prefix)
         .env("PROVIDER_URL", &provider)
         .envs(environment.iter().copied())

@@ -12,6 +12,7 @@ mod crashes;
 mod damage;
 mod dead_letter;
 mod differences;
+mod failover;
 mod faults;
 mod header_names;
 mod order;

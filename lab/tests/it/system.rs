@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use diesel_migrations::EmbeddedMigrations;
 use serde_json::{Value, json};
 use testkit::{
     Process, TestDatabase, TopicReader, eventually, free_address, kafka_brokers, unique_prefix,
@@ -17,12 +18,49 @@ pub(crate) struct System {
     settings: Vec<(&'static str, &'static str, String)>,
     pub(crate) wallet_database: TestDatabase,
     pub(crate) bill_payer_database: TestDatabase,
+    pub(crate) brokers: String,
     pub(crate) prefix: String,
     pub(crate) wallet_events: TopicReader,
     pub(crate) wallet_api: String,
     pub(crate) bill_payer_api: String,
     pub(crate) provider: String,
     pub(crate) client: reqwest::Client,
+}
+
+/// What a system runs on.
+pub(crate) struct Servers {
+    pub(crate) wallet_database: TestDatabase,
+    pub(crate) bill_payer_database: TestDatabase,
+    pub(crate) brokers: String,
+    /// Of each topic.
+    pub(crate) replicas: i32,
+}
+
+impl Servers {
+    pub(crate) async fn of_the_tests() -> Self {
+        Self {
+            wallet_database: TestDatabase::create("wallet", wallet_migrations()).await,
+            bill_payer_database: TestDatabase::create("bill_payer", bill_payer_migrations()).await,
+            brokers: kafka_brokers(),
+            replicas: 1,
+        }
+    }
+}
+
+pub(crate) fn wallet_migrations() -> Vec<EmbeddedMigrations> {
+    vec![
+        outbox::MIGRATIONS,
+        operations::MIGRATIONS,
+        wallet_api::MIGRATIONS,
+    ]
+}
+
+pub(crate) fn bill_payer_migrations() -> Vec<EmbeddedMigrations> {
+    vec![
+        outbox::MIGRATIONS,
+        operations::MIGRATIONS,
+        bill_payer::MIGRATIONS,
+    ]
 }
 
 impl System {
@@ -34,33 +72,35 @@ impl System {
 
     /// The same with more settings: the beginning of a process name, a variable and its value.
     pub(crate) async fn start_with(settings: Vec<(&'static str, &'static str, String)>) -> Self {
+        Self::start_on(Servers::of_the_tests().await, settings).await
+    }
+
+    /// The same, on other servers than the tests'.
+    pub(crate) async fn start_on(
+        servers: Servers,
+        settings: Vec<(&'static str, &'static str, String)>,
+    ) -> Self {
+        let Servers {
+            wallet_database,
+            bill_payer_database,
+            brokers,
+            replicas,
+        } = servers;
         let prefix = unique_prefix();
-        let wallet_events =
-            TopicReader::create(&format!("{prefix}{}", events::WALLET_TOPIC), PARTITIONS).await;
+        let create = async |topic: &str| {
+            let topic = format!("{prefix}{topic}");
+            TopicReader::create_on(&brokers, &topic, PARTITIONS, replicas).await
+        };
+        let wallet_events = create(events::WALLET_TOPIC).await;
         for topic in [events::BILL_TOPIC, events::COMMAND_TOPIC] {
-            TopicReader::create(&format!("{prefix}{topic}"), PARTITIONS).await;
+            create(topic).await;
         }
         let mut system = Self {
             processes: Vec::new(),
             settings,
-            wallet_database: TestDatabase::create(
-                "wallet",
-                vec![
-                    outbox::MIGRATIONS,
-                    operations::MIGRATIONS,
-                    wallet_api::MIGRATIONS,
-                ],
-            )
-            .await,
-            bill_payer_database: TestDatabase::create(
-                "bill_payer",
-                vec![
-                    outbox::MIGRATIONS,
-                    operations::MIGRATIONS,
-                    bill_payer::MIGRATIONS,
-                ],
-            )
-            .await,
+            wallet_database,
+            bill_payer_database,
+            brokers,
             prefix,
             wallet_events,
             wallet_api: free_address(),
@@ -89,10 +129,9 @@ impl System {
 
     /// Starts one of the processes (again).
     pub(crate) fn start_process(&mut self, name: &'static str) {
-        let brokers = kafka_brokers();
         let provider = format!("http://{}", self.provider);
         let mut environment = vec![
-            ("KAFKA_BROKERS", brokers.as_str()),
+            ("KAFKA_BROKERS", self.brokers.as_str()),
             ("TOPIC_PREFIX", &self.prefix),
             ("LOG", "warn"),
         ];
@@ -103,11 +142,11 @@ impl System {
                 environment.push(("LISTEN", &self.provider));
                 "mock-provider"
             }
-            "wallet-api" => {
+            "wallet-api" | "wallet-api-2" | "wallet-api-3" => {
                 environment.extend([("DATABASE_URL", wallet), ("LISTEN", &self.wallet_api)]);
                 "wallet-api"
             }
-            "bill-payer" => {
+            "bill-payer" | "bill-payer-2" | "bill-payer-3" => {
                 environment.extend([
                     ("DATABASE_URL", bills),
                     ("LISTEN", &self.bill_payer_api),
@@ -149,10 +188,9 @@ impl System {
             "wallet-api" => &self.wallet_database,
             _ => &self.bill_payer_database,
         };
-        let brokers = kafka_brokers();
         let environment = [
             ("DATABASE_URL", database.url()),
-            ("KAFKA_BROKERS", &brokers),
+            ("KAFKA_BROKERS", &self.brokers),
             ("TOPIC_PREFIX", &self.prefix),
             ("PROVIDER_URL", "http://127.0.0.1:1"),
             ("OPERATOR", "asha"),

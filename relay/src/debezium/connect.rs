@@ -65,6 +65,21 @@ impl Connect {
         })
     }
 
+    /// The version of the workers.
+    pub(crate) async fn version(&self) -> Result<String, ConnectError> {
+        #[derive(Deserialize)]
+        struct Worker {
+            version: String,
+        }
+        let what = "asking Kafka Connect for its version";
+        let response = self.send(what, self.client.get(self.url.clone())).await?;
+        let worker: Worker = response
+            .json()
+            .await
+            .map_err(|source| self.http(what, source))?;
+        Ok(worker.version)
+    }
+
     pub(crate) async fn config(
         &self,
         name: &str,

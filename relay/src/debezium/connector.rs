@@ -107,6 +107,8 @@ fn source(name: &str, slot: &Slot, schema: &str) -> Settings {
         topic.prefix = {name}
         plugin.name = pgoutput
         slot.name = {slot_name}
+        # Ignored before PostgreSQL 17.
+        slot.failover = true
         slot.retry.delay.ms = {RETRY_MS}
         publication.name = {publication}
         {PUBLICATION_VERSION} = {version}

@@ -7,6 +7,15 @@ use crate::slot::{is_confirmed_to_the_end_of_the_log, slots, streams, terminate_
 use crate::test_outbox::{TestOutbox, id};
 
 #[tokio::test]
+async fn a_slot_is_made_with_failover_from_postgresql_17_on() {
+    crate::slot::a_slot_is_made_with_failover_from_postgresql_17_on(
+        &TestOutbox::new().await,
+        "cdc",
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn an_idle_outbox_holds_no_log_while_other_tables_are_written() {
     crate::slot::an_idle_outbox_holds_no_log(&TestOutbox::new().await, "cdc").await;
 }

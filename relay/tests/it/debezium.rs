@@ -259,6 +259,13 @@ async fn an_event_that_kafka_refuses_stops_the_connector_and_the_relay_says_what
 }
 
 #[tokio::test]
+async fn a_slot_is_made_with_failover_from_postgresql_17_on() {
+    let connected = Connected::new().await;
+    crate::slot::a_slot_is_made_with_failover_from_postgresql_17_on(&connected.test, "debezium")
+        .await;
+}
+
+#[tokio::test]
 async fn an_idle_outbox_holds_no_log_while_other_tables_are_written() {
     let connected = Connected::new().await;
     crate::slot::an_idle_outbox_holds_no_log(&connected.test, "debezium").await;

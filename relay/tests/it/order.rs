@@ -69,13 +69,14 @@ impl Load {
     }
 
     /// Ends the load when at least `count` events are committed, and reads the topic until all are
-    /// there: `seen`, and what follows, are first seen in the order of commits, and none is missing.
+    /// there: `seen`, and what follows, are first seen in the order of commits, and none is missing. Returns how often
+    /// one was seen again.
     pub(crate) async fn comes_in_order(
         mut self,
         test: &TestOutbox,
         seen: Vec<Record>,
         count: usize,
-    ) {
+    ) -> usize {
         eventually("enough events are committed", async || {
             let committed = self.committed.load(Ordering::Relaxed);
             if committed >= count {
@@ -92,6 +93,7 @@ impl Load {
         // The server knows of commits too whose answer was lost.
         let sql = "select sum(version)::bigint as count from aggregates";
         let count = usize::try_from(test.database.count(sql).await).unwrap();
+        assert!(count >= self.committed.load(Ordering::Relaxed));
         test.pending_is(&[]).await;
 
         let mut known = HashSet::new();
@@ -103,12 +105,14 @@ impl Load {
             }
             known.len()
         };
+        let mut records = seen.len();
         let mut read = 0;
         for record in seen {
             read = first_seen(record);
         }
         while read < count {
             read = first_seen(test.topic.next().await);
+            records += 1;
         }
 
         assert_eq!(versions.len(), KEYS);
@@ -116,6 +120,7 @@ impl Load {
             let committed: Vec<i64> = (1..).take(versions.len()).collect();
             assert_eq!(versions, committed, "{key}");
         }
+        records - read
     }
 }
 

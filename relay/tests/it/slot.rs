@@ -38,6 +38,16 @@ pub(crate) async fn a_slot_that_is_dropped_under_load_is_made_anew(test: &TestOu
     streams(test).await;
 }
 
+pub(crate) async fn a_slot_is_made_with_failover_from_postgresql_17_on(
+    test: &TestOutbox,
+    mode: &str,
+) {
+    let _relay = test.streaming(mode).await;
+    let slots = "select count(*) from pg_replication_slots as slot where database = current_database() \
+         and coalesce((to_jsonb(slot) ->> 'failover')::bool, current_setting('server_version_num')::int < 170000)";
+    assert_eq!(test.database.count(slots).await, 1);
+}
+
 /// Waits until the slot is being read.
 pub(crate) async fn streams(test: &TestOutbox) {
     let mut conn = test.database.connect().await;
