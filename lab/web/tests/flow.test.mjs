@@ -44,7 +44,7 @@ async function truth(begun) {
   };
 }
 
-/** What the page says of each passage since the last reset. */
+/** What the page says of each passage since “Count from now”. */
 function said(page) {
   return page.locator("[data-passage]").evaluateAll((rows) =>
     Object.fromEntries(rows.map((row) => [row.dataset.passage, Number(row.lastElementChild.textContent.replace(/\D/g, ""))])),
@@ -120,7 +120,7 @@ test("every figure says what it counts", async (t) => {
     await page.locator(".figures > div").first().waitFor();
     const mute = await page.evaluate(() => {
       const figures = [...document.querySelectorAll(".figures > div, .money-figures > div, .key")].filter((one) => one.title.length < 10);
-      const arrows = [...document.querySelectorAll("[data-arrow]")].filter((one) => !/ since the last reset$/.test(one.querySelector("title")?.textContent ?? ""));
+      const arrows = [...document.querySelectorAll("[data-arrow]")].filter((one) => !/ since “Count from now”$/.test(one.querySelector("title")?.textContent ?? ""));
       return [...figures, ...arrows].map((one) => one.outerHTML.slice(0, 100));
     });
     assert.deepEqual(mute, [], view);

@@ -67,7 +67,7 @@ export function flowModel(live: Live): FlowModel {
     const passage = passageOf(id);
     const perSecond = flow[passage] ?? 0;
     const total = live.statistics.passed[passage] ?? 0;
-    arrows[id] = { perSecond, label: perSecond > 0 ? rate(perSecond) : "", about: `${COUNTS[passage]}: ${rate(perSecond)} now, ${count(total)} since the last reset` };
+    arrows[id] = { perSecond, label: perSecond > 0 ? rate(perSecond) : "", about: `${COUNTS[passage]}: ${rate(perSecond)} now, ${count(total)} since “Count from now”` };
   }
   const cut = cutOf(pattern, live.money);
   return { pattern, nodes, arrows, cut, summary: summary(live, pattern, nodes, cut.text) };

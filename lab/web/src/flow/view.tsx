@@ -57,7 +57,7 @@ function FlowTable({ snapshot: { flow, statistics } }: { snapshot: Live }) {
           <tr>
             <th scope="col">what is counted, as the processes say</th>
             <th scope="col" class="number">now</th>
-            <th scope="col" class="number">since the last reset</th>
+            <th scope="col" class="number">since “Count from now”</th>
           </tr>
         </thead>
         <tbody>
