@@ -34,7 +34,7 @@ pub struct Expectations {
     /// Replicas that each topic must have. With 1 you accept that a broken disk loses events
     #[arg(long, env, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     replicas_min: u32,
-    /// Hours for which the consumers keep their inbox: the RETENTION_H of wallet-api and bill-payer
+    /// Hours for which the consumers keep their inbox: the `RETENTION_H` of wallet-api and bill-payer
     #[arg(long, env, default_value_t = 336, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     retention_h: u32,
     /// Hours that a consumer may be stopped at most: Kafka has to keep its events for longer

@@ -9,6 +9,7 @@ use chassis::kafka;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use uuid::Uuid;
 
 use crate::{eventually, free_address};
@@ -182,10 +183,10 @@ impl KafkaCluster {
         let partitions = metadata
             .topics()
             .first()
-            .map_or(&[][..], |it| it.partitions());
+            .map_or(&[][..], MetadataTopic::partitions);
         Ok(Metadata {
             brokers: metadata.brokers().len(),
-            leader: partitions.first().map_or(-1, |it| it.leader()),
+            leader: partitions.first().map_or(-1, MetadataPartition::leader),
             in_sync: partitions
                 .iter()
                 .map(|it| it.isr().len())
