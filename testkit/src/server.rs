@@ -1,7 +1,7 @@
 //! A PostgreSQL server for one test, which may stop, restart and configure it.
 
 use std::fs::File;
-use std::os::unix::fs::{DirBuilderExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User};
 use uuid::Uuid;
 
-use crate::{TestDatabase, eventually, free_address};
+use crate::{Issued, TestDatabase, eventually, free_address};
 
 /// Settings of every such server; those of the test come after them. The pieces of log are small, so that little
 /// fills one.
@@ -134,6 +134,57 @@ impl PostgresServer {
         });
     }
 
+    /// Has it speak TLS with `certificate`, and ask clients for one that `clients` has signed, from the next start on.
+    pub fn encrypt(&self, certificate: &Issued, clients: &Path) {
+        for (from, name) in [
+            (certificate.certificate.as_path(), "server.crt"),
+            (certificate.key.as_path(), "server.key"),
+            (clients, "clients.crt"),
+        ] {
+            let to = self.data().join(name);
+            std::fs::copy(from, &to).expect("it is copied");
+            std::fs::set_permissions(&to, std::fs::Permissions::from_mode(0o600))
+                .expect("its permissions are set");
+            if let Some(user) = &self.user {
+                chown(&to, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
+                    .expect("root may give a file away");
+            }
+        }
+        self.set(&["ssl = on", "ssl_ca_file = 'clients.crt'"]);
+    }
+
+    /// A standby that follows this server.
+    pub async fn standby(&self) -> Self {
+        let mut standby = Self::empty();
+        let (_, port) = self
+            .address
+            .rsplit_once(':')
+            .expect("an address has a port");
+        let copied = standby
+            .command("pg_basebackup")
+            .args([
+                "--host=127.0.0.1",
+                "--username=postgres",
+                "--write-recovery-conf",
+            ])
+            .args(["--checkpoint=fast", "--no-sync", "--port", port, "--pgdata"])
+            .arg(standby.data())
+            .output()
+            .expect("pg_basebackup is started");
+        assert!(copied.status.success(), "{copied:?}");
+        standby.listen();
+        standby.run().await;
+        standby
+    }
+
+    /// Makes a standby the server that takes writes.
+    pub async fn promote(&self) {
+        let mut conn = self.connect().await;
+        conn.batch_execute("select pg_promote()")
+            .await
+            .expect("the standby is promoted");
+    }
+
     /// Ends the current piece of log, `pieces` times, and makes a checkpoint: PostgreSQL
     /// deletes the log that it need not keep.
     pub async fn turn_the_log_over(&self, pieces: usize) {
@@ -149,6 +200,36 @@ impl PostgresServer {
 
     /// Creates a folder with an empty cluster.
     fn make() -> Self {
+        let server = Self::empty();
+        let made = server
+            .command("initdb")
+            .args(["--username=postgres", "--auth=trust", "--encoding=UTF8"])
+            .args([
+                "--locale=C",
+                "--no-sync",
+                "--no-instructions",
+                "--wal-segsize=1",
+            ])
+            .arg("--pgdata")
+            .arg(server.data())
+            .output()
+            .expect("initdb is started");
+        assert!(made.status.success(), "{made:?}");
+        server.set(&[SETTINGS]);
+        server.listen();
+        server
+    }
+
+    fn listen(&self) {
+        let (_, port) = self
+            .address
+            .rsplit_once(':')
+            .expect("an address has a port");
+        self.set(&[&format!("port = {port}")]);
+    }
+
+    /// A folder and an address.
+    fn empty() -> Self {
         let name = format!("testkit-postgres-{}", Uuid::now_v7().simple());
         let folder = std::env::temp_dir().join(name);
         std::fs::DirBuilder::new()
@@ -165,32 +246,12 @@ impl PostgresServer {
                 .expect("root may give a folder away");
         }
         let address = free_address();
-        let server = Self {
+        Self {
             folder,
             address,
             user,
             running: None,
-        };
-        let made = server
-            .command("initdb")
-            .args(["--username=postgres", "--auth=trust", "--encoding=UTF8"])
-            .args([
-                "--locale=C",
-                "--no-sync",
-                "--no-instructions",
-                "--wal-segsize=1",
-            ])
-            .arg("--pgdata")
-            .arg(server.data())
-            .output()
-            .expect("initdb is started");
-        assert!(made.status.success(), "{made:?}");
-        let (_, port) = server
-            .address
-            .rsplit_once(':')
-            .expect("an address has a port");
-        server.set(&[SETTINGS, &format!("port = {port}")]);
-        server
+        }
     }
 
     fn data(&self) -> PathBuf {
