@@ -22,6 +22,9 @@ COPY . .
 RUN touch */src/*.rs lab/*/src/*.rs && $BUILD
 
 FROM debian:bookworm-slim
+# OpenSSL, for TLS, and the authorities that it trusts.
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates libssl3 \
+    && rm -rf /var/lib/apt/lists/*
 # A number of its own that does not change: it owns the files of the volume.
 RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin service \
     && install --directory --owner service --group service /var/lib/mock-provider

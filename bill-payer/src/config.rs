@@ -1,10 +1,12 @@
 //! The service's settings.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chassis::Backoff;
 use chassis::config::{DatabaseConfig, HttpConfig, IntakeConfig, KafkaConfig, LogConfig};
 use operations::housekeeping::HousekeepingConfig;
+use secrecy::SecretString;
 
 use crate::domain::Policy;
 
@@ -38,9 +40,21 @@ pub struct Config {
 /// Where the provider is, and how long to wait for it.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ProviderConfig {
-    /// Base URL of the provider
-    #[arg(long, env, default_value = "http://127.0.0.1:8082")]
-    pub provider_url: String,
+    /// Base URL of the provider, http:// or https://; a user and a password in it are sent as Basic authorization. Or
+    /// `PROVIDER_URL_FILE`, a file that it stands in
+    #[arg(
+        long,
+        env,
+        default_value = "http://127.0.0.1:8082",
+        hide_env_values = true
+    )]
+    pub provider_url: SecretString,
+    /// Sent to the provider as Bearer authorization; better `PROVIDER_TOKEN_FILE`, a file that it stands in
+    #[arg(long, env, hide_env_values = true)]
+    pub provider_token: Option<SecretString>,
+    /// Who signs the provider's certificate, a PEM file; without it, whom the system trusts
+    #[arg(long, env)]
+    pub provider_ca_file: Option<PathBuf>,
     /// Milliseconds to wait for a connection to the provider
     #[arg(long, env, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub provider_connect_timeout_ms: u64,

@@ -49,7 +49,7 @@ const BILLS_BATCH_MAX: usize = 500;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let Cli { command, config } = Cli::parse();
+    let Cli { command, config } = chassis::config::parse();
     let out = &mut std::io::stdout();
     let pool = || database::pool(&config.database, SERVICE);
     match command {
@@ -65,7 +65,7 @@ async fn main() -> anyhow::Result<()> {
         Some(Command::Migrate) => {
             let _service = Service::start(SERVICE, &config.log)?;
             let sources = vec![outbox::MIGRATIONS, operations::MIGRATIONS, MIGRATIONS];
-            let applied = database::migrate(&config.database.database_url, sources).await?;
+            let applied = database::migrate(&config.database.target()?, sources).await?;
             info!(
                 applied = applied.len(),
                 "the bill-payer database is up to date"
@@ -80,7 +80,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     config.check()?;
     let pool = database::pool(&config.database, SERVICE)?;
     let provider = Provider::new(&config.provider, config.executor.calls_max())?;
-    let probe = kafka::Probe::new(&config.kafka.kafka_brokers, SERVICE)?;
+    let brokers = config.kafka.brokers()?;
+    let probe = kafka::Probe::new(&brokers, SERVICE)?;
     let new_bills = Arc::new(Notify::new());
     let executor = Executor::new(
         config.executor,
@@ -89,7 +90,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         Arc::clone(&new_bills),
     );
     let requests = ConsumerConfig {
-        brokers: config.kafka.kafka_brokers.clone(),
+        brokers: brokers.clone(),
         group: config.kafka.prefixed(SERVICE),
         topic: config.kafka.prefixed(events::WALLET_TOPIC),
         batch_records_max: BILLS_BATCH_MAX,
@@ -104,8 +105,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let kept = config.housekeeping.clone();
     Housekeeping::new(pool.clone(), kept, SettledBills::default()).spawn(
         &service,
-        &config.kafka,
-        events::WALLET_TOPIC,
+        brokers,
+        config.kafka.prefixed(events::WALLET_TOPIC),
     );
     let checked = pool.clone();
     let schema = Schema::of(

@@ -8,11 +8,12 @@ mod answer;
 
 use std::time::Duration;
 
+use chassis::endpoint::{Endpoint, EndpointError};
 use chassis::http::TRACEPARENT;
 use chassis::telemetry::chain;
 use events::Money;
 use reqwest::header::{DATE, RETRY_AFTER};
-use reqwest::{Client, RequestBuilder, Url};
+use reqwest::{Client, RequestBuilder};
 use serde::Serialize;
 
 use crate::config::ProviderConfig;
@@ -38,16 +39,8 @@ pub struct Provider {
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum ProviderError {
-    #[error("PROVIDER_URL=\"{url}\" is not a URL")]
-    Url {
-        url: String,
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    #[error(
-        "PROVIDER_URL=\"{url}\" must begin with http:// : this build has no TLS, for which reqwest's feature rustls is to be switched on"
-    )]
-    Scheme { url: String },
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
     #[error("making the provider's HTTP client")]
     Client(#[from] reqwest::Error),
 }
@@ -55,15 +48,14 @@ pub enum ProviderError {
 impl Provider {
     /// Returns a client that keeps up to `connections_max` connections open. It connects at the first call.
     pub fn new(config: &ProviderConfig, connections_max: usize) -> Result<Self, ProviderError> {
-        let url = config.provider_url.clone();
-        let parsed = Url::parse(&url).map_err(|source| ProviderError::Url {
-            url: url.clone(),
-            source: source.into(),
-        })?;
-        if parsed.scheme() != "http" {
-            return Err(ProviderError::Scheme { url });
-        }
-        let client = Client::builder()
+        let endpoint = Endpoint {
+            setting: "PROVIDER_URL",
+            url: &config.provider_url,
+            token: config.provider_token.as_ref(),
+            ca_file: config.provider_ca_file.as_deref(),
+        };
+        let (url, client) = endpoint.client()?;
+        let client = client
             .user_agent(crate::SERVICE)
             .connect_timeout(config.connect_timeout())
             .timeout(config.call_timeout())
@@ -75,7 +67,7 @@ impl Provider {
             .build()?;
         Ok(Self {
             client,
-            payments_url: format!("{}/payments", url.trim_end_matches('/')),
+            payments_url: format!("{}/payments", url.as_str().trim_end_matches('/')),
         })
     }
 

@@ -1,34 +1,142 @@
 //! The settings that services share; each is a flag and an environment variable, listed by `--help`.
 
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::error::ErrorKind;
+use clap::{Command, CommandFactory, FromArgMatches};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::database::{Target, TargetError};
 use crate::hosts::Hosts;
+use crate::kafka::{Brokers, SettingError, Settings};
+
+/// Reads the command line and the environment. A setting whose value `--help` does not show is a secret: it may also stand
+/// in the file that the variable with `_FILE` at its end names. Ends the process if something is wrong, as clap does.
+#[must_use]
+pub fn parse<C: CommandFactory + FromArgMatches>() -> C {
+    let mut errors = Vec::new();
+    let mut command = with_files(C::command(), &mut errors);
+    if let Some(error) = errors.first() {
+        command.error(ErrorKind::InvalidValue, error).exit();
+    }
+    let matches = command.clone().get_matches();
+    C::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
+}
+
+/// The text of a secret's file is the default of its setting.
+fn with_files(command: Command, errors: &mut Vec<String>) -> Command {
+    let command = command.mut_args(|argument| {
+        let Some(name) = argument.get_env().and_then(OsStr::to_str) else {
+            return argument;
+        };
+        let variable = format!("{name}_FILE");
+        let Some(file) = std::env::var_os(&variable).filter(|_| argument.is_hide_env_values_set())
+        else {
+            return argument;
+        };
+        if std::env::var_os(name).is_some() {
+            errors.push(format!("{name} and {variable} are both set: one is enough"));
+        }
+        let file = PathBuf::from(file);
+        match secret_in(&file) {
+            Ok(text) => argument
+                .required(false)
+                .default_value(text.expose_secret().to_owned())
+                .hide_default_value(true),
+            Err(error) => {
+                errors.push(format!(
+                    "{variable} names the file {}: {error}",
+                    file.display()
+                ));
+                argument
+            }
+        }
+    });
+    let mut nested = Vec::new();
+    let command = command.mut_subcommands(|command| with_files(command, &mut nested));
+    errors.append(&mut nested);
+    command
+}
+
+/// The secret in `file`, without the end of its line.
+pub(crate) fn secret_in(file: &Path) -> std::io::Result<SecretString> {
+    let text = std::fs::read_to_string(file)?;
+    Ok(text.trim_end_matches(['\r', '\n']).into())
+}
 
 /// Where the database is.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DatabaseConfig {
-    /// PostgreSQL URL, such as `postgres://user@127.0.0.1:5432/wallet`. Encrypted connections are not
-    /// built in: an `sslmode` that demands one is refused
+    /// PostgreSQL URL, such as `postgres://user@127.0.0.1:5432/wallet` or, with several servers of which the one that
+    /// accepts writes is used, `postgres://user@db1:5432,db2:5432/wallet?sslmode=verify-full&sslrootcert=/ca.pem`. Or
+    /// `DATABASE_URL_FILE`, a file that it stands in
     #[arg(long, env, hide_env_values = true)]
-    pub database_url: String,
+    pub database_url: SecretString,
+    /// The file of passwords, as libpq reads it, for a URL without a password
+    #[arg(long = "passfile", env = "PGPASSFILE")]
+    pub passfile: Option<PathBuf>,
     /// Connections in the pool. Too low: requests wait for one. Too high: PostgreSQL runs out of them.
     #[arg(long, env, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=500))]
     pub database_pool_size: u32,
 }
 
+impl DatabaseConfig {
+    /// A pool of this size on the database of this URL.
+    #[must_use]
+    pub fn new(database_url: &str, database_pool_size: u32) -> Self {
+        Self {
+            database_url: database_url.into(),
+            passfile: None,
+            database_pool_size,
+        }
+    }
+
+    /// Reads the URL.
+    ///
+    /// # Errors
+    /// It is none, or contradicts itself.
+    pub fn target(&self) -> Result<Target, TargetError> {
+        Target::parse(self.database_url.expose_secret(), self.passfile.clone())
+    }
+}
+
 /// Where Kafka is.
 #[derive(Debug, Clone, clap::Args)]
 pub struct KafkaConfig {
-    /// Kafka bootstrap servers, host:port separated by commas
+    /// Kafka bootstrap servers, host:port separated by commas. Any setting of librdkafka is `KAFKA_<SETTING>`, such as
+    /// `KAFKA_SECURITY_PROTOCOL=SASL_SSL`, and `KAFKA_<SETTING>_FILE` the file that it stands in
     #[arg(long, env, default_value = "127.0.0.1:9092")]
     pub kafka_brokers: String,
     /// Put before the name of every topic and consumer group, so that several systems can share a
     /// broker, such as `staging.`
     #[arg(long, env, default_value = "")]
     pub topic_prefix: String,
+    /// `KAFKA_<SETTING>` of the environment
+    #[arg(skip = Settings::from_environment())]
+    pub kafka_settings: Settings,
 }
 
 impl KafkaConfig {
+    /// Brokers without TLS and logins, and without further settings.
+    #[must_use]
+    pub fn new(kafka_brokers: String, topic_prefix: String) -> Self {
+        Self {
+            kafka_brokers,
+            topic_prefix,
+            kafka_settings: Settings::default(),
+        }
+    }
+
+    /// The brokers, with the settings of every client.
+    ///
+    /// # Errors
+    /// A setting of the environment can't be obeyed.
+    pub fn brokers(&self) -> Result<Brokers, SettingError> {
+        Brokers::new(&self.kafka_brokers, &self.kafka_settings)
+    }
+
     /// The full name of a topic or a consumer group.
     #[must_use]
     pub fn prefixed(&self, name: &str) -> String {

@@ -34,14 +34,14 @@ pub use self::record::{Headers, ReadRecord, Record, headers};
 pub use self::record::{headers_from_json, headers_to_json, hex};
 use self::stall::StallWatch;
 pub(crate) use self::taking::{Attempts, Taking, hand_over};
-use crate::kafka::LogContext;
+use crate::kafka::{Brokers, LogContext};
 use crate::{Backoff, RepeatedError, kafka};
 
 /// Settings of a consumer.
 #[derive(Debug, Clone)]
 pub struct ConsumerConfig {
-    /// Bootstrap servers.
-    pub brokers: String,
+    /// Where Kafka is.
+    pub brokers: Brokers,
     /// The group whose members share the partitions.
     pub group: String,
     /// The topic to read.
@@ -315,7 +315,8 @@ impl<H: Handler> Consumer<H> {
 
 /// Joins the group with a new client.
 fn join(config: &ConsumerConfig, log: &LogContext) -> anyhow::Result<StreamConsumer<LogContext>> {
-    let stream: StreamConsumer<LogContext> = kafka::client(&config.brokers, &config.group)
+    let mut settings = kafka::client(&config.brokers, &config.group);
+    settings
         .set("group.id", &config.group)
         .set("enable.auto.commit", "false")
         .set("auto.offset.reset", "earliest")
@@ -326,7 +327,9 @@ fn join(config: &ConsumerConfig, log: &LogContext) -> anyhow::Result<StreamConsu
         // See `StallWatch::look`.
         .set("enable.partition.eof", "true")
         // What may wait in memory, of all partitions together.
-        .set("queued.max.messages.kbytes", "16384")
+        .set("queued.max.messages.kbytes", "16384");
+    config.brokers.override_in(&mut settings);
+    let stream: StreamConsumer<LogContext> = settings
         .create_with_context(log.clone())
         .context("making a Kafka consumer")?;
     stream
@@ -480,7 +483,7 @@ mod tests {
 
     fn config(brokers: &str, group: &str) -> ConsumerConfig {
         ConsumerConfig {
-            brokers: brokers.to_owned(),
+            brokers: brokers.into(),
             group: group.to_owned(),
             topic: TOPIC.to_owned(),
             batch_records_max: 10,

@@ -1,5 +1,11 @@
 //! The database: pool, migrations, and what its errors mean for the caller.
 
+mod passfile;
+mod pooler;
+mod target;
+mod tls;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,12 +20,14 @@ use diesel_async::pooled_connection::{
     AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, deadpool as diesel_deadpool,
 };
 use diesel_async::{
-    AsyncConnection as _, AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl as _,
-    SimpleAsyncConnection as _,
+    AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _,
 };
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _};
 use futures_util::FutureExt as _;
+use tokio::sync::OnceCell;
 
+pub use self::target::{Open, Server, Target, TargetError};
+pub use self::tls::{Mode, Tls, TlsError, TlsStream};
 use crate::config::DatabaseConfig;
 use crate::error_chain::chain;
 use crate::{Problem, RepeatedError};
@@ -99,38 +107,27 @@ pub const fn classify(error: &Error) -> Failure {
     }
 }
 
-/// Refuses a URL that demands an encrypted connection: none is made here, and it must not be disobeyed.
-///
-/// # Errors
-/// [`ConnectionError::InvalidConnectionUrl`], with what to do instead.
-pub fn refuse_encryption(url: &str) -> Result<(), ConnectionError> {
-    let mut options = url.split(['?', '&', ' ']).map(str::trim);
-    let demand = options.find(|option| {
-        let (name, value) = option.split_once('=').unwrap_or((option, ""));
-        match name {
-            "sslmode" => !["disable", "prefer"].contains(&value),
-            name => name.starts_with("ssl"),
-        }
-    });
-    demand.map_or(Ok(()), |demand| {
-        Err(ConnectionError::InvalidConnectionUrl(format!(
-            "the database URL says {demand}, and encrypted connections are not built in: reach the \
-             server by a private network or a tunnel, and say sslmode=disable"
-        )))
-    })
-}
-
-/// Makes a pool; connects when first asked for a connection.
+/// Makes a pool; connects when first asked for a connection. It stays empty while a pooler of transactions is in between:
+/// see [`Target::refuse_transaction_pooling`].
 ///
 /// # Errors
 /// The settings do not make a pool.
 pub fn pool(config: &DatabaseConfig, application_name: &'static str) -> anyhow::Result<Pool> {
-    refuse_encryption(&config.database_url)?;
+    let target = config.target()?;
+    let keeps_sessions = Arc::new(OnceCell::new());
     let mut manager = ManagerConfig::default();
     manager.recycling_method = RecyclingMethod::Fast;
-    manager.custom_setup =
-        Box::new(move |url| async move { connect(url, application_name).await }.boxed());
-    let manager = AsyncDieselConnectionManager::new_with_config(&config.database_url, manager);
+    manager.custom_setup = Box::new(move |_| {
+        let (target, keeps_sessions) = (target.clone(), Arc::clone(&keeps_sessions));
+        async move {
+            keeps_sessions
+                .get_or_try_init(|| target.refuse_transaction_pooling())
+                .await?;
+            target.connect(application_name).await
+        }
+        .boxed()
+    });
+    let manager = AsyncDieselConnectionManager::new_with_config("", manager);
     Pool::builder(manager)
         .max_size(usize::try_from(config.database_pool_size)?)
         .wait_timeout(Some(CONNECTION_TIMEOUT))
@@ -140,7 +137,7 @@ pub fn pool(config: &DatabaseConfig, application_name: &'static str) -> anyhow::
         .context("making the database pool")
 }
 
-/// One connection of its own, with the session settings of the pool's.
+/// One connection of its own to the server of `url`, with the session settings of the pool's.
 ///
 /// # Errors
 /// The server can't be reached or refuses.
@@ -148,25 +145,50 @@ pub async fn connect(
     url: &str,
     application_name: &'static str,
 ) -> Result<AsyncPgConnection, ConnectionError> {
-    refuse_encryption(url)?;
-    let mut conn = AsyncPgConnection::establish(url).await?;
-    conn.batch_execute(&format!(
-        "set application_name = '{application_name}'; {SESSION_SETTINGS}"
-    ))
-    .await
-    .map_err(ConnectionError::CouldntSetupConfiguration)?;
-    Ok(conn)
+    let target = Target::parse(url, None)?;
+    target.connect(application_name).await
+}
+
+impl Target {
+    /// One connection, with the session settings of the pool's.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn connect(
+        &self,
+        application_name: &'static str,
+    ) -> Result<AsyncPgConnection, ConnectionError> {
+        let Open {
+            client, connection, ..
+        } = self.open().await?;
+        let mut conn =
+            AsyncPgConnection::try_from_client_and_connection(client, connection).await?;
+        conn.batch_execute(&format!(
+            "set application_name = '{application_name}'; {SESSION_SETTINGS}"
+        ))
+        .await
+        .map_err(ConnectionError::CouldntSetupConfiguration)?;
+        Ok(conn)
+    }
 }
 
 /// Applies what is missing of each of `sources`, in their order. Several processes may do so at once.
 ///
 /// # Errors
 /// The database can't be reached, or a migration fails; a failed migration changes nothing.
-pub async fn migrate(url: &str, sources: Vec<EmbeddedMigrations>) -> anyhow::Result<Vec<String>> {
-    refuse_encryption(url)?;
-    let mut conn = AsyncPgConnection::establish(url)
+pub async fn migrate(
+    target: &Target,
+    sources: Vec<EmbeddedMigrations>,
+) -> anyhow::Result<Vec<String>> {
+    let connecting = "connecting to the database to migrate it";
+    target
+        .refuse_transaction_pooling()
         .await
-        .context("connecting to the database to migrate it")?;
+        .context(connecting)?;
+    let Open {
+        client, connection, ..
+    } = target.open().await.context(connecting)?;
+    let mut conn = AsyncPgConnection::try_from_client_and_connection(client, connection).await?;
     // Any constant: whoever comes second waits for the first to finish, and then finds nothing to do.
     conn.batch_execute("select pg_advisory_lock(20260101)")
         .await
@@ -256,7 +278,9 @@ impl Schema {
 /// # Errors
 /// The database does not answer, or its schema is older than the program.
 pub async fn check(pool: Pool, schema: Schema) -> anyhow::Result<()> {
-    let mut conn = pool.get().await?;
+    let conn = pool.get().await;
+    // Its source repeats it.
+    let mut conn = conn.map_err(|error| anyhow::anyhow!(chain(&error)))?;
     let missing = schema.missing(&mut conn).await?;
     ERRORS.succeeded();
     anyhow::ensure!(
@@ -289,29 +313,5 @@ impl From<PoolError> for Problem {
     fn from(error: PoolError) -> Self {
         ERRORS.failed(chain(&error));
         Self::unavailable("the database does not answer")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_that_demands_encryption_is_refused() {
-        for url in [
-            "postgres://a@h/d?sslmode=require",
-            "postgres://a@h/d?application_name=x&sslmode=verify-full",
-            "postgres://a@h/d?sslrootcert=/ca.pem&sslmode=prefer",
-            "host=h sslmode=verify-ca dbname=d",
-        ] {
-            assert!(refuse_encryption(url).is_err(), "{url}");
-        }
-        for url in [
-            "postgres://a@h/d",
-            "postgres://a@h/ssl?sslmode=disable",
-            "postgres://a@h/d?sslmode=prefer",
-        ] {
-            assert_eq!(refuse_encryption(url), Ok(()), "{url}");
-        }
     }
 }

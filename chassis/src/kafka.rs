@@ -1,10 +1,12 @@
 //! What all Kafka clients of the system agree on.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
@@ -14,14 +16,20 @@ use tracing::{debug, info, warn};
 
 use crate::repeated::RepeatedError;
 
+mod oauth;
 pub mod producer;
+mod settings;
 
-/// The settings of every client, whatever it does.
+pub use self::oauth::token;
+pub use self::settings::{Brokers, SettingError, Settings};
+
+/// The settings of every client, whatever it does. One that adds its own ends with [`Brokers::override_in`].
 #[must_use]
-pub fn client(brokers: &str, client_id: &str) -> ClientConfig {
+pub fn client(brokers: impl Into<Brokers>, client_id: &str) -> ClientConfig {
+    let brokers = brokers.into();
     let mut config = ClientConfig::new();
     config
-        .set("bootstrap.servers", brokers)
+        .set("bootstrap.servers", brokers.servers())
         .set("client.id", client_id)
         // An outage is noticed quickly, and so is its end; librdkafka's default waits up to 10 s.
         .set("reconnect.backoff.ms", "50")
@@ -29,6 +37,7 @@ pub fn client(brokers: &str, client_id: &str) -> ClientConfig {
         .set("socket.keepalive.enable", "true")
         // A topic or a partition that is new is noticed in seconds; librdkafka's default is five minutes.
         .set("topic.metadata.refresh.interval.ms", "5000");
+    brokers.override_in(&mut config);
     config
 }
 
@@ -55,6 +64,12 @@ impl LogContext {
 }
 
 impl ClientContext for LogContext {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, file: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        token(file)
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         match level {
             RDKafkaLogLevel::Emerg
@@ -91,7 +106,7 @@ impl Probe {
     ///
     /// # Errors
     /// The settings do not make a client.
-    pub fn new(brokers: &str, client_id: &str) -> anyhow::Result<Self> {
+    pub fn new(brokers: impl Into<Brokers>, client_id: &str) -> anyhow::Result<Self> {
         let client = client(brokers, client_id)
             .create_with_context(LogContext::of("asking whether Kafka is there"))
             .context("making a Kafka client")?;
@@ -106,14 +121,35 @@ impl Probe {
     /// None does within a second and a half.
     pub async fn check(self) -> anyhow::Result<()> {
         tokio::task::spawn_blocking(move || {
-            self.client
+            let asked = self
+                .client
                 // A topic that does not exist is a valid answer; all topics would be a long one.
-                .fetch_metadata(Some("__consumer_offsets"), Duration::from_millis(1_500))
-                .context("no Kafka broker answers")?;
-            self.client.context().errors().succeeded();
-            Ok(())
+                .fetch_metadata(Some("__consumer_offsets"), Duration::from_millis(1_500));
+            let Err(error) = asked else {
+                self.client.context().errors().succeeded();
+                return Ok(());
+            };
+            match self.refusal() {
+                Some(code) => {
+                    anyhow::bail!("no Kafka broker lets this client in ({code}): the log says more")
+                }
+                None => Err(error).context("no Kafka broker answers"),
+            }
         })
         .await?
+    }
+
+    /// Hears what the client has to tell, which nobody else asks it for: it logs why no broker is reached, and gets a
+    /// token if it needs one. Returns the error of a login or of TLS, if there was one.
+    fn refusal(&self) -> Option<RDKafkaErrorCode> {
+        let mut refusal = None;
+        while let Some(told) = self.client.poll(Duration::from_millis(10)) {
+            let code = told.err().and_then(|error| error.rdkafka_error_code());
+            if let Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) = code {
+                refusal = code;
+            }
+        }
+        refusal
     }
 }
 
@@ -122,7 +158,7 @@ impl Probe {
 /// # Errors
 /// The brokers can't be reached or refuse.
 pub async fn create_topics(
-    brokers: &str,
+    brokers: impl Into<Brokers>,
     topics: &[&str],
     partitions: i32,
     replication: i32,

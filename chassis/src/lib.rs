@@ -12,6 +12,7 @@ pub mod cli;
 pub mod config;
 pub mod consumer;
 pub mod database;
+pub mod endpoint;
 mod error_chain;
 pub mod health;
 pub mod hosts;

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Backoff;
 use crate::consumer::{self, Attempts, ConsumerHealth, Handler, ReadRecord};
-use crate::kafka::{self, LogContext};
+use crate::kafka::{self, Brokers, LogContext};
 
 /// How long a broker may take to answer a question, and for how long it is asked again.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -40,8 +40,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// What to read.
 #[derive(Debug, Clone)]
 pub struct ReplayConfig {
-    /// Bootstrap servers.
-    pub brokers: String,
+    /// Where Kafka is.
+    pub brokers: Brokers,
     /// The topic, with its prefix.
     pub topic: String,
     /// Only messages made since then.
@@ -189,15 +189,18 @@ impl Replay {
     }
 }
 
-fn consumer(brokers: &str) -> anyhow::Result<StreamConsumer<LogContext>> {
-    kafka::client(brokers, "replay")
+fn consumer(brokers: &Brokers) -> anyhow::Result<StreamConsumer<LogContext>> {
+    let mut settings = kafka::client(brokers, "replay");
+    settings
         // librdkafka wants one. It is never joined, and nothing is committed.
         .set("group.id", "replay-reads-without-a-group")
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "earliest")
-        .set("queued.max.messages.kbytes", "4096")
+        .set("queued.max.messages.kbytes", "4096");
+    brokers.override_in(&mut settings);
+    settings
         .create_with_context(LogContext::of("reading a topic again"))
         .context("making a Kafka consumer")
 }

@@ -13,9 +13,8 @@ use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use chassis::config::KafkaConfig;
 use chassis::database::Pool;
-use chassis::kafka::LogContext;
+use chassis::kafka::{Brokers, LogContext};
 use chassis::{Service, kafka, telemetry};
 
 /// How long to wait for a broker that is asked how long it keeps a topic.
@@ -118,18 +117,13 @@ impl<S: Sweep> Housekeeping<S> {
         Self { pool, config, own }
     }
 
-    /// Runs as a part of `service`, which reads `topic`: how long Kafka keeps that is compared first.
-    pub fn spawn(self, service: &Service, kafka: &KafkaConfig, topic: &str)
+    /// Runs as a part of `service`, which reads `topic` (with its prefix): how long Kafka keeps that is compared first.
+    pub fn spawn(self, service: &Service, brokers: Brokers, topic: String)
     where
         S: 'static,
     {
         let stop = service.stop_token();
-        let compared = compare_retention(
-            kafka.kafka_brokers.clone(),
-            kafka.prefixed(topic),
-            self.config.clone(),
-            stop.clone(),
-        );
+        let compared = compare_retention(brokers, topic, self.config.clone(), stop.clone());
         service.spawn("comparing retention", compared);
         service.spawn("housekeeping", self.run(stop));
     }
@@ -208,7 +202,7 @@ pub enum Kept {
 /// # Errors
 /// None: the signature is that of a service's task. A broker that does not answer is warned about, too.
 pub async fn compare_retention(
-    brokers: String,
+    brokers: Brokers,
     topic: String,
     config: HousekeepingConfig,
     stop: CancellationToken,
@@ -257,7 +251,7 @@ pub fn too_short(config: &HousekeepingConfig, kept: Kept) -> Option<String> {
 ///
 /// # Errors
 /// No broker responds within ten seconds, or the topic does not exist.
-pub async fn kept(brokers: &str, topic: &str) -> anyhow::Result<Kept> {
+pub async fn kept(brokers: impl Into<Brokers>, topic: &str) -> anyhow::Result<Kept> {
     let admin: AdminClient<LogContext> = kafka::client(brokers, "housekeeping")
         .create_with_context(LogContext::of("asking how long Kafka keeps a topic"))
         .context("making a Kafka admin client")?;

@@ -32,10 +32,12 @@ pub mod pgoutput;
 mod snapshot;
 mod stream;
 mod table;
+mod tunnel;
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use chassis::database::Target;
 use diesel_async::AsyncPgConnection;
 use pgwire_replication::Lsn;
 use tokio_util::sync::CancellationToken;
@@ -93,7 +95,7 @@ impl CdcError {
 
 /// The one relay that works: its connection, its stream, and what they brought.
 pub struct Cdc {
-    database_url: String,
+    database: Target,
     kafka_away_max: Duration,
     slot: Slot,
     table: Table,
@@ -129,7 +131,7 @@ impl Mode for Cdc {
         }
         info!(slot = slot.name, "mode {} begins", Self::MODE);
         Ok(Self {
-            database_url: config.database.database_url.clone(),
+            database: config.database.target().map_err(StreamError::from)?,
             kafka_away_max: config.cdc.kafka_away_max(),
             slot,
             table: Table::new(conn).await?,
@@ -162,7 +164,7 @@ impl Mode for Cdc {
         // Else the stream, which opens once a sweep has ended.
         if self.stream.is_none() {
             slot::release(self.table.connection(), &self.slot.name).await?;
-            let opened = Stream::open(&self.database_url, &self.slot);
+            let opened = Stream::open(&self.database, &self.slot);
             let Some(stream) = stop.run_until_cancelled(opened).await else {
                 return Ok(BatchStats::default());
             };

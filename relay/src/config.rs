@@ -1,9 +1,11 @@
 //! The relay's settings: plain values whose defaults are their [`Default`]; the binary reads them from its
 //! command line and its environment, and `relay --help` lists them.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chassis::config::{DatabaseConfig, KafkaConfig};
+use secrecy::SecretString;
 
 use crate::relay_mode::RelayMode;
 
@@ -22,10 +24,9 @@ pub struct Config {
     /// Where Kafka is
     #[command(flatten)]
     pub kafka: KafkaConfig,
-    /// Kafka Connect, whose workers have Debezium's plugin for PostgreSQL, for mode debezium. The mode after that
-    /// one deletes the connector there
-    #[arg(long, env, default_value = CONNECT_URL, hide_env_values = true)]
-    pub connect_url: String,
+    /// Kafka Connect, for mode debezium
+    #[command(flatten)]
+    pub connect: ConnectConfig,
     /// Publishing
     #[command(flatten)]
     pub publisher: PublisherConfig,
@@ -45,10 +46,36 @@ impl Config {
             relay_mode: RelayMode::default(),
             database,
             kafka,
-            connect_url: CONNECT_URL.to_owned(),
+            connect: ConnectConfig::default(),
             publisher: PublisherConfig::default(),
             poller: PollerConfig::default(),
             cdc: CdcConfig::default(),
+        }
+    }
+}
+
+/// Where Kafka Connect is.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ConnectConfig {
+    /// Kafka Connect, whose workers have Debezium's plugin for PostgreSQL, for mode debezium: http:// or https://, with a
+    /// user and a password if it asks for them. The mode after that one deletes the connector there. Or
+    /// `CONNECT_URL_FILE`, a file that it stands in
+    #[arg(long, env, default_value = CONNECT_URL, hide_env_values = true)]
+    pub connect_url: SecretString,
+    /// Sent to Kafka Connect as Bearer authorization; better `CONNECT_TOKEN_FILE`, a file that it stands in
+    #[arg(long, env, hide_env_values = true)]
+    pub connect_token: Option<SecretString>,
+    /// Who signs Kafka Connect's certificate, a PEM file; without it, whom the system trusts
+    #[arg(long, env)]
+    pub connect_ca_file: Option<PathBuf>,
+}
+
+impl Default for ConnectConfig {
+    fn default() -> Self {
+        Self {
+            connect_url: CONNECT_URL.into(),
+            connect_token: None,
+            connect_ca_file: None,
         }
     }
 }

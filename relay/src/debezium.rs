@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 use ::outbox::schema::outbox;
 use ::outbox::{drain, statement};
 use chassis::Backoff;
+use chassis::database::TargetError;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
@@ -75,6 +76,10 @@ pub(crate) enum DebeziumError {
     Session(#[from] SessionError),
     #[error(transparent)]
     Slot(#[from] SlotError),
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error("connecting to the database")]
+    Server(#[from] ConnectionError),
     #[error(transparent)]
     Url(#[from] UrlError),
     #[error(transparent)]
@@ -136,10 +141,13 @@ impl Mode for Debezium {
         let (slot, _) = slot::ensure(&mut conn, slot::DEBEZIUM, false).await?;
         let schema = with_timeout("asking for the outbox's schema", schema(&mut conn)).await?;
         let epoch = with_timeout("asking for the epoch", session::epoch(&mut conn)).await?;
-        let connector = Connector::new(config, &slot, &schema, &epoch)?;
+        // Of several servers the one that this session is on; after a failover the connector follows.
+        let server = config.database.target()?.server().await?;
+        let connector = Connector::new(config, &server, &slot, &schema, &epoch).await?;
         let heartbeats = connector.heartbeat_topic();
+        let brokers = config.kafka.brokers().map_err(anyhow::Error::new);
         chassis::kafka::create_topics(
-            &config.kafka.kafka_brokers,
+            brokers.map_err(DebeziumError::Topic)?,
             &[&heartbeats],
             HEARTBEAT_PARTITIONS,
             BROKERS_DEFAULT,
@@ -185,8 +193,9 @@ impl Mode for Debezium {
             DebeziumError::Session(error) | DebeziumError::Slot(SlotError::Session(error)) => {
                 error.is_away()
             }
-            DebeziumError::Connect(_) | DebeziumError::Topic(_) => true,
+            DebeziumError::Server(_) | DebeziumError::Connect(_) | DebeziumError::Topic(_) => true,
             DebeziumError::Slot(_)
+            | DebeziumError::Target(_)
             | DebeziumError::Url(_)
             | DebeziumError::Publication(_)
             | DebeziumError::Position(_) => false,
@@ -411,7 +420,7 @@ pub(crate) async fn remove(
 ) -> Result<Removed, DebeziumError> {
     let slot = with_timeout("naming the slot", slot::name_here(conn, slot::DEBEZIUM)).await?;
     let name = Connector::name(&config.kafka.topic_prefix, &slot);
-    let deleted = Connect::new(&config.connect_url)?.delete(&name).await;
+    let deleted = Connect::new(&config.connect)?.delete(&name).await;
     // Without the publication a connector that could not be deleted stops, and can't make another slot.
     let publication = slot::drop_publication(conn, slot::DEBEZIUM).await?;
     let slot = slot::drop_ours(conn, &slot).await?;

@@ -38,7 +38,7 @@ pub async fn run(
         RelayMode::Cdc => drive::<crate::cdc::Cdc>(&config, publisher()?, &progress, &stop).await,
         #[cfg(feature = "debezium")]
         RelayMode::Debezium => {
-            let connect = Connect::new(&config.connect_url)?;
+            let connect = Connect::new(&config.connect)?;
             drive::<Debezium>(&config, connect, &progress, &stop).await;
         }
         #[cfg(not(all(feature = "cdc", feature = "debezium")))]
@@ -85,7 +85,7 @@ pub async fn start<M: Mode>(
     progress: &Progress,
     previous: Option<&M::Error>,
 ) -> Result<M, M::Error> {
-    let mut conn = session::begin(&config.database.database_url, M::MODE, progress).await?;
+    let mut conn = session::begin(&config.database, M::MODE, progress).await?;
     if M::MODE.has_standby() {
         session::stand_by(&mut conn, M::MODE, progress).await?;
     }

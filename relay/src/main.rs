@@ -44,7 +44,7 @@ struct ProcessConfig {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    let cli = Cli::parse();
+    let cli: Cli = chassis::config::parse();
     match cli.command {
         Some(command) => cli::run(&command, &cli.config, &mut std::io::stdout()).await,
         None => serve(cli.config, &cli.process)
@@ -58,7 +58,7 @@ async fn serve(config: Config, process: &ProcessConfig) -> anyhow::Result<()> {
     let stop = service.stop_token();
     let progress = Progress::default();
     let pool = database::pool(&config.database, SERVICE)?;
-    let probe = kafka::Probe::new(&config.kafka.kafka_brokers, SERVICE)?;
+    let probe = kafka::Probe::new(&config.kafka.brokers()?, SERVICE)?;
 
     // The gauges, on connections of their own, and the relaying.
     let mode = config.relay_mode;

@@ -16,7 +16,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use chassis::config::KafkaConfig;
-use chassis::kafka::Probe;
+use chassis::kafka::{Brokers, Probe};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use outbox::Event;
@@ -60,11 +60,12 @@ impl Publisher {
     /// # Errors
     /// The settings do not make a client.
     pub fn new(kafka: &KafkaConfig, config: &PublisherConfig) -> anyhow::Result<Self> {
+        let brokers = kafka.brokers()?;
         Ok(Self {
-            settings: settings(kafka, config),
+            settings: settings(&brokers, config),
             topic_prefix: kafka.topic_prefix.clone(),
             topic_failing_max: config.topic_failing_max(),
-            probe: Probe::new(&kafka.kafka_brokers, SERVICE)?,
+            probe: Probe::new(&brokers, SERVICE)?,
             lanes: HashMap::new(),
             acknowledged: HashSet::new(),
         })
@@ -239,8 +240,8 @@ fn log_published(event: &Event, topic_prefix: &str) {
     );
 }
 
-fn settings(kafka: &KafkaConfig, config: &PublisherConfig) -> ClientConfig {
-    let mut settings = chassis::kafka::producer::settings(&kafka.kafka_brokers, SERVICE);
+fn settings(brokers: &Brokers, config: &PublisherConfig) -> ClientConfig {
+    let mut settings = chassis::kafka::producer::settings(brokers, SERVICE);
     settings
         .set("linger.ms", config.linger_ms.to_string())
         // Never given up here: what is in flight during an outage arrives after it, in order.

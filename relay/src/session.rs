@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use chassis::database;
+use chassis::config::DatabaseConfig;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use diesel_async::{AsyncPgConnection, RunQueryDsl, SimpleAsyncConnection as _};
@@ -58,12 +58,12 @@ impl SessionError {
 
 /// Connects, and waits until no mode but `mode` is running. May be dropped half-way.
 pub(crate) async fn begin(
-    database_url: &str,
+    database: &DatabaseConfig,
     mode: RelayMode,
     progress: &Progress,
 ) -> Result<AsyncPgConnection, SessionError> {
     let connected = with_timeout("connecting to the database", async {
-        Ok(connect(database_url).await)
+        Ok(connect(database).await)
     });
     let mut conn = connected.await??;
     let mut waiting_for = None;
@@ -151,8 +151,10 @@ pub(crate) async fn with_timeout<T>(
     }
 }
 
-async fn connect(url: &str) -> Result<AsyncPgConnection, ConnectionError> {
-    let mut conn = database::connect(url, SERVICE).await?;
+async fn connect(database: &DatabaseConfig) -> Result<AsyncPgConnection, ConnectionError> {
+    let target = database.target()?;
+    target.refuse_transaction_pooling().await?;
+    let mut conn = target.connect(SERVICE).await?;
     conn.batch_execute(SETTINGS)
         .await
         .map_err(ConnectionError::CouldntSetupConfiguration)?;

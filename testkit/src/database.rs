@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use chassis::database::Target;
 use diesel::QueryableByName;
 use diesel::sql_types::BigInt;
 use diesel_async::{
@@ -43,9 +44,7 @@ impl TestDatabase {
                     .batch_execute(&format!("create database {template}"))
                     .await
                     .expect("the template is created");
-                chassis::database::migrate(&with_database(&server, &template), migrations)
-                    .await
-                    .expect("the template is migrated");
+                migrate(&with_database(&server, &template), migrations).await;
                 templates.insert(kind, template.clone());
                 template
             }
@@ -71,9 +70,7 @@ impl TestDatabase {
             .batch_execute(&format!("create database {name}"))
             .await
             .expect("the database is created");
-        chassis::database::migrate(&url, migrations)
-            .await
-            .expect("the database is migrated");
+        migrate(&url, migrations).await;
         Self {
             name,
             url,
@@ -208,6 +205,12 @@ async fn clone_template(admin: &mut AsyncPgConnection, template: &str, name: &st
             .map_err(|error| error.to_string())
     })
     .await;
+}
+
+async fn migrate(url: &str, migrations: Vec<EmbeddedMigrations>) {
+    let target = Target::parse(url, None).expect("the test's URL is one");
+    let migrated = chassis::database::migrate(&target, migrations).await;
+    migrated.expect("the database is migrated");
 }
 
 /// `server` with another database in its path.

@@ -9,23 +9,29 @@
     reason = "a test's tools fail by panicking: that is the test's failure"
 )]
 
+mod certificates;
 mod cluster;
 mod database;
 mod dump;
 mod eventually;
+mod pooler;
 mod process;
 mod proxy;
 mod raw_produce;
 mod server;
+mod tls_front;
 mod topics;
 
+pub use certificates::{Authority, Issued, Validity};
 pub use cluster::KafkaCluster;
 pub use database::{InTheWay, TestDatabase};
 pub use eventually::{DEADLINE, eventually};
+pub use pooler::Pooler;
 pub use process::{Process, command, free_address};
 pub use proxy::Proxy;
 pub use raw_produce::produce_bytes;
 pub use server::{PostgresServer, Stop};
+pub use tls_front::TlsFront;
 pub use topics::{
     TopicReader, headers, kafka_brokers, produce, remove_header, set_header, unique_prefix,
 };

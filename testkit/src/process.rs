@@ -1,5 +1,6 @@
 //! Real processes, to be killed for real.
 
+use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -30,6 +31,19 @@ impl Process {
                     binary.display()
                 )
             });
+        Self { child }
+    }
+
+    /// The same, and everything that it writes goes to the file `log`.
+    #[must_use]
+    pub fn start_logging(name: &str, environment: &[(&str, &str)], log: &Path) -> Self {
+        let log = File::create(log).expect("the log can be written");
+        let child = command(name, environment)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a file can be opened twice"))
+            .stderr(log)
+            .spawn()
+            .expect("the workspace's binaries are built");
         Self { child }
     }
 

@@ -1,7 +1,7 @@
 //! A PostgreSQL server for one test, which may stop, restart and configure it.
 
 use std::fs::File;
-use std::os::unix::fs::{DirBuilderExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User};
 use uuid::Uuid;
 
-use crate::{TestDatabase, eventually, free_address};
+use crate::{Issued, TestDatabase, eventually, free_address};
 
 /// Settings of every such server; those of the test come after them. The pieces of log are small, so that little
 /// fills one.
@@ -207,6 +207,25 @@ impl PostgresServer {
         self.write("pg_hba.conf", |before| {
             format!("{}\n{before}", rules.join("\n"))
         });
+    }
+
+    /// Has it speak TLS with `certificate`, and ask clients for one that `clients` has signed, from the next start on.
+    pub fn encrypt(&self, certificate: &Issued, clients: &Path) {
+        for (from, name) in [
+            (certificate.certificate.as_path(), "server.crt"),
+            (certificate.key.as_path(), "server.key"),
+            (clients, "clients.crt"),
+        ] {
+            let to = self.data().join(name);
+            std::fs::copy(from, &to).expect("it is copied");
+            std::fs::set_permissions(&to, std::fs::Permissions::from_mode(0o600))
+                .expect("its permissions are set");
+            if let Some(user) = &self.user {
+                chown(&to, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
+                    .expect("root may give a file away");
+            }
+        }
+        self.set(&["ssl = on", "ssl_ca_file = 'clients.crt'"]);
     }
 
     /// Ends the current piece of log, `pieces` times, and makes a checkpoint: PostgreSQL

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use chassis::consumer::{Consumer, ConsumerConfig, GroupLag};
 use chassis::database::{self, Pool, Schema};
+use chassis::kafka::SettingError;
 use chassis::{RepeatedError, Service, health::Readiness};
 use clap::Parser;
 use operations::dead_letters;
@@ -54,7 +55,7 @@ const RESULTS_BATCH_MAX: usize = 500;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let Cli { command, config } = Cli::parse();
+    let Cli { command, config } = chassis::config::parse();
     let out = &mut std::io::stdout();
     let pool = || database::pool(&config.database, SERVICE);
     match command {
@@ -73,7 +74,7 @@ async fn main() -> anyhow::Result<()> {
         Some(Command::Migrate) => {
             let _service = Service::start(SERVICE, &config.log)?;
             let sources = vec![outbox::MIGRATIONS, operations::MIGRATIONS, MIGRATIONS];
-            let applied = database::migrate(&config.database.database_url, sources).await?;
+            let applied = database::migrate(&config.database.target()?, sources).await?;
             info!(applied = applied.len(), "the wallet database is up to date");
             Ok(())
         }
@@ -90,7 +91,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         service.spawn("payment writer", writer.run());
     }
     // The consumer of results and, where the pattern needs it, that of commands.
-    let results = consumer_config(config, SERVICE, events::BILL_TOPIC, RESULTS_BATCH_MAX);
+    let results = consumer_config(config, SERVICE, events::BILL_TOPIC, RESULTS_BATCH_MAX)?;
     let results = Consumer::new(results, Settlement::new(pool.clone()))?;
     let settling = results.health();
     service.spawn("settlement", results.run(service.stop_token()));
@@ -104,13 +105,13 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
             readiness = readiness.require("commands", move || std::future::ready(debiting.check()));
         }
         CommandIntake::Watch => {
-            let watch = warn_of_commands(commands_config(config), service.stop_token());
+            let watch = warn_of_commands(commands_config(config)?, service.stop_token());
             service.spawn("commands", watch);
         }
     }
     // The API.
     let timeout = MessageTimeout::After(config.pattern.publish_timeout());
-    let publisher = Publisher::new(&config.kafka, timeout);
+    let publisher = Publisher::new(&config.kafka, timeout)?;
     let app = App {
         payments: Arc::new(Patterns::new(queue, pool.clone(), publisher)),
         pattern: config.pattern.pay_pattern,
@@ -120,8 +121,8 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let housekeeping = config.housekeeping.clone();
     Housekeeping::new(pool.clone(), housekeeping, NoOwnTables).spawn(
         &service,
-        &config.kafka,
-        events::BILL_TOPIC,
+        config.kafka.brokers()?,
+        config.kafka.prefixed(events::BILL_TOPIC),
     );
     let schema = Schema::of(
         &[outbox::MIGRATIONS, operations::MIGRATIONS, MIGRATIONS],
@@ -139,24 +140,29 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
 }
 
 fn commands(service: &Service, config: &Config, pool: &Pool) -> anyhow::Result<Consumer<Commands>> {
-    let publisher = Publisher::new(&config.kafka, MessageTimeout::Never);
+    let publisher = Publisher::new(&config.kafka, MessageTimeout::Never)?;
     let handler = Commands::new(pool.clone(), publisher, service.stop_token());
-    Consumer::new(commands_config(config), handler)
+    Consumer::new(commands_config(config)?, handler)
 }
 
-fn commands_config(config: &Config) -> ConsumerConfig {
+fn commands_config(config: &Config) -> Result<ConsumerConfig, SettingError> {
     let group = format!("{SERVICE}-commands");
     consumer_config(config, &group, events::COMMAND_TOPIC, COMMANDS_BATCH_MAX)
 }
 
-fn consumer_config(config: &Config, group: &str, topic: &str, batch_max: usize) -> ConsumerConfig {
-    ConsumerConfig {
-        brokers: config.kafka.kafka_brokers.clone(),
+fn consumer_config(
+    config: &Config,
+    group: &str,
+    topic: &str,
+    batch_max: usize,
+) -> Result<ConsumerConfig, SettingError> {
+    Ok(ConsumerConfig {
+        brokers: config.kafka.brokers()?,
         group: config.kafka.prefixed(group),
         topic: config.kafka.prefixed(topic),
         batch_records_max: batch_max,
         ignored_types: config.intake.ignored_event_types.clone(),
-    }
+    })
 }
 
 const LOOK_FOR_COMMANDS_EVERY: Duration = Duration::from_secs(10);

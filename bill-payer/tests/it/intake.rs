@@ -41,7 +41,7 @@ impl Topic {
 
     fn intake(&self, payer: &BillPayer) -> Running {
         let config = ConsumerConfig {
-            brokers: kafka_brokers(),
+            brokers: kafka_brokers().into(),
             group: self.group.clone(),
             topic: self.name.clone(),
             batch_records_max: 500,

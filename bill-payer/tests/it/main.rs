@@ -15,6 +15,7 @@ mod config;
 mod dead_letters;
 mod domain;
 mod housekeeping;
+mod https;
 mod intake;
 mod outage;
 mod parked;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::support::{client, request};
 
-fn bill() -> ClaimedBill {
+pub(crate) fn bill() -> ClaimedBill {
     ClaimedBill {
         request: request("WIFI-1"),
         traceparent: Traceparent::start(),

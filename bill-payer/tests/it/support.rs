@@ -104,7 +104,9 @@ pub(crate) async fn provider() -> mock_provider::Provider {
 /// A client of the provider at `url`.
 pub(crate) fn client(url: &str, call_timeout_ms: u64) -> Provider {
     let config = ProviderConfig {
-        provider_url: url.to_owned(),
+        provider_url: url.into(),
+        provider_token: None,
+        provider_ca_file: None,
         provider_connect_timeout_ms: 1_000,
         provider_call_timeout_ms: call_timeout_ms,
     };
@@ -159,10 +161,7 @@ pub(crate) fn headers(event_type: &str) -> Vec<(&'static str, String)> {
 impl BillPayer {
     pub(crate) async fn start() -> Self {
         let database = database().await;
-        let config = DatabaseConfig {
-            database_url: database.url().to_owned(),
-            database_pool_size: 8,
-        };
+        let config = DatabaseConfig::new(database.url(), 8);
         let pool = chassis::database::pool(&config, "bill-payer-test").expect("the pool is made");
         let new_bills = Arc::<Notify>::default();
         let intake = Intake::new(pool.clone(), Arc::clone(&new_bills));

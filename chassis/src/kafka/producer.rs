@@ -5,10 +5,12 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _, PurgeConfig};
 use rdkafka::{ClientConfig, ClientContext};
 
+use super::Brokers;
+
 /// The settings of every producer. What a service adds: how long a message waits for its acknowledgement, and how many
 /// messages wait at most.
 #[must_use]
-pub fn settings(brokers: &str, client_id: &str) -> ClientConfig {
+pub fn settings(brokers: &Brokers, client_id: &str) -> ClientConfig {
     let mut settings = super::client(brokers, client_id);
     settings
         .set("acks", "all")
@@ -23,6 +25,8 @@ pub fn settings(brokers: &str, client_id: &str) -> ClientConfig {
         // A topic that is missing: one that is created within this time is found at once, a later one by the next
         // message.
         .set("topic.metadata.propagation.max.ms", "5000");
+    // What a service adds is not among what can be set by environment.
+    brokers.override_in(&mut settings);
     settings
 }
 

@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use audit::trace::TraceArgs;
 use audit::{AuditArgs, Sources};
-use clap::Parser as _;
 
 const ABOUT: &str = "Tells what became of every payment
 
@@ -41,7 +40,7 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let outcome = match Command::parse() {
+    let outcome = match chassis::config::parse() {
         Command::Check { audit, sources } => audit.run(&sources).await,
         Command::Trace { trace, sources } => trace.run(&sources).await,
     };

@@ -5,11 +5,12 @@ use std::pin::pin;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use chassis::database::{Open, Target};
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio_postgres::Client;
 use tokio_postgres::types::FromSql;
-use tokio_postgres::{Client, Config, NoTls};
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
@@ -30,12 +31,19 @@ pub(crate) struct Session {
 impl Session {
     /// Connects; `what` is what the database is called in an error.
     pub(crate) async fn connect(url: &str, what: &str) -> anyhow::Result<Self> {
-        chassis::database::refuse_encryption(url)?;
-        let mut config: Config = url
-            .parse()
+        let target = Target::parse(url, None)
             .with_context(|| format!("the URL of {what} is not one of PostgreSQL's"))?;
-        config.connect_timeout(CONNECT_WITHIN);
-        let (client, connection) = config.connect(NoTls).await.with_context(|| {
+        let connecting = async {
+            target.refuse_transaction_pooling().await?;
+            target.open().await
+        };
+        let opened = match tokio::time::timeout(CONNECT_WITHIN, connecting).await {
+            Ok(opened) => opened.map_err(anyhow::Error::new),
+            Err(_) => Err(anyhow::anyhow!("no answer within {CONNECT_WITHIN:?}")),
+        };
+        let Open {
+            client, connection, ..
+        } = opened.with_context(|| {
             let shown = lab_terminal::without_password(url).unwrap_or_default();
             format!(
                 "PostgreSQL does not answer for {what} ({shown}); check that it runs and that the address is right"

@@ -1,5 +1,7 @@
 //! Where the audit and the trace read.
 
+use chassis::kafka::{Brokers, SettingError, Settings};
+
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 #[command(next_help_heading = "Where to read")]
 pub struct Sources {
@@ -18,4 +20,11 @@ pub struct Sources {
     /// Base URL of the provider
     #[arg(long, env)]
     pub provider_url: String,
+}
+
+impl Sources {
+    /// The brokers, with what `KAFKA_<SETTING>` says in the environment.
+    pub(crate) fn brokers(&self) -> Result<Brokers, SettingError> {
+        Brokers::new(&self.kafka_brokers, &Settings::from_environment())
+    }
 }

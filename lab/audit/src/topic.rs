@@ -167,7 +167,7 @@ impl Client {
     pub(crate) fn connect(sources: &Sources, topic: Topic) -> anyhow::Result<Self> {
         let name = topic.full_name(sources);
         let group = format!("{}{}", sources.topic_prefix, topic.group);
-        let consumer: BaseConsumer = chassis::kafka::client(&sources.kafka_brokers, "lab-audit")
+        let consumer: BaseConsumer = chassis::kafka::client(sources.brokers()?, "lab-audit")
             // To ask for its offsets. It is never joined, and nothing is committed.
             .set("group.id", &group)
             .set("enable.auto.commit", "false")

@@ -179,10 +179,7 @@ impl Lab {
         let stack = self.stack().await?;
         let open = async || {
             let pool = |url: &str| {
-                let config = chassis::config::DatabaseConfig {
-                    database_url: url.to_owned(),
-                    database_pool_size: CONNECTIONS,
-                };
+                let config = chassis::config::DatabaseConfig::new(url, CONNECTIONS);
                 chassis::database::pool(&config, "lab")
             };
             anyhow::Ok(Databases {

@@ -21,6 +21,7 @@ mod payments;
 mod readme;
 mod recovery;
 mod running;
+mod secure;
 mod system;
 mod trace;
 mod up;

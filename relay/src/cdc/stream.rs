@@ -6,15 +6,18 @@
 
 use std::time::{Duration, Instant};
 
+use chassis::database::{Server, Target, TargetError};
+use diesel::result::ConnectionError;
 use futures_util::FutureExt as _;
 use outbox::Event;
 use pgwire_replication::{
     Lsn, PgWireError, ReplicationClient, ReplicationConfig, ReplicationEvent,
 };
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::Host;
 
 use super::pgoutput::{DecodeError, Decoder};
 use super::snapshot::Transaction;
+use super::tunnel::{Tunnel, TunnelError};
 use crate::SERVICE;
 use crate::slot::Slot;
 
@@ -34,10 +37,21 @@ const OPEN_WITHIN: Duration = Duration::from_secs(20);
 
 /// Why the stream has ended.
 #[expect(missing_docs, reason = "the messages say it")]
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum StreamError {
-    #[error("the database's URL does not say where to connect for replication: {0}")]
-    Url(String),
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error("connecting for replication")]
+    Connect(#[from] ConnectionError),
+    #[error("connecting for replication: {0}")]
+    Password(String),
+    #[error(
+        "the replication stream of mode cdc can't keep channel_binding=require: leave it out of DATABASE_URL \
+         (sslmode=verify-full verifies the server), or run mode poller"
+    )]
+    ChannelBinding,
+    #[error("connecting for replication to {server}")]
+    Tls { server: String, source: TunnelError },
     #[error("the replication stream of slot {slot}")]
     Replication { slot: String, source: PgWireError },
     #[error("the replication stream of slot {slot} did not begin within {OPEN_WITHIN:?}")]
@@ -106,6 +120,8 @@ impl Batch {
 /// An open stream; closed when dropped.
 pub(super) struct Stream {
     client: ReplicationClient,
+    /// Moves its bytes, if they are encrypted.
+    _tunnel: Option<Tunnel>,
     slot: String,
     decoder: Decoder,
     transaction: Option<Transaction>,
@@ -117,15 +133,33 @@ pub(super) struct Stream {
 
 impl Stream {
     /// Opens the stream of `slot`, from where it is confirmed.
-    pub(super) async fn open(database_url: &str, slot: &Slot) -> Result<Self, StreamError> {
-        let config = config(database_url, slot)?;
+    pub(super) async fn open(database: &Target, slot: &Slot) -> Result<Self, StreamError> {
+        let slow = || StreamError::Slow {
+            slot: slot.name.clone(),
+        };
+        let opened = tokio::time::timeout(OPEN_WITHIN, Self::start(database, slot)).await;
+        opened.unwrap_or_else(|_| Err(slow()))
+    }
+
+    async fn start(database: &Target, slot: &Slot) -> Result<Self, StreamError> {
+        let server = database.server().await?;
+        if server.demands_channel_binding() {
+            return Err(StreamError::ChannelBinding);
+        }
         let failed = |source| StreamError::Replication {
             slot: slot.name.clone(),
             source,
         };
+        let tunnel = Tunnel::open(&server).await;
+        let tunnel = tunnel.map_err(|source| StreamError::Tls {
+            server: server.name(),
+            source,
+        })?;
+        let config = config(&server, tunnel.as_ref(), slot).await?;
         let client = ReplicationClient::connect(config).await.map_err(failed)?;
         let mut stream = Self {
             client,
+            _tunnel: tunnel,
             slot: slot.name.clone(),
             decoder: Decoder::default(),
             transaction: None,
@@ -133,14 +167,7 @@ impl Stream {
             heard: Instant::now(),
             committed_micros: 0,
         };
-        match tokio::time::timeout(OPEN_WITHIN, stream.client.wait_started()).await {
-            Ok(started) => started.map_err(failed)?,
-            Err(_) => {
-                return Err(StreamError::Slow {
-                    slot: slot.name.clone(),
-                });
-            }
-        }
+        stream.client.wait_started().await.map_err(failed)?;
         Ok(stream)
     }
 
@@ -244,33 +271,29 @@ impl Drop for Stream {
     }
 }
 
-fn config(database_url: &str, slot: &Slot) -> Result<ReplicationConfig, StreamError> {
-    let url: tokio_postgres::Config = database_url
-        .parse()
-        .map_err(|error: tokio_postgres::Error| StreamError::Url(error.to_string()))?;
-    // The other connection is refused before this one is asked for.
-    if url.get_ssl_mode() == SslMode::Require {
-        return Err(StreamError::Url("it demands encryption".to_owned()));
-    }
-    let host = match url.get_hosts().first() {
-        Some(tokio_postgres::config::Host::Tcp(host)) => host.clone(),
-        Some(tokio_postgres::config::Host::Unix(path)) => path.display().to_string(),
-        None => return Err(StreamError::Url("it names no host".to_owned())),
+/// The crate's own TLS brings two more libraries for it, and takes neither the system's authorities nor a host's address:
+/// where there is TLS, the crate talks to the near end of a tunnel.
+async fn config(
+    server: &Server,
+    tunnel: Option<&Tunnel>,
+    slot: &Slot,
+) -> Result<ReplicationConfig, StreamError> {
+    let password = server.password().await.map_err(StreamError::Password)?;
+    let password = String::from_utf8_lossy(password.as_deref().unwrap_or_default()).into_owned();
+    let host = match (tunnel, server.host()) {
+        (Some(tunnel), _) => tunnel.near_end().display().to_string(),
+        (None, Some(Host::Unix(path))) => path.display().to_string(),
+        (None, Some(Host::Tcp(host))) => host.clone(),
+        (None, None) => String::new(),
     };
-    let password = String::from_utf8_lossy(url.get_password().unwrap_or_default());
-    let mut config = ReplicationConfig::new(
-        host,
-        &slot.user,
-        password,
-        &slot.database,
-        &slot.name,
-        slot.publication,
-    )
-    .with_port(url.get_ports().first().copied().unwrap_or(5432))
-    .with_buffer_size(QUEUE_MESSAGES)
-    .with_status_interval(STATUS_EVERY)
-    .with_application_name(SERVICE);
-    if let Some(options) = url.get_options() {
+    let (user, database) = (&slot.user, &slot.database);
+    let mut config =
+        ReplicationConfig::new(host, user, password, database, &slot.name, slot.publication)
+            .with_port(server.port())
+            .with_buffer_size(QUEUE_MESSAGES)
+            .with_status_interval(STATUS_EVERY)
+            .with_application_name(SERVICE);
+    if let Some(options) = server.options() {
         config = config.with_options(options);
     }
     Ok(config)

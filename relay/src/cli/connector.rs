@@ -3,7 +3,6 @@
 use std::io::Write;
 
 use anyhow::Context as _;
-use chassis::database;
 
 use crate::SERVICE;
 use crate::config::Config;
@@ -35,10 +34,10 @@ pub(super) async fn run(
 }
 
 async fn show(config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
-    let mut conn = database::connect(&config.database.database_url, SERVICE).await?;
+    let mut conn = config.database.target()?.connect(SERVICE).await?;
     let slot = slot::name_here(&mut conn, slot::DEBEZIUM).await?;
     let name = Connector::name(&config.kafka.topic_prefix, &slot);
-    let connect = Connect::new(&config.connect_url)?;
+    let connect = Connect::new(&config.connect)?;
     let status = connect.status(&name).await?;
     let status = status.with_context(|| format!("Kafka Connect has no connector {name}"))?;
     writeln!(out, "connector {name}\n{status}")?;
@@ -64,7 +63,7 @@ async fn show(config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
 }
 
 async fn delete(config: &Config, out: &mut impl Write) -> anyhow::Result<()> {
-    let mut conn = database::connect(&config.database.database_url, SERVICE).await?;
+    let mut conn = config.database.target()?.connect(SERVICE).await?;
     anyhow::ensure!(
         mode_lock::try_to_work(&mut conn, RelayMode::Debezium).await?,
         "a relay is running in mode debezium and would register the connector again: stop it, or start it in another \

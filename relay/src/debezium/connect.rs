@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use chassis::endpoint::{Endpoint, EndpointError};
 use reqwest::{Client, RequestBuilder, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio_postgres::types::PgLsn;
 
 use super::connector::Connector;
+use crate::config::ConnectConfig;
 
 /// How long a response may take. Connect responds late while its workers distribute connectors.
 const RESPONSE_WITHIN: Duration = Duration::from_secs(15);
@@ -17,8 +19,10 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
-    #[error("CONNECT_URL is not a URL that begins with http:// and names a host")]
-    Url,
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    #[error("making Kafka Connect's HTTP client")]
+    Client(#[source] reqwest::Error),
     #[error("Kafka Connect at {url}, {what}")]
     Http {
         url: Url,
@@ -37,32 +41,27 @@ pub(crate) enum ConnectError {
 #[derive(Debug, Clone)]
 pub(crate) struct Connect {
     client: Client,
+    /// Without its login.
     url: Url,
-    /// Without its password.
-    shown: Url,
 }
 
 impl Connect {
     /// Connects when first called.
-    pub(crate) fn new(url: &str) -> Result<Self, ConnectError> {
-        let wrong = || ConnectError::Url;
-        let parsed = Url::parse(url).map_err(|_| wrong())?;
-        if parsed.scheme() != "http" {
-            return Err(wrong());
-        }
-        let mut shown = parsed.clone();
-        shown.set_password(None).map_err(|()| wrong())?;
-        let client = Client::builder()
+    pub(crate) fn new(config: &ConnectConfig) -> Result<Self, ConnectError> {
+        let endpoint = Endpoint {
+            setting: "CONNECT_URL",
+            url: &config.connect_url,
+            token: config.connect_token.as_ref(),
+            ca_file: config.connect_ca_file.as_deref(),
+        };
+        let (url, client) = endpoint.client()?;
+        let client = client
             .timeout(RESPONSE_WITHIN)
             .connect_timeout(CONNECT_WITHIN)
             .no_proxy()
             .build()
-            .map_err(|_| wrong())?;
-        Ok(Self {
-            client,
-            url: parsed,
-            shown,
-        })
+            .map_err(ConnectError::Client)?;
+        Ok(Self { client, url })
     }
 
     /// The version of the workers.
@@ -182,7 +181,7 @@ impl Connect {
 
     fn http(&self, what: &'static str, source: reqwest::Error) -> ConnectError {
         ConnectError::Http {
-            url: self.shown.clone(),
+            url: self.url.clone(),
             what,
             source: source.without_url(),
         }

@@ -3,8 +3,10 @@
 //! Pure: from settings to a map. What has no reason here follows from the names of the outbox's columns.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
-use tokio_postgres::config::{Host, SslMode};
+use chassis::database::{Server, Tls};
+use tokio_postgres::config::Host;
 
 use crate::config::Config;
 use crate::slot::Slot;
@@ -24,7 +26,8 @@ const RETRY_MS: u32 = 1_000;
 /// not read it.
 pub(super) const PUBLICATION_VERSION: &str = "outbox.publication.version";
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Not `Debug`: its configuration has the password of the database.
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Connector {
     /// Unique in the cluster of workers.
     pub(crate) name: String,
@@ -32,7 +35,7 @@ pub(crate) struct Connector {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("DATABASE_URL does not say where Debezium is to connect: {0}")]
+#[error("Debezium can't connect to the database of DATABASE_URL: {0}")]
 pub(crate) struct UrlError(String);
 
 impl Connector {
@@ -41,9 +44,10 @@ impl Connector {
         format!("{topic_prefix}{slot}")
     }
 
-    /// The connector of the table `outbox` in `schema`, whose numbers belong to `epoch`.
-    pub(crate) fn new(
+    /// The connector of the table `outbox` in `schema`, whose numbers belong to `epoch`, on `server`.
+    pub(crate) async fn new(
         config: &Config,
+        server: &Server,
         slot: &Slot,
         schema: &str,
         epoch: &str,
@@ -51,7 +55,7 @@ impl Connector {
         let name = Self::name(&config.kafka.topic_prefix, &slot.name);
         let own = [
             vec![("name".to_owned(), name.clone())],
-            database(&config.database.database_url, slot)?,
+            database(server, slot).await?,
             source(&name, slot, schema),
             router(&config.kafka.topic_prefix, epoch),
             producer(config),
@@ -73,29 +77,44 @@ impl Connector {
 
 type Settings = Vec<(String, String)>;
 
-fn database(url: &str, slot: &Slot) -> Result<Settings, UrlError> {
-    let url: tokio_postgres::Config = url
-        .parse()
-        .map_err(|error: tokio_postgres::Error| UrlError(error.to_string()))?;
-    let Some(Host::Tcp(host)) = url.get_hosts().first() else {
-        return Err(UrlError("it names no host".to_owned()));
+async fn database(server: &Server, slot: &Slot) -> Result<Settings, UrlError> {
+    let Some(Host::Tcp(host)) = server.host() else {
+        return Err(UrlError(
+            "a worker of Kafka Connect needs a host and a port".to_owned(),
+        ));
     };
-    let port = url.get_ports().first().copied().unwrap_or(5432);
-    let password = String::from_utf8_lossy(url.get_password().unwrap_or_default());
-    let sslmode = match url.get_ssl_mode() {
-        SslMode::Disable => "disable",
-        SslMode::Require => "require",
-        _ => "prefer",
-    };
-    let own = [
+    let password = server
+        .password()
+        .await
+        .map_err(UrlError)?
+        .unwrap_or_default();
+    let Tls {
+        mode,
+        root,
+        identity,
+    } = &server.tls;
+    let mut own = vec![
         ("database.hostname", host.clone()),
-        ("database.port", port.to_string()),
+        ("database.port", server.port().to_string()),
         ("database.user", slot.user.clone()),
-        ("database.password", password.into_owned()),
+        (
+            "database.password",
+            String::from_utf8_lossy(&password).into_owned(),
+        ),
         ("database.dbname", slot.database.clone()),
-        ("database.sslmode", sslmode.to_owned()),
+        ("database.sslmode", mode.to_string()),
     ];
-    Ok(own.map(|(key, value)| (key.to_owned(), value)).into())
+    // The workers read these files, at the same paths.
+    let mut file = |name, path: &Path| own.push((name, path.display().to_string()));
+    if let Some(root) = root {
+        file("database.sslrootcert", root);
+    }
+    if let Some((certificate, key)) = identity {
+        file("database.sslcert", certificate);
+        file("database.sslkey", key);
+    }
+    let own = own.into_iter();
+    Ok(own.map(|(key, value)| (key.to_owned(), value)).collect())
 }
 
 fn source(name: &str, slot: &Slot, schema: &str) -> Settings {
@@ -190,15 +209,10 @@ mod tests {
 
     use super::*;
 
-    fn connector(database_url: &str) -> Result<Connector, UrlError> {
-        let database = DatabaseConfig {
-            database_url: database_url.to_owned(),
-            database_pool_size: 8,
-        };
-        let kafka = KafkaConfig {
-            kafka_brokers: String::new(),
-            topic_prefix: "staging.".to_owned(),
-        };
+    async fn connector(database_url: &str) -> Result<Connector, UrlError> {
+        let database = DatabaseConfig::new(database_url, 8);
+        let server = database.target().unwrap().server().await.unwrap();
+        let kafka = KafkaConfig::new(String::new(), "staging.".to_owned());
         let slot = Slot {
             name: "outbox_debezium_wallet".to_owned(),
             publication: crate::slot::DEBEZIUM,
@@ -207,13 +221,14 @@ mod tests {
             publication_version: "16500-745-16501-745".to_owned(),
         };
         let config = Config::new(database, kafka);
-        Connector::new(&config, &slot, "public", "e0123456789abcdef")
+        Connector::new(&config, &server, &slot, "public", "e0123456789abcdef").await
     }
 
-    #[test]
-    fn the_configuration_says_all_that_debezium_has_to_know() {
-        let url = "postgres://relay:se%40cret@db.internal:6432/wallet?sslmode=require";
-        let connector = connector(url).unwrap();
+    #[tokio::test]
+    async fn the_configuration_says_all_that_debezium_has_to_know() {
+        let url = "postgres://relay:se%40cret@db.internal:6432/wallet?sslmode=verify-full\
+            &sslrootcert=/tls/ca.pem&sslcert=/tls/relay.pem&sslkey=/tls/relay.pk8";
+        let connector = connector(url).await.unwrap();
         assert_eq!(
             connector.heartbeat_topic(),
             "__debezium-heartbeat.staging.outbox_debezium_wallet"
@@ -225,10 +240,9 @@ mod tests {
         insta::assert_snapshot!(lines.join("\n"));
     }
 
-    #[test]
-    fn a_url_that_only_this_machine_could_use_is_refused() {
-        for url in ["postgres://relay@%2Frun%2Fpostgresql/wallet", "wallet"] {
-            assert!(connector(url).is_err(), "{url}");
-        }
+    #[tokio::test]
+    async fn a_url_that_only_this_machine_could_use_is_refused() {
+        let url = "postgres://relay@%2Frun%2Fpostgresql/wallet";
+        assert!(connector(url).await.is_err());
     }
 }

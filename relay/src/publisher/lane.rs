@@ -7,6 +7,7 @@
 //! for one another.
 
 use std::collections::{HashMap, HashSet};
+use std::error::Error;
 use std::time::{Duration, Instant};
 
 use chassis::Backoff;
@@ -14,7 +15,7 @@ use chassis::kafka::producer::{Message, OrderedProducer};
 use futures_util::FutureExt as _;
 use outbox::Event;
 use rdkafka::ClientConfig;
-use rdkafka::client::ClientContext;
+use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::DeliveryFuture;
@@ -443,6 +444,12 @@ fn follow<'a>(
 struct DebugLogContext;
 
 impl ClientContext for DebugLogContext {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, file: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        chassis::kafka::token(file)
+    }
+
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
         debug!(target: "librdkafka", "{facility} {message}");
     }

@@ -1,7 +1,7 @@
 //! How a relay connects to PostgreSQL: with a password, and never unencrypted against what the URL says.
 
 use diesel_async::SimpleAsyncConnection as _;
-use testkit::{DEADLINE, PostgresServer, Stop};
+use testkit::{PostgresServer, Stop};
 
 use crate::slot::streams;
 use crate::test_outbox::{TestOutbox, id};
@@ -49,24 +49,4 @@ async fn both_connections_of_mode_cdc_know_a_password_by_scram() {
     let committed = test.commit(&["a"]).await;
     assert_eq!(id(&test.topic.next().await), committed[0]);
     relay.is_ready().await;
-}
-
-#[tokio::test]
-async fn a_url_that_demands_encryption_ends_the_relay_with_what_to_do() {
-    let test = TestOutbox::new().await;
-    for demand in ["sslmode=require", "sslmode=verify-full"] {
-        let url = format!("{}?{demand}", test.database.url());
-        let ended = test.command(&[("DATABASE_URL", &url)]).output();
-        let ended = tokio::time::timeout(DEADLINE, ended)
-            .await
-            .expect("the relay ends at once")
-            .unwrap();
-        assert!(!ended.status.success(), "{demand}");
-        let error = String::from_utf8(ended.stderr).unwrap();
-        assert!(
-            error.contains(&format!("the database URL says {demand}")),
-            "{error}"
-        );
-        assert!(error.contains("say sslmode=disable"), "{error}");
-    }
 }

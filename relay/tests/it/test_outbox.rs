@@ -65,14 +65,8 @@ impl TestOutbox {
 
     /// The settings of a relay in the test's own process.
     pub(crate) fn config(&self) -> Config {
-        let database = DatabaseConfig {
-            database_url: self.database.url().to_owned(),
-            database_pool_size: 8,
-        };
-        let kafka = KafkaConfig {
-            kafka_brokers: kafka_brokers(),
-            topic_prefix: self.prefix.clone(),
-        };
+        let database = DatabaseConfig::new(self.database.url(), 8);
+        let kafka = KafkaConfig::new(kafka_brokers(), self.prefix.clone());
         Config::new(database, kafka)
     }
 

@@ -10,8 +10,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use chassis::config::KafkaConfig;
-use chassis::kafka::LogContext;
 use chassis::kafka::producer::{self, OrderedProducer};
+use chassis::kafka::{LogContext, SettingError};
 use events::header;
 use outbox::NewEvent;
 use rdkafka::ClientConfig;
@@ -82,22 +82,23 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    #[must_use]
-    pub fn new(kafka: &KafkaConfig, timeout: MessageTimeout) -> Self {
+    /// # Errors
+    /// A setting of Kafka's clients can't be obeyed.
+    pub fn new(kafka: &KafkaConfig, timeout: MessageTimeout) -> Result<Self, SettingError> {
         let give_up_after_ms = match timeout {
             MessageTimeout::After(time) => time.as_millis(),
             MessageTimeout::Never => 0,
         };
-        let mut settings = producer::settings(&kafka.kafka_brokers, SERVICE);
+        let mut settings = producer::settings(&kafka.brokers()?, SERVICE);
         settings
             .set("message.timeout.ms", give_up_after_ms.to_string())
             .set("queue.buffering.max.messages", MESSAGES_MAX);
-        Self {
+        Ok(Self {
             settings,
             topic_prefix: kafka.topic_prefix.clone(),
             producer: Mutex::new(None),
             log: LogContext::of("publishing to Kafka"),
-        }
+        })
     }
 
     /// Publishes `message` and waits for the acknowledgement until the timeout.

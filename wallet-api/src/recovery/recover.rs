@@ -103,7 +103,7 @@ pub(super) async fn recover(
     mut report_misfit: impl FnMut(Misfit) -> anyhow::Result<()>,
 ) -> anyhow::Result<RecoveryReport> {
     let mut replay = Replay::open(ReplayConfig {
-        brokers: kafka.kafka_brokers.clone(),
+        brokers: kafka.brokers()?,
         topic: kafka.prefixed(events::WALLET_TOPIC),
         since,
         batch_records_max: EVENTS_BATCH_MAX,

@@ -30,7 +30,7 @@ pub(super) async fn replay(
     since: DateTime<Utc>,
 ) -> anyhow::Result<ReplayReport> {
     let mut replay = Replay::open(ReplayConfig {
-        brokers: kafka.kafka_brokers.clone(),
+        brokers: kafka.brokers()?,
         topic: kafka.prefixed(events::BILL_TOPIC),
         since,
         batch_records_max: RESULTS_BATCH_MAX,

@@ -103,7 +103,7 @@ async fn a_command_of_an_unknown_wallet_pays_by_a_retry_once_the_wallet_is_there
     let payment = api.pay(&wallet.to_string(), None, "2").await.id();
     let payment: Uuid = payment.parse().unwrap();
     let command = topic.next().await;
-    let publisher = Publisher::new(&api.kafka, MessageTimeout::Never);
+    let publisher = Publisher::new(&api.kafka, MessageTimeout::Never).unwrap();
     let mut commands = Commands::new(api.pool.clone(), publisher, CancellationToken::new());
     let taken = commands.handle(std::slice::from_ref(&command)).await;
     taken.expect("the command is put aside");

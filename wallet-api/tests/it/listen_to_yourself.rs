@@ -28,7 +28,7 @@ impl TestSystem {
         let api = WalletApi::with_pattern(Pattern::ListenToYourself, Lab::On).await;
         let commands = api.kafka.prefixed(events::COMMAND_TOPIC);
         let events = api.kafka.prefixed(events::WALLET_TOPIC);
-        let publisher = Publisher::new(&api.kafka, MessageTimeout::Never);
+        let publisher = Publisher::new(&api.kafka, MessageTimeout::Never).unwrap();
         Self {
             commands: TopicReader::create(&commands, 4).await,
             events: TopicReader::create(&events, 4).await,

@@ -52,7 +52,7 @@ impl Topic {
     async fn open(&self, since_ms: i64, batch_records_max: usize) -> anyhow::Result<Replay> {
         let since = DateTime::from_timestamp_millis(self.base_ms + since_ms);
         Replay::open(ReplayConfig {
-            brokers: kafka_brokers(),
+            brokers: kafka_brokers().into(),
             topic: self.name.clone(),
             since: since.unwrap(),
             batch_records_max,

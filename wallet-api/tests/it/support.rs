@@ -98,20 +98,12 @@ impl WalletApi {
             ],
         )
         .await;
-        let pool = chassis::database::pool(
-            &DatabaseConfig {
-                database_url: database.url().to_owned(),
-                database_pool_size: 8,
-            },
-            "wallet-api-test",
-        )
-        .expect("the pool is made");
-        let kafka = KafkaConfig {
-            kafka_brokers: kafka_brokers(),
-            topic_prefix: unique_prefix(),
-        };
+        let pool =
+            chassis::database::pool(&DatabaseConfig::new(database.url(), 8), "wallet-api-test")
+                .expect("the pool is made");
+        let kafka = KafkaConfig::new(kafka_brokers(), unique_prefix());
         let (queue, writers) = group_commit(config, &pool);
-        let publisher = Publisher::new(&kafka, MessageTimeout::After(PUBLISH_TIMEOUT));
+        let publisher = Publisher::new(&kafka, MessageTimeout::After(PUBLISH_TIMEOUT)).unwrap();
         let routes = routes(App {
             pool: pool.clone(),
             payments: Arc::new(Patterns::new(queue, pool.clone(), publisher)),

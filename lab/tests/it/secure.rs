@@ -1,0 +1,372 @@
+//! A payment over TLS all the way: PostgreSQL with `verify-full`, Kafka with SASL, the provider with https. And
+//! what a run writes shows none of its secrets.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use diesel_async::SimpleAsyncConnection as _;
+use lab_stack::home::Home;
+use lab_stack::kafka as lab_kafka;
+use lab_stack::sources::KafkaPorts;
+use serde_json::{Value, json};
+use testkit::{
+    Authority, Issued, PostgresServer, Process, Stop, TestDatabase, TlsFront, Validity, eventually,
+    free_address,
+};
+
+const PASSWORD: &str = "planted-database-password";
+const SASL_PASSWORD: &str = "planted-sasl-password";
+const TOKEN: &str = "planted-provider-token";
+
+/// A broker that its clients reach by SASL over TLS at `address`; ends with the test.
+struct SecureBroker {
+    address: String,
+    /// Without TLS and login, for the test.
+    plain: String,
+    java: PathBuf,
+    classes: Vec<String>,
+    process: Child,
+}
+
+impl SecureBroker {
+    async fn start(certificate: &Issued, folder: &Path) -> Self {
+        let port = || -> u16 {
+            let address = free_address();
+            address.rsplit_once(':').unwrap().1.parse().unwrap()
+        };
+        let ports = KafkaPorts {
+            broker: port(),
+            controller: port(),
+        };
+        let secure = port();
+        let jars = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.dev");
+        let home = Home::new(&folder.join("kafka-home")).unwrap();
+        let prepared = lab_kafka::prepare(&home, &Home::new(&jars).unwrap(), ports).await;
+        let prepared = prepared.unwrap();
+        // A keystore in PEM: the key, and then the certificate.
+        let keystore = folder.join("broker.pem");
+        let parts = [&certificate.key, &certificate.certificate];
+        let parts = parts.map(|file| std::fs::read_to_string(file).unwrap());
+        std::fs::write(&keystore, parts.concat()).unwrap();
+        let settings = home.kafka().join("server.properties");
+        let plain = std::fs::read_to_string(&settings).unwrap();
+        let text = plain + &listeners(ports, secure, &keystore);
+        std::fs::write(&settings, text).unwrap();
+        let log = std::fs::File::create(folder.join("broker.txt")).unwrap();
+        let process = Command::new(&prepared.program)
+            .args(&prepared.args)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let (java, mut classes) = (prepared.program, prepared.args);
+        // The program's name and its settings.
+        classes.truncate(classes.len() - 2);
+        let broker = Self {
+            address: format!("localhost:{secure}"),
+            plain: format!("127.0.0.1:{}", ports.broker),
+            java,
+            classes,
+            process,
+        };
+        let probe = chassis::kafka::Probe::new(broker.plain.as_str(), "test").unwrap();
+        eventually("the broker answers", async || {
+            let answer = probe.clone().check().await;
+            answer.map_err(|error| format!("{error:#}"))
+        })
+        .await;
+        broker
+    }
+
+    /// Runs one of Kafka's tools.
+    fn tool(&self, class: &str, arguments: &[&str]) {
+        let ended = Command::new(&self.java)
+            .args(&self.classes)
+            .arg(class)
+            .args(["--bootstrap-server", &self.plain])
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(ended.status.success(), "{ended:?}");
+    }
+}
+
+/// A listener that asks for a login over TLS, besides the plain one.
+fn listeners(ports: KafkaPorts, secure: u16, keystore: &Path) -> String {
+    let KafkaPorts { broker, controller } = ports;
+    format!(
+        "listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller},SECURE://127.0.0.1:{secure}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{broker},SECURE://localhost:{secure}\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL\n\
+         listener.name.secure.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512\n\
+         listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule \
+            required user_app=\"{SASL_PASSWORD}\";\n\
+         listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule \
+            required;\n\
+         listener.name.secure.ssl.keystore.type=PEM\n\
+         listener.name.secure.ssl.keystore.location={keystore}\n",
+        keystore = keystore.display()
+    )
+}
+
+impl Drop for SecureBroker {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+/// Everything of a system that asks for TLS and logins.
+struct Secure {
+    /// First, so that they end before their servers do.
+    processes: Vec<Process>,
+    folder: tempfile::TempDir,
+    authority: Authority,
+    /// The names of the databases, which end with their server.
+    wallet: String,
+    bills: String,
+    server: PostgresServer,
+    broker: SecureBroker,
+    front: TlsFront,
+    client: reqwest::Client,
+}
+
+impl Secure {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::new("the authority");
+        let certificate = authority.issue("server", &["localhost"], Validity::Tomorrow);
+        // PostgreSQL.
+        let mut server = PostgresServer::start(&["wal_level = logical"]).await;
+        let migrations = |own| vec![outbox::MIGRATIONS, operations::MIGRATIONS, own];
+        let wallet = server.database(migrations(wallet_api::MIGRATIONS)).await;
+        let bills = server.database(migrations(bill_payer::MIGRATIONS)).await;
+        let role = format!("create role app superuser login password '{PASSWORD}'");
+        let name = |database: &TestDatabase| database.url().rsplit_once('/').unwrap().1.to_owned();
+        wallet.connect().await.batch_execute(&role).await.unwrap();
+        server.encrypt(&certificate, &authority.file());
+        server.admit(&[
+            "hostssl all app 127.0.0.1/32 scram-sha-256",
+            "host all app 127.0.0.1/32 reject",
+        ]);
+        server.restart(Stop::Fast).await;
+        // Kafka: who is `app`.
+        let broker = SecureBroker::start(&certificate, folder.path()).await;
+        let topics = [
+            events::WALLET_TOPIC,
+            events::BILL_TOPIC,
+            events::COMMAND_TOPIC,
+        ];
+        chassis::kafka::create_topics(broker.plain.as_str(), &topics, 2, 1)
+            .await
+            .unwrap();
+        let user = format!("SCRAM-SHA-512=[password={SASL_PASSWORD}]");
+        broker.tool(
+            "kafka.admin.ConfigCommand",
+            &[
+                "--alter",
+                "--add-config",
+                &user,
+                "--entity-type",
+                "users",
+                "--entity-name",
+                "app",
+            ],
+        );
+        // The provider.
+        let provider = free_address();
+        let environment = [("LISTEN", provider.as_str()), ("LOG", "warn")];
+        let process = Process::start("mock-provider", &environment);
+        let front = TlsFront::start(&provider, &certificate).await;
+        Self {
+            processes: vec![process],
+            folder,
+            authority,
+            wallet: name(&wallet),
+            bills: name(&bills),
+            server,
+            broker,
+            front,
+            client: reqwest::Client::builder().build().unwrap(),
+        }
+    }
+
+    /// A file with `secret` in it.
+    fn file(&self, name: &str, secret: &str) -> String {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, format!("{secret}\n")).unwrap();
+        path.display().to_string()
+    }
+
+    fn url(&self, database: &str) -> String {
+        let (_, port) = self.server.address().rsplit_once(':').unwrap();
+        let ca = self.authority.file();
+        format!(
+            "postgres://app:{PASSWORD}@localhost:{port}/{database}?sslmode=verify-full&sslrootcert={}",
+            ca.display()
+        )
+    }
+
+    /// The environment of a service on `database`; `more` override it.
+    fn environment(
+        &self,
+        name: &str,
+        database: &str,
+        more: &[(&str, &str)],
+    ) -> Vec<(String, String)> {
+        let ca = self.authority.file().display().to_string();
+        let database = self.file(&format!("{name}.url"), &self.url(database));
+        let mut environment: Vec<(String, String)> = [
+            ("DATABASE_URL_FILE", database),
+            ("KAFKA_BROKERS", self.broker.address.clone()),
+            ("KAFKA_SECURITY_PROTOCOL", "SASL_SSL".to_owned()),
+            ("KAFKA_SASL_MECHANISM", "SCRAM-SHA-512".to_owned()),
+            ("KAFKA_SASL_USERNAME", "app".to_owned()),
+            ("KAFKA_SASL_PASSWORD_FILE", self.file("sasl", SASL_PASSWORD)),
+            ("KAFKA_SSL_CA_LOCATION", ca.clone()),
+            (
+                "PROVIDER_URL",
+                format!("https://localhost:{}", self.front.port()),
+            ),
+            ("PROVIDER_TOKEN_FILE", self.file("token", TOKEN)),
+            ("PROVIDER_CA_FILE", ca),
+            // All that a dependency may say.
+            ("LOG", "debug".to_owned()),
+            ("KAFKA_DEBUG", "security,conf".to_owned()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
+        for (name, value) in more {
+            environment.retain(|(other, _)| other != name);
+            environment.push(((*name).to_owned(), (*value).to_owned()));
+        }
+        environment
+    }
+
+    /// Starts a service and returns its address; what it writes is in the file of its name.
+    fn run(&mut self, service: &str, name: &str, database: &str, more: &[(&str, &str)]) -> String {
+        let address = free_address();
+        let more = [more, &[("LISTEN", address.as_str())]].concat();
+        let environment = self.environment(name, database, &more);
+        let environment: Vec<(&str, &str)> = environment
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let log = self.folder.path().join(format!("{name}.log"));
+        let process = Process::start_logging(service, &environment, &log);
+        self.processes.push(process);
+        address
+    }
+
+    async fn get(&self, address: &str, path: &str) -> Result<(u16, Value), String> {
+        let answer = self.client.get(format!("http://{address}{path}")).send();
+        let answer = answer.await.map_err(|error| error.to_string())?;
+        let status = answer.status().as_u16();
+        let body = answer.json().await.map_err(|error| error.to_string())?;
+        Ok((status, body))
+    }
+
+    async fn is_ready(&self, address: &str) {
+        eventually("the service is ready", async || {
+            match self.get(address, "/readyz").await? {
+                (200, _) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+    }
+
+    async fn post(&self, address: &str, path: &str, body: &Value) -> Value {
+        let request = self.client.post(format!("http://{address}{path}"));
+        let answer = request.json(body).send().await.unwrap();
+        let (status, body) = (answer.status(), answer.json().await.unwrap());
+        assert!(status.is_success(), "{status} {body}");
+        body
+    }
+
+    async fn pays(&self, wallet_api: &str) {
+        let wallet = json!({ "currency": "INR", "opening_balance": "10" });
+        let wallet = self.post(wallet_api, "/wallets", &wallet).await;
+        let path = format!("/wallets/{}/pay-bill", wallet["id"].as_str().unwrap());
+        let bill = json!({ "amount": "1", "account_number": "WIFI-1" });
+        let payment = self.post(wallet_api, &path, &bill).await;
+        let path = format!("/payments/{}", payment["id"].as_str().unwrap());
+        eventually("the payment is paid", async || {
+            let (_, payment) = self.get(wallet_api, &path).await?;
+            match payment["status"].as_str() {
+                Some("paid") => Ok(()),
+                _ => Err(payment.to_string()),
+            }
+        })
+        .await;
+    }
+
+    /// Looks for secrets in what every process has written, and in what everybody can see of it.
+    fn shows_no_secret(&self) {
+        let mut texts = Vec::new();
+        for entry in std::fs::read_dir(self.folder.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|end| end == "log") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                texts.push((path.display().to_string(), text));
+            }
+        }
+        for process in &self.processes {
+            let path = format!("/proc/{}/cmdline", process.id());
+            let text = std::fs::read_to_string(&path).unwrap();
+            texts.push((path, text));
+        }
+        assert!(texts.len() > 8, "{}", texts.len());
+        for (name, text) in texts {
+            assert!(!text.is_empty(), "{name} is empty");
+            let shown = text.lines().find(|line| line.contains("planted-"));
+            assert_eq!(shown, None, "{name}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_goes_over_tls_all_the_way_in_poller_and_cdc_and_no_secret_is_shown() {
+    let mut system = Secure::start().await;
+    let (wallet, bills) = (system.wallet.clone(), system.bills.clone());
+    let wallet_api = system.run("wallet-api", "wallet-api", &wallet, &[]);
+    let bill_payer = system.run("bill-payer", "bill-payer", &bills, &[]);
+    for mode in ["poller", "cdc"] {
+        let settings = [("RELAY_MODE", mode), ("KAFKA_SASL_MECHANISM", "PLAIN")];
+        let relays = [("wallet", &wallet), ("bills", &bills)].map(|(of, database)| {
+            let name = format!("relay-{of}-{mode}");
+            system.run("relay", &name, database, &settings)
+        });
+        for address in relays.iter().chain([&wallet_api, &bill_payer]) {
+            system.is_ready(address).await;
+        }
+        system.pays(&wallet_api).await;
+        system.shows_no_secret();
+        // The relays of the next mode wait for the end of these.
+        for _ in relays {
+            system.processes.pop().unwrap().kill_9();
+        }
+    }
+    // And with all of it wrong: what is said of a failure shows no secret either.
+    let wrong = system.file("wrong", "planted-wrong-password");
+    let refused = [
+        ("KAFKA_SASL_PASSWORD_FILE", wrong.as_str()),
+        ("RELAY_MODE", "poller"),
+    ];
+    let relay = system.run("relay", "relay-wrong", &wallet, &refused);
+    eventually("a wrong password of Kafka is said", async || {
+        let log = system.folder.path().join("relay-wrong.log");
+        let log = std::fs::read_to_string(log).unwrap();
+        let (status, _) = system.get(&relay, "/readyz").await?;
+        match log
+            .lines()
+            .find(|line| line.contains("Authentication failed"))
+        {
+            Some(_) if status == 503 => Ok(()),
+            _ => Err(format!("{status}")),
+        }
+    })
+    .await;
+    system.shows_no_secret();
+}
