@@ -51,12 +51,12 @@ impl Identity {
 
     /// Whether all its threads stand still after a SIGSTOP: a thread that runs takes a moment to notice it.
     pub fn is_paused(self) -> bool {
-        let threads = std::fs::read_dir(format!("/proc/{}/task", self.pid));
-        let mut threads = threads.into_iter().flatten().flatten().map(|thread| {
-            let stat = std::fs::read_to_string(thread.path().join("stat")).ok()?;
-            parse_stat(&stat)
-        });
-        self.is_alive() && threads.all(|stat| stat.is_none_or(|stat| stat.state == 'T'))
+        let threads = Process::new(self.pid).and_then(|process| process.tasks());
+        let mut threads = threads.into_iter().flatten().flatten();
+        // A thread that has no state has ended.
+        let all_stand_still =
+            threads.all(|thread| thread.stat().ok().is_none_or(|stat| stat.state == 'T'));
+        self.is_alive() && all_stand_still
     }
 
     /// CPU time used so far; none once it has ended.
