@@ -22,7 +22,7 @@ const PAID = /nothing is wrong/;
 
 for (const [pattern, walk] of Object.entries(WALKS)) {
   test(`${pattern}: a payment without a crash, step by step, forward and back`, async (t) => {
-    const page = await openQuiet(t);
+    const page = await openAlone(t);
     await begin(page, pattern);
     const shown = [await compare(page)];
     for (const step of walk) {
@@ -46,7 +46,7 @@ for (const [pattern, walk] of Object.entries(WALKS)) {
   for (const after of crashed) {
     const verdict = after === "first_write" ? (BETWEEN[pattern] ?? PAID) : PAID;
     test(`${pattern}: a crash after ${after}`, async (t) => {
-      const page = await openQuiet(t);
+      const page = await openAlone(t);
       await begin(page, pattern);
       for (const step of walk.slice(0, walk.indexOf(after) + 1)) {
         await forward(page);
@@ -76,7 +76,7 @@ for (const [pattern, walk] of Object.entries(WALKS)) {
 }
 
 test("while a payment stands still no traffic can be started, and a page that is closed leaves nothing paused", async (t) => {
-  const page = await openQuiet(t);
+  const page = await openAlone(t);
   await begin(page, "outbox");
   await go(page, "traffic");
   const start = page.getByRole("button", { name: "Start", exact: true });
@@ -95,7 +95,7 @@ test("while a payment stands still no traffic can be started, and a page that is
 });
 
 test("in every size and colour the stage is accessible, and nothing sticks out", async (t) => {
-  const page = await openQuiet(t);
+  const page = await openAlone(t);
   await begin(page, "dual-write");
   await forward(page);
   await page.evaluate(readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8"));
@@ -123,6 +123,19 @@ test("in every size and colour the stage is accessible, and nothing sticks out",
 
 async function states() {
   return (await fetch(new URL("/status", LAB_URL))).text();
+}
+
+/** A page of a system where no payment stands still, before the test and after it. */
+async function openAlone(t) {
+  t.after(stop);
+  await stop();
+  return openQuiet(t);
+}
+
+/** Ends whatever somebody has left: a page that was killed could not. */
+async function stop() {
+  const [, token] = /name="lab-token" content="([^"]+)"/.exec(await (await fetch(LAB_URL)).text());
+  await fetch(new URL("/api/traffic", LAB_URL), { method: "DELETE", headers: { "x-lab-token": token } });
 }
 
 async function begin(page, pattern) {
