@@ -86,7 +86,7 @@ pub async fn run(
 #[cfg(feature = "debezium")]
 async fn kafka_connect(config: &Config) -> Finding {
     let check = "Kafka Connect";
-    let asked = async { Connect::new(&config.connect_url)?.version().await };
+    let asked = async { Connect::new(&config.connect)?.version().await };
     match asked.await {
         Ok(version) => Finding::ok(check, version),
         Err(error) => Finding::wrong(
@@ -98,9 +98,8 @@ async fn kafka_connect(config: &Config) -> Finding {
 }
 
 async fn examine_database(config: &Config) -> anyhow::Result<database::Facts> {
-    let mut conn = chassis::database::connect(&config.database.database_url, SERVICE)
-        .await
-        .context("connecting")?;
+    let conn = config.database.target()?.connect(SERVICE).await;
+    let mut conn = conn.context("connecting")?;
     database::examine(&mut conn, config.relay_mode).await
 }
 
