@@ -98,8 +98,7 @@ async fn kafka_connect(config: &Config) -> Finding {
 }
 
 async fn examine_database(config: &Config) -> anyhow::Result<database::Facts> {
-    let target = config.database.target().context("connecting")?;
-    let conn = target.connect(SERVICE).await;
+    let conn = config.database.target()?.connect(SERVICE).await;
     let mut conn = conn.context("connecting")?;
     database::examine(&mut conn, config.relay_mode).await
 }

@@ -59,7 +59,7 @@ struct Settings {
 
 /// Asks for the facts of `topics`, which have no prefix yet.
 pub(super) async fn examine(config: &KafkaConfig, topics: &[String]) -> anyhow::Result<Facts> {
-    let client = kafka::client(&config.kafka_brokers, SERVICE);
+    let client = kafka::client(&config.brokers()?, SERVICE);
     let security_protocol = client.get("security.protocol").unwrap_or("plaintext");
     let security_protocol = security_protocol.to_lowercase();
     let names: Vec<String> = topics.iter().map(|topic| config.prefixed(topic)).collect();
@@ -444,14 +444,8 @@ mod tests {
     }
 
     fn judged(facts: &Facts, replicas_min: u32) -> Vec<Finding> {
-        let database = DatabaseConfig {
-            database_url: String::new(),
-            database_pool_size: 1,
-        };
-        let kafka = KafkaConfig {
-            kafka_brokers: String::new(),
-            topic_prefix: String::new(),
-        };
+        let database = DatabaseConfig::new("", 1);
+        let kafka = KafkaConfig::new(String::new(), String::new());
         let expectations = Expectations {
             topics: Vec::new(),
             replicas_min,

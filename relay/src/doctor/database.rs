@@ -632,14 +632,8 @@ mod tests {
     }
 
     fn judged(facts: &Facts) -> Vec<Finding> {
-        let database = DatabaseConfig {
-            database_url: String::new(),
-            database_pool_size: 1,
-        };
-        let kafka = chassis::config::KafkaConfig {
-            kafka_brokers: String::new(),
-            topic_prefix: String::new(),
-        };
+        let database = DatabaseConfig::new("", 1);
+        let kafka = chassis::config::KafkaConfig::new(String::new(), String::new());
         let mut config = Config::new(database, kafka);
         config.relay_mode = RelayMode::Cdc;
         judge(facts, &config)
