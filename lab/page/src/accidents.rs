@@ -157,7 +157,8 @@ impl Flowing<'_> {
                 let away = tokio::time::sleep(KAFKA_AWAY);
                 self.stop.run_until_cancelled(away).await;
                 let away_s = begun.elapsed().as_secs();
-                let meanwhile = self.now_accepted().unwrap_or(before) - before;
+                let accepted = self.lab.shown().run.as_ref().map(|run| run.accepted);
+                let meanwhile = accepted.unwrap_or(before).saturating_sub(before);
                 self.say("starting Kafka");
                 self.carry_out(Command::Start("kafka".to_owned())).await?;
                 format!(
