@@ -1,7 +1,7 @@
 //! `lab up`, and the commands to a running system.
 
 use serde_json::{Value, json};
-use testkit::{connect_url, eventually, unique_prefix};
+use testkit::{connect_url, eventually, free_address, unique_prefix};
 use tokio::process::Command;
 
 use crate::running::Up;
@@ -76,7 +76,7 @@ async fn switching_the_relays_of_nothing_says_what_to_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_up_on_a_running_system_fails_unless_what_it_asks_for_runs() {
-    let mut up = Up::on_given_servers().await;
+    let up = Up::whole().await;
     let asked = async |up: &Up, extra: &[(&'static str, &str)], arguments: &[&str]| {
         let mut again = up.environment.clone();
         again.retain(|(name, _)| *name != "KAFKA_BROKERS" && *name != "RELAY_MODE");
@@ -144,26 +144,43 @@ async fn an_up_on_a_running_system_fails_unless_what_it_asks_for_runs() {
     );
     let (stopped, said) = up.lab(&["down"]).await;
     assert!(stopped && said.contains("Stopping the lab (pid "), "{said}");
+}
 
-    // A server that is given and does not answer is named before anything is started.
+#[tokio::test]
+async fn a_given_server_that_does_not_answer_is_named_before_anything_is_started() {
+    let folder = std::env::temp_dir().join(format!("lab-given-{}", unique_prefix()));
     for (variable, value) in [
         ("DATABASE_URL", "postgres://me:secret@127.0.0.1:1"),
         ("KAFKA_BROKERS", "127.0.0.1:1"),
     ] {
-        let before = up.environment.clone();
-        up.environment.retain(|(name, _)| *name != variable);
-        up.environment.push((variable, value.to_owned()));
-        let (is_fine, said) = up.lab(&["up", "--detach"]).await;
-        assert!(
-            !is_fine && said.contains("error: nothing was started: no "),
-            "{said}"
-        );
+        let port = || free_address().rsplit_once(':').unwrap().1.to_owned();
+        let ended = Command::new(env!("CARGO_BIN_EXE_lab"))
+            .args(["up", "--detach"])
+            .envs([
+                ("WALLET_API_PORT", port()),
+                ("BILL_PAYER_PORT", port()),
+                ("MOCK_PROVIDER_PORT", port()),
+                ("RELAY_PORT", "27997".to_owned()),
+                ("LAB_PORT", port()),
+                ("POSTGRES_PORT", port()),
+                ("KAFKA_PORT", port()),
+                ("KAFKA_CONTROLLER_PORT", port()),
+                ("LAB_DIR", folder.display().to_string()),
+                (variable, value.to_owned()),
+            ])
+            .output()
+            .await
+            .unwrap();
+        let said = String::from_utf8([ended.stdout, ended.stderr].concat()).unwrap();
+        assert!(!ended.status.success(), "{said}");
+        assert!(said.contains("error: nothing was started: no "), "{said}");
         assert!(
             said.contains(variable) && !said.contains("secret"),
             "{said}"
         );
-        up.environment = before;
+        assert!(!said.contains(" ready "), "{said}");
     }
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
