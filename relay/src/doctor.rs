@@ -98,8 +98,10 @@ async fn kafka_connect(config: &Config) -> Finding {
 }
 
 async fn examine_database(config: &Config) -> anyhow::Result<database::Facts> {
-    let conn = config.database.target()?.connect(SERVICE).await;
-    let mut conn = conn.context("connecting")?;
+    let target = config.database.target()?;
+    // A pooler that shares sessions is a finding of its own.
+    target.refuse_transaction_pooling().await?;
+    let mut conn = target.connect(SERVICE).await.context("connecting")?;
     database::examine(&mut conn, config.relay_mode).await
 }
 

@@ -256,7 +256,7 @@ fn security_protocol(facts: &Facts) -> Finding {
     if facts.is_local {
         return Finding::ok(check, format!("{protocol}, to a broker on this machine"));
     }
-    let remedy = "use a private network, or security.protocol=SASL_SSL";
+    let remedy = "use a private network, or KAFKA_SECURITY_PROTOCOL=SASL_SSL";
     Finding::advice(check, format!("{protocol}: not encrypted"), remedy)
 }
 
