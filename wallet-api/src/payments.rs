@@ -188,7 +188,8 @@ async fn insert_payments(
     let pattern = (pattern != Pattern::Outbox).then_some(pattern.name());
     statement(
         "insert into payments (id, wallet_id, amount, currency, provider, account_number, \
-         idempotency_key, fingerprint, pattern) select *, $9 from unnest($1, $2, $3, $4, $5, $6, $7, $8)",
+         idempotency_key, fingerprint, pattern) \
+         select * from unnest($1, $2, $3, $4, $5, $6, $7, $8), (select $9) as written",
     )
     .column::<SqlUuid, _, _>(accepted, |(request, _)| request.payment_id)
     .column::<SqlUuid, _, _>(accepted, |(request, _)| request.wallet_id)
