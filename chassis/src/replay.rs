@@ -279,7 +279,7 @@ mod tests {
     async fn a_broker_that_stays_silent_is_an_error_and_no_end() {
         let broker: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
         broker.create_topic("t", 1, 1).unwrap();
-        let stream = Arc::new(consumer(&broker.bootstrap_servers()).unwrap());
+        let stream = Arc::new(consumer(&broker.bootstrap_servers().into()).unwrap());
         let to_read = Range {
             low: 0,
             start: 0,

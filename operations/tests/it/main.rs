@@ -74,7 +74,8 @@ async fn dead_letters_that_are_older_than_their_migrations_stay() {
         conn.batch_execute(statements).await.unwrap();
     }
     let all = || vec![outbox::MIGRATIONS, operations::MIGRATIONS];
-    chassis::database::migrate(database.url(), all())
+    let target = chassis::database::Target::parse(database.url(), None).unwrap();
+    chassis::database::migrate(&target, all())
         .await
         .unwrap();
     let kept =
@@ -89,7 +90,7 @@ async fn dead_letters_that_are_older_than_their_migrations_stay() {
     ] {
         conn.batch_execute(statements).await.unwrap();
     }
-    chassis::database::migrate(database.url(), all())
+    chassis::database::migrate(&target, all())
         .await
         .unwrap();
     assert_eq!(database.count(kept).await, 1);
