@@ -12,8 +12,10 @@ use crate::database::{Target, TargetError};
 use crate::hosts::Hosts;
 use crate::kafka::{Brokers, SettingError, Settings};
 
-/// Reads the command line and the environment. A setting whose value `--help` does not show is a secret: it may also stand
-/// in the file that the variable with `_FILE` at its end names. Ends the process if something is wrong, as clap does.
+/// Reads the command line and the environment; ends the process if something is wrong, as clap does.
+///
+/// A setting whose value `--help` does not show is a secret: it may also stand in the file that the variable with `_FILE`
+/// at its end names.
 #[must_use]
 pub fn parse<C: CommandFactory + FromArgMatches>() -> C {
     let mut errors = Vec::new();

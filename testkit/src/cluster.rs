@@ -149,9 +149,8 @@ impl KafkaCluster {
     /// Starts a broker again; does not wait.
     pub fn run(&mut self, id: usize) {
         let child = self.java(id, "kafka.Kafka", &[]);
-        if let Some(broker) = self.brokers.get_mut(id - 1) {
-            broker.running = Some(child);
-        }
+        let broker = self.brokers.get_mut(id - 1);
+        broker.expect("there is such a broker").running = Some(child);
     }
 
     /// Waits until each partition of `topic` has all its replicas in sync.
@@ -174,7 +173,7 @@ impl KafkaCluster {
     }
 
     fn metadata(&self, topic: &str) -> Result<Metadata, String> {
-        let consumer: BaseConsumer = kafka::client(&self.brokers(), "testkit")
+        let consumer: BaseConsumer = kafka::client(self.brokers(), "testkit")
             .create()
             .expect("a consumer is made");
         let metadata = consumer

@@ -99,7 +99,7 @@ pub fn remove_header(record: &mut Record, name: &str) {
 
 /// Publishes one message, as any program may.
 pub async fn produce(topic: &str, key: &str, headers: &[(&str, &str)], payload: &[u8]) {
-    let producer: FutureProducer = kafka::client(&kafka_brokers(), "testkit")
+    let producer: FutureProducer = kafka::client(kafka_brokers(), "testkit")
         .set("partitioner", "murmur2_random")
         .create()
         .expect("a producer is made");

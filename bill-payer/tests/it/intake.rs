@@ -419,7 +419,7 @@ async fn a_partition_that_is_added_is_read_soon() {
 }
 
 fn admin() -> AdminClient<DefaultClientContext> {
-    let client = chassis::kafka::client(&kafka_brokers(), "test");
+    let client = chassis::kafka::client(kafka_brokers(), "test");
     client.create().expect("an admin client is made")
 }
 

@@ -700,15 +700,15 @@ mod tests {
         let (step, steps) = watch::channel(());
         let idle_max = Duration::from_millis(200);
         let begun = Instant::now();
-        let wait = tokio::spawn(abandoned(steps, CancellationToken::new(), idle_max));
-        let last_step = loop {
-            step.send_replace(());
-            if begun.elapsed() > 2 * idle_max {
-                break begun.elapsed();
+        let wait = abandoned(steps, CancellationToken::new(), idle_max);
+        let stepping = async {
+            while begun.elapsed() <= 2 * idle_max {
+                step.send_replace(());
+                tokio::task::yield_now().await;
             }
-            tokio::task::yield_now().await;
+            begun.elapsed()
         };
-        wait.await.expect("it ends");
+        let ((), last_step) = tokio::join!(wait, stepping);
         assert!(begun.elapsed() >= last_step + idle_max);
     }
 

@@ -358,7 +358,7 @@ async fn what_was_only_in_a_kafka_that_is_lost_is_redriven() {
 /// Deletes topics and groups, and recreates the topics.
 async fn lose_kafka(topics: &[&str], groups: &[&str]) {
     let admin: AdminClient<DefaultClientContext> =
-        kafka::client(&kafka_brokers(), "test").create().unwrap();
+        kafka::client(kafka_brokers(), "test").create().unwrap();
     let options = AdminOptions::new();
     // Killed members leave their groups when their sessions end.
     for group in groups {

@@ -473,7 +473,7 @@ mod tests {
 
     fn only_of_settings(name: &str, verdict: Verdict, change: impl FnOnce(&mut Settings)) {
         only(name, verdict, |facts| {
-            change(facts.topics[0].settings.as_mut().unwrap())
+            change(facts.topics[0].settings.as_mut().unwrap());
         });
     }
 
@@ -487,10 +487,10 @@ mod tests {
         use Verdict::{Advice, Wrong};
         only("Kafka brokers", Wrong, |facts| facts.brokers = 2);
         only("Kafka TLS", Advice, |facts| {
-            facts.security_protocol = "plaintext".to_owned()
+            facts.security_protocol = "plaintext".to_owned();
         });
         only("auto.create.topics.enable", Advice, |facts| {
-            facts.creates_topics = Some(true)
+            facts.creates_topics = Some(true);
         });
         only("topics", Advice, |facts| facts.topics = Vec::new());
     }
@@ -499,33 +499,33 @@ mod tests {
     fn each_need_of_a_topic_is_a_check() {
         use Verdict::{Advice, Wrong};
         only("t: partitions", Wrong, |facts| {
-            facts.topics[0].partitions = Vec::new()
+            facts.topics[0].partitions = Vec::new();
         });
         only("t: partitions", Wrong, |facts| {
-            facts.topics[0].partitions[1].has_leader = false
+            facts.topics[0].partitions[1].has_leader = false;
         });
         only("t: replicas", Wrong, |facts| {
-            facts.topics[0].partitions[1].replicas = 2
+            facts.topics[0].partitions[1].replicas = 2;
         });
         only("t: replicas", Advice, |facts| {
-            facts.topics[0].partitions[1].in_sync = 2
+            facts.topics[0].partitions[1].in_sync = 2;
         });
         only("t: settings", Advice, |facts| {
-            facts.topics[0].settings = None
+            facts.topics[0].settings = None;
         });
         only_of_settings("t: min.insync.replicas", Wrong, |it| it.min_in_sync = 1);
         only_of_settings("t: min.insync.replicas", Advice, |it| it.min_in_sync = 3);
         only_of_settings("t: unclean.leader.election.enable", Wrong, |it| {
-            it.elects_unclean = true
+            it.elects_unclean = true;
         });
         only_of_settings("t: max.message.bytes", Wrong, |it| {
-            it.message_bytes_max = 999_999
+            it.message_bytes_max = 999_999;
         });
         only_of_settings("t: cleanup.policy", Wrong, |it| {
-            it.cleanup_policy = "compact".to_owned()
+            it.cleanup_policy = "compact".to_owned();
         });
         only_of_settings("t: retention.bytes", Advice, |it| {
-            it.retention_bytes = 1_000_000
+            it.retention_bytes = 1_000_000;
         });
     }
 

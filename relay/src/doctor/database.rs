@@ -665,7 +665,7 @@ mod tests {
 
     fn only_of_replication(name: &str, verdict: Verdict, change: impl FnOnce(&mut Replication)) {
         only(name, verdict, |facts| {
-            change(facts.replication.as_mut().unwrap())
+            change(facts.replication.as_mut().unwrap());
         });
     }
 
@@ -680,15 +680,15 @@ mod tests {
     fn each_setting_of_the_server_is_a_check() {
         use Verdict::{Advice, Wrong};
         only_of_server("PostgreSQL version", Wrong, |server| {
-            server.version_number = 14
+            server.version_number = 14;
         });
         only_of_server("PostgreSQL version", Advice, |server| {
-            server.version_number = 19
+            server.version_number = 19;
         });
         only_of_server("primary", Wrong, |server| server.is_standby = true);
         only_of_server("PostgreSQL TLS", Advice, |server| server.tls = None);
         only_of_server("fsync, full_page_writes", Wrong, |server| {
-            server.fsync = "off".to_owned()
+            server.fsync = "off".to_owned();
         });
         only_of_server("fsync, full_page_writes", Wrong, |server| {
             server.full_page_writes = "off".to_owned();
@@ -705,10 +705,10 @@ mod tests {
         });
         let seconds = Duration::from_secs;
         only("clock difference", Advice, |facts| {
-            facts.clock_difference = seconds(6)
+            facts.clock_difference = seconds(6);
         });
         only("clock difference", Wrong, |facts| {
-            facts.clock_difference = seconds(3_600)
+            facts.clock_difference = seconds(3_600);
         });
     }
 
@@ -717,17 +717,17 @@ mod tests {
         use Verdict::{Advice, Wrong};
         only("table outbox", Wrong, |facts| facts.table = None);
         only_of_table("columns of outbox", Wrong, |table| {
-            table.columns[9] = "payload text".to_owned()
+            table.columns[9] = "payload text".to_owned();
         });
         only_of_table("index of outbox", Wrong, |table| table.has_index = false);
         only_of_table("privileges", Wrong, |table| {
             table.missing_privileges = vec!["delete on outbox".to_owned()];
         });
         only_of_table("reads migrations", Advice, |table| {
-            table.reads_migrations = false
+            table.reads_migrations = false;
         });
         only_of_table("largest event", Wrong, |table| {
-            table.largest_bytes = 1_000_001
+            table.largest_bytes = 1_000_001;
         });
     }
 
@@ -744,11 +744,11 @@ mod tests {
         });
         only_of_replication("slot", Wrong, |it| it.slot_is_ours = false);
         only_of_replication("slot", Advice, |it| {
-            it.slot_status = Some("lost".to_owned())
+            it.slot_status = Some("lost".to_owned());
         });
         only_of_replication("slot failover", Advice, |it| it.slot_fails_over = false);
         only_of_replication("max_slot_wal_keep_size", Advice, |it| {
-            it.slot_keeps_mb_max = -1
+            it.slot_keeps_mb_max = -1;
         });
     }
 

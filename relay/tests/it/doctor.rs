@@ -27,8 +27,8 @@ impl Diagnosis {
         command.arg("doctor").arg("--json").args(arguments);
         let output = tokio::task::spawn_blocking(move || command.output().unwrap());
         let output = output.await.unwrap();
-        let findings: Vec<Value> = serde_json::from_slice(&output.stdout)
-            .unwrap_or_else(|error| panic!("{error}: {output:?}"));
+        let findings = serde_json::from_slice::<Vec<Value>>(&output.stdout);
+        let findings = findings.expect("the doctor prints its findings as JSON");
         let name = |finding: &Value| finding["check"].as_str().unwrap().to_owned();
         Self {
             code: output.status.code().unwrap(),
@@ -38,8 +38,12 @@ impl Diagnosis {
 
     /// Asserts the verdict of `check`, and that its remedy contains `remedy`.
     fn says(&self, check: &str, verdict: &str, remedy: &str) {
-        let finding = self.checks.get(check);
-        let finding = finding.unwrap_or_else(|| panic!("{check} is not in {:?}", self.checks));
+        assert!(
+            self.checks.contains_key(check),
+            "{check} is not in {:?}",
+            self.checks
+        );
+        let finding = &self.checks[check];
         assert_eq!(finding["verdict"], verdict, "{finding}");
         let said = finding["remedy"].as_str().unwrap_or_default();
         assert!(said.contains(remedy), "{finding}");
@@ -55,7 +59,7 @@ impl Diagnosis {
 }
 
 async fn create_topic(name: &str, settings: &[(&str, &str)]) {
-    let admin: AdminClient<DefaultClientContext> = kafka::client(&kafka_brokers(), "doctor-test")
+    let admin: AdminClient<DefaultClientContext> = kafka::client(kafka_brokers(), "doctor-test")
         .create()
         .unwrap();
     let mut topic = NewTopic::new(name, 2, TopicReplication::Fixed(1));

@@ -236,6 +236,6 @@ async fn raise_limit(test: &TestOutbox, bytes: &str) {
 }
 
 fn admin() -> AdminClient<DefaultClientContext> {
-    let admin = chassis::kafka::client(&kafka_brokers(), "test").create();
+    let admin = chassis::kafka::client(kafka_brokers(), "test").create();
     admin.unwrap()
 }

@@ -29,7 +29,7 @@ impl Topic {
         let topics = [name.as_str()];
         let created = kafka::create_topics(&kafka_brokers(), &topics, partitions, 1).await;
         created.unwrap();
-        let mut producer = kafka::client(&kafka_brokers(), "test");
+        let mut producer = kafka::client(kafka_brokers(), "test");
         if transactional {
             producer.set("transactional.id", &name);
         }
@@ -136,7 +136,7 @@ async fn no_groups_offsets_are_changed() {
     assert_eq!(topic.read(&mut replay).await.concat().len(), 1);
     drop(replay);
     let group = "replay-reads-without-a-group";
-    let asked: BaseConsumer = kafka::client(&kafka_brokers(), "test")
+    let asked: BaseConsumer = kafka::client(kafka_brokers(), "test")
         .set("group.id", group)
         .create()
         .unwrap();
@@ -171,7 +171,7 @@ async fn messages_that_retention_has_deleted_are_told_of() {
         topic.publish(0, "a", 1_000 + nth).await;
     }
     let admin: AdminClient<DefaultClientContext> =
-        kafka::client(&kafka_brokers(), "test").create().unwrap();
+        kafka::client(kafka_brokers(), "test").create().unwrap();
     let mut deleted = TopicPartitionList::new();
     deleted
         .add_partition_offset(&topic.name, 0, Offset::Offset(2))
@@ -191,7 +191,7 @@ async fn messages_that_retention_has_deleted_are_told_of() {
 async fn a_topic_that_is_not_there_is_an_error() {
     let topic = Topic {
         name: format!("{}nowhere", unique_prefix()),
-        producer: kafka::client(&kafka_brokers(), "test").create().unwrap(),
+        producer: kafka::client(kafka_brokers(), "test").create().unwrap(),
         base_ms: now_ms(),
     };
     let error = topic.open(0, 10).await.err().unwrap();
