@@ -41,6 +41,8 @@ impl Jars {
         );
         home::remove(&folder)?;
         let work = home.root().join(self.name).join("maven");
+        // Maven's marks of what it has unpacked once: it would not unpack that again.
+        home::remove(&work)?;
         std::fs::create_dir_all(&work).with_context(|| format!("making {}", work.display()))?;
         std::fs::write(work.join("pom.xml"), self.pom).context("writing pom.xml")?;
         let mut maven = command("mvn", None);
