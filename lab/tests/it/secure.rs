@@ -269,9 +269,9 @@ impl Secure {
 
     async fn is_ready(&self, address: &str) {
         eventually("the service is ready", async || {
-            match self.get(address, "/readyz").await? {
-                (200, _) => Ok(()),
-                other => Err(format!("{other:?}")),
+            match self.get(address, "/readyz").await {
+                Ok((200, _)) => Ok(()),
+                other => Err(format!("{other:?}; last lines: {:#?}", self.last_lines())),
             }
         })
         .await;
@@ -300,6 +300,19 @@ impl Secure {
             }
         })
         .await;
+    }
+
+    /// What each process wrote last.
+    fn last_lines(&self) -> Vec<String> {
+        let files = std::fs::read_dir(self.folder.path()).unwrap();
+        let files = files.map(|entry| entry.unwrap().path());
+        let logs = files.filter(|path| path.extension().is_some_and(|end| end == "log"));
+        let last = |path: PathBuf| {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let line = text.lines().last().unwrap_or_default();
+            format!("{}: {line}", path.display())
+        };
+        logs.map(last).collect()
     }
 
     /// Looks for secrets in what every process has written, and in what everybody can see of it.

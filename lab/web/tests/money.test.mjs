@@ -23,7 +23,7 @@ test("all that a run has lost is sent on its way again, and the money turns gree
   const page = await openQuiet(t);
   const since = await moment();
   await page.getByRole("button", { name: "Run 200 payments through dual-write" }).click();
-  await page.getByTestId("step-problem").locator(".verdict.bad").waitFor({ timeout: LATER });
+  await page.getByTestId("step-problem").filter({ visible: true }).locator(".verdict.bad").waitFor({ timeout: LATER });
   const pending = `select count(*) from payments where created_at >= ${since} and status = 'pending'`;
   const lost = await sql(pending);
   await go(page, "money");
