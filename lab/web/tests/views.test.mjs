@@ -33,7 +33,7 @@ for (const width of [360, 1280]) {
 }
 
 for (const [hash, heading, content] of [
-  ["break", "Break it", ".view [data-part]"],
+  ["break", "Break it", ".view .accidents li"],
   ["look-inside/trace/019f0000-0000-7000-8000-000000000000", "Look inside", ".view .trouble, .view .empty"],
 ]) {
   test(`an address such as #${hash.split("/").slice(0, 2).join("/")} is scrolled to when the page is loaded`, async (t) => {
@@ -71,7 +71,7 @@ test("on a phone each view is told from the others at a glance", async (t) => {
 
 test("the introduction folds to a line in another view, and unfolds again", async (t) => {
   const page = await open(t);
-  const story = page.getByRole("heading", { name: "One payment, two writes" });
+  const story = page.getByRole("heading", { name: "200 payments, two writes each" });
   await story.waitFor();
   await go(page, "compare");
   await story.waitFor({ state: "hidden" });
