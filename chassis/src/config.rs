@@ -1,7 +1,7 @@
 //! The settings that services share; each is a flag and an environment variable, listed by `--help`.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::database::{Target, TargetError};
 use crate::hosts::Hosts;
 use crate::kafka::{Brokers, SettingError, Settings};
+use crate::secret_file;
 
 /// Reads the command line and the environment; ends the process if something is wrong, as clap does.
 ///
@@ -42,7 +43,7 @@ fn with_files(command: Command, errors: &mut Vec<String>) -> Command {
             errors.push(format!("{name} and {variable} are both set: one is enough"));
         }
         let file = PathBuf::from(file);
-        match secret_in(&file) {
+        match secret_file::read(&file) {
             Ok(text) => argument
                 .required(false)
                 .default_value(text.expose_secret().to_owned())
@@ -60,12 +61,6 @@ fn with_files(command: Command, errors: &mut Vec<String>) -> Command {
     let command = command.mut_subcommands(|command| with_files(command, &mut nested));
     errors.append(&mut nested);
     command
-}
-
-/// The secret in `file`, without the end of its line.
-pub(crate) fn secret_in(file: &Path) -> std::io::Result<SecretString> {
-    let text = std::fs::read_to_string(file)?;
-    Ok(text.trim_end_matches(['\r', '\n']).into())
 }
 
 /// Where the database is.

@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod problem;
 pub mod repeated;
 pub mod replay;
+mod secret_file;
 pub mod service;
 pub mod since;
 pub mod telemetry;

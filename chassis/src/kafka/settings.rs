@@ -149,7 +149,7 @@ fn property(variable: &str, value: &SecretString) -> Result<(String, SecretStrin
     let (setting, value) = match variable.strip_suffix("_FILE") {
         Some(setting) => {
             let file = value.expose_secret();
-            let text = crate::config::secret_in(Path::new(file));
+            let text = crate::secret_file::read(Path::new(file));
             let text = text.map_err(|source| SettingError::File {
                 name: name(),
                 file: file.to_owned(),

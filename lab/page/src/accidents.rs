@@ -13,26 +13,12 @@ use lab_stack::commands::Command;
 use lab_stack::process_table::Action;
 use lab_stack::relay_mode::RelayMode;
 use rust_decimal::Decimal;
-use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::lab::Lab;
 use super::parts;
-use super::snapshot::{AccidentView, Load, Pattern, Plan, Run, RunState};
+use super::snapshot::{Accident, AccidentView, Load, Pattern, Plan, Run, RunState};
 use super::traffic::{self, problem_error};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(super) enum Accident {
-    /// In dual-write, a few times and with many payments: some of them are between their two writes.
-    KillWalletApi,
-    /// Both relays of the wallet's outbox, a few times.
-    KillRelay,
-    /// For [`KAFKA_AWAY`].
-    KafkaAway,
-    /// In mode cdc.
-    DropSlot,
-}
 
 const KAFKA_AWAY: Duration = Duration::from_secs(20);
 

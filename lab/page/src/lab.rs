@@ -18,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::problems::{away, conflict};
-use super::slow_motion::Session;
 use super::snapshot::{
     AccidentView, Behaviour, Comparison, Flow, Lag, Money, MoneyScope, Run, Statistics,
 };
@@ -38,8 +37,6 @@ pub(super) struct Lab {
     shown: Mutex<PageState>,
     /// The last snapshot, as JSON; whoever listens gets each.
     pub(super) live: watch::Sender<Arc<str>>,
-    /// A payment that is stepped through.
-    pub(super) slow_motion: tokio::sync::Mutex<Option<Session>>,
 }
 
 /// Both databases.
@@ -123,7 +120,6 @@ impl Lab {
             databases: OnceCell::new(),
             shown: Mutex::default(),
             live: watch::Sender::new(Arc::from("{}")),
-            slow_motion: tokio::sync::Mutex::default(),
         }
     }
 

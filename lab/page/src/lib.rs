@@ -29,7 +29,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post, put};
-use axum::{Json, Router, middleware};
+use axum::{Extension, Json, Router, middleware};
 use chassis::config::HttpConfig;
 use chassis::health::Readiness;
 use chassis::{Problem, Service};
@@ -96,6 +96,7 @@ fn routes(lab: Arc<Lab>) -> Router {
         .route("/api/slow-motion/next", post(slow_motion::next))
         .route("/api/slow-motion/crash", post(slow_motion::crash))
         .route("/api/slow-motion/end", post(slow_motion::end))
+        .layer(Extension(slow_motion::OpenSession::default()))
         .route("/api/tables", get(tables::list))
         .route("/api/tables/{name}", get(tables::show))
         .route("/api/trace/{payment_id}", get(money::trace))

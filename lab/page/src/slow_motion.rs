@@ -17,8 +17,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use chassis::Problem;
 use chassis::http::JsonBody;
 use chassis::problem::StatusCode;
@@ -82,6 +82,9 @@ pub(super) struct Session {
     verdict: Option<Verdict>,
 }
 
+/// The session that is open, if there is one.
+pub(super) type OpenSession = Arc<tokio::sync::Mutex<Option<Session>>>;
+
 /// What the client got.
 #[derive(Debug, Clone, Serialize)]
 struct Response {
@@ -138,9 +141,10 @@ pub(super) struct SessionRequest {
 /// `POST /api/slow-motion`: begins a session. One that is open ends: its page may be gone.
 pub(super) async fn begin(
     State(lab): State<Arc<Lab>>,
+    Extension(open_session): Extension<OpenSession>,
     JsonBody(BeginRequest { pattern }): JsonBody<BeginRequest>,
 ) -> Result<Json<SessionView>, Problem> {
-    let mut place = lab.slow_motion.lock().await;
+    let mut place = open_session.lock().await;
     if let Some(open) = place.take() {
         open.end(&lab).await;
     }
@@ -157,9 +161,10 @@ pub(super) async fn begin(
     drop(place);
     // It ends when nobody steps any more.
     let (tasks, lab) = (lab.tasks.clone(), Arc::clone(&lab));
+    let open_session = Arc::clone(&open_session);
     tasks.spawn(async move {
         abandoned(steps, token, IDLE_MAX).await;
-        let ended = lab.slow_motion.lock().await.take_if(|open| open.id == id);
+        let ended = open_session.lock().await.take_if(|open| open.id == id);
         if let Some(ended) = ended {
             ended.end(&lab).await;
         }
@@ -170,9 +175,10 @@ pub(super) async fn begin(
 /// `POST /api/slow-motion/next`: does the next step; returns when it is done.
 pub(super) async fn next(
     State(lab): State<Arc<Lab>>,
+    Extension(open_session): Extension<OpenSession>,
     JsonBody(SessionRequest { id }): JsonBody<SessionRequest>,
 ) -> Result<Json<SessionView>, Problem> {
-    let mut place = lab.slow_motion.lock().await;
+    let mut place = open_session.lock().await;
     let session = of(place.as_mut(), id)?;
     let step = session.script.next();
     let step = step.ok_or_else(|| conflict("this was the last step"))?;
@@ -185,9 +191,10 @@ pub(super) async fn next(
 /// `POST /api/slow-motion/crash`: kills whoever would do the next step.
 pub(super) async fn crash(
     State(lab): State<Arc<Lab>>,
+    Extension(open_session): Extension<OpenSession>,
     JsonBody(SessionRequest { id }): JsonBody<SessionRequest>,
 ) -> Result<Json<SessionView>, Problem> {
-    let mut place = lab.slow_motion.lock().await;
+    let mut place = open_session.lock().await;
     let session = of(place.as_mut(), id)?;
     session.crash(&lab).await?;
     session.look(&lab).await?;
@@ -197,9 +204,10 @@ pub(super) async fn crash(
 /// `POST /api/slow-motion/end`: everything runs on.
 pub(super) async fn end(
     State(lab): State<Arc<Lab>>,
+    Extension(open_session): Extension<OpenSession>,
     JsonBody(SessionRequest { id }): JsonBody<SessionRequest>,
 ) -> StatusCode {
-    let ended = lab.slow_motion.lock().await.take_if(|open| open.id == id);
+    let ended = open_session.lock().await.take_if(|open| open.id == id);
     if let Some(ended) = ended {
         ended.end(&lab).await;
     }

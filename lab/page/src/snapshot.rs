@@ -13,8 +13,6 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::accidents::Accident;
-
 /// What passes between the parts: an arrow of the page's drawing each. [`super::flow`] says which metric counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -354,6 +352,19 @@ pub(super) enum Answer {
     Failed,
     /// Was to crash, and did.
     Crashed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Accident {
+    /// In dual-write, a few times and with many payments: some of them are between their two writes.
+    KillWalletApi,
+    /// Both relays of the wallet's outbox, a few times.
+    KillRelay,
+    /// For 20 seconds.
+    KafkaAway,
+    /// In mode cdc.
+    DropSlot,
 }
 
 /// The last time that this accident was caused.

@@ -275,12 +275,13 @@ async fn an_idle_outbox_holds_no_log_while_other_tables_are_written() {
 async fn without_kafka_connect_the_relay_is_not_ready_and_loses_nothing() {
     let connected = Connected::new().await;
     let test = &connected.test;
-    let nobody = format!("http://user:secret@{}", free_address());
+    let address = free_address();
+    let nobody = format!("http://user:secret@{address}");
     let settings = [("RELAY_MODE", "debezium"), ("CONNECT_URL", nobody.as_str())];
     let relay = test.relay(&settings);
     test.commit(&["a"]).await;
     relay
-        .is_not_ready("progress", "Kafka Connect at http://user@")
+        .is_not_ready("progress", &format!("Kafka Connect at http://{address}"))
         .await;
     assert_eq!(test.pending().await, ["a"]);
     assert!(slots(&mut test.database.connect().await).await.is_empty());

@@ -178,14 +178,14 @@ async fn a_wrong_authority_host_or_password_is_one_clear_line_and_no_readiness()
             "app:planted",
             "localhost",
             wrong_authority.as_str(),
-            "its certificate is refused: unable to get local issuer certificate",
+            "its certificate is refused: self-signed certificate",
         ),
         // Whom the system trusts.
         (
             "app:planted",
             "localhost",
             "sslmode=verify-full",
-            "its certificate is refused: unable to get local issuer certificate",
+            "its certificate is refused: self-signed certificate",
         ),
         (
             "app:planted",
