@@ -216,6 +216,7 @@ impl Secure {
         more: &[(&str, &str)],
     ) -> Vec<(String, String)> {
         let ca = self.authority.file().display().to_string();
+        // Files of its own: another service may be reading its files just now.
         let database = self.file(&format!("{name}.url"), &self.url(database));
         let mut environment: Vec<(String, String)> = [
             ("DATABASE_URL_FILE", database),
@@ -223,13 +224,19 @@ impl Secure {
             ("KAFKA_SECURITY_PROTOCOL", "SASL_SSL".to_owned()),
             ("KAFKA_SASL_MECHANISM", "SCRAM-SHA-512".to_owned()),
             ("KAFKA_SASL_USERNAME", "app".to_owned()),
-            ("KAFKA_SASL_PASSWORD_FILE", self.file("sasl", SASL_PASSWORD)),
+            (
+                "KAFKA_SASL_PASSWORD_FILE",
+                self.file(&format!("{name}.sasl"), SASL_PASSWORD),
+            ),
             ("KAFKA_SSL_CA_LOCATION", ca.clone()),
             (
                 "PROVIDER_URL",
                 format!("https://localhost:{}", self.front.port()),
             ),
-            ("PROVIDER_TOKEN_FILE", self.file("token", TOKEN)),
+            (
+                "PROVIDER_TOKEN_FILE",
+                self.file(&format!("{name}.token"), TOKEN),
+            ),
             ("PROVIDER_CA_FILE", ca),
             // All that a dependency may say.
             ("LOG", "debug".to_owned()),
