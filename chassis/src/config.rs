@@ -93,7 +93,7 @@ impl DatabaseConfig {
     /// Reads the URL.
     ///
     /// # Errors
-    /// It is none, or contradicts itself.
+    /// The text is not a URL, or its settings contradict each other.
     pub fn target(&self) -> Result<Target, TargetError> {
         Target::parse(self.database_url.expose_secret(), self.passfile.clone())
     }

@@ -1,7 +1,7 @@
 //! The settings of `up` and of the services, by environment variable: those a system was started with, and those that
 //! another `up` asks for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -79,10 +79,13 @@ pub(crate) fn in_force(of_up: &[Setting], of_services: &[Setting]) -> BTreeMap<S
     in_force
 }
 
-/// One line for each setting that was asked for and is not `running`.
+/// One line for each setting that was asked for and is not `running`; several programs may have the same setting.
 pub(crate) fn differences(asked: &[Setting], running: &BTreeMap<String, String>) -> Vec<String> {
+    let mut named = BTreeSet::new();
     let differ = asked.iter().filter(|setting| {
-        setting.is_asked && setting.value.as_ref() != running.get(&setting.variable)
+        setting.is_asked
+            && setting.value.as_ref() != running.get(&setting.variable)
+            && named.insert(&setting.variable)
     });
     let describe = |setting: &Setting| {
         let variable = &setting.variable;
@@ -147,6 +150,8 @@ mod tests {
             setting("PAY_PATTERN", Some("outbox"), true),
             setting("LOG", Some("debug"), true),
             setting("DATABASE_URL", Some("postgres://me:secret@db/x"), true),
+            setting("RELAY_MODE", Some("cdc"), true),
+            // Of a service: the same variable.
             setting("RELAY_MODE", Some("cdc"), true),
         ];
         let differences = differences(&asked, &running);

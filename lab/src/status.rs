@@ -1,11 +1,14 @@
 //! `lab status`, and what `up` says when the system runs already.
 
+use std::time::Duration;
+
 use anyhow::Context as _;
 use futures_util::future::join_all;
 use lab_stack::home::Home;
 use lab_stack::http;
 use lab_stack::pid_file::PidFile;
 use lab_stack::relay_mode::RelayMode;
+use lab_stack::scrape::Scrape;
 use lab_stack::stack::Stack;
 use lab_stack::system;
 use lab_terminal as terminal;
@@ -67,27 +70,22 @@ pub(crate) async fn run(home: &Home) -> anyhow::Result<bool> {
     Ok(http::is_ok(&format!("{lab}/readyz")).await)
 }
 
+/// How long a relay may take to tell its metrics.
+const METRICS_WITHIN: Duration = Duration::from_secs(5);
+
 /// The relay's name, and whether it works or stands by, as its metrics say.
 async fn duty(mode: RelayMode, relay: &str, nth: u16) -> (String, String) {
-    let asked = async {
-        let answer = http::client().get(format!("{relay}/metrics")).send();
-        answer.await?.text().await
-    };
-    let metrics = asked.await.unwrap_or_default();
-    let metric = |name: &str| {
-        let value = metrics.lines().find_map(|line| line.strip_prefix(name));
-        value.and_then(|value| value.trim().parse::<u32>().ok())
-    };
+    let metrics = Scrape::of(relay, METRICS_WITHIN).await;
     let duty = match mode {
-        _ if metrics.is_empty() => "does not answer".to_owned(),
+        _ if metrics.is_down() => "does not answer".to_owned(),
         _ if !http::is_ok(&format!("{relay}/readyz")).await => {
             format!("can't work: {relay}/readyz says why")
         }
-        RelayMode::Poller => match metric("relay_shards_held ") {
+        RelayMode::Poller => match metrics.sum("relay_shards_held", &[]) {
             Some(shards @ 1..) => format!("works on {shards} shards of keys"),
             _ => "stands by: it holds no shard".to_owned(),
         },
-        RelayMode::Cdc | RelayMode::Debezium => match metric("relay_active ") {
+        RelayMode::Cdc | RelayMode::Debezium => match metrics.sum("relay_active", &[]) {
             Some(1..) => "works".to_owned(),
             _ => "stands by".to_owned(),
         },

@@ -19,6 +19,7 @@ mod process;
 mod proxy;
 mod raw_produce;
 mod server;
+mod server_user;
 mod tls_front;
 mod topics;
 

@@ -1,13 +1,12 @@
 //! PgBouncer in front of a test's server.
 
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use nix::unistd::User;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
+use crate::server_user::{give, run_as, server_user};
 use crate::{eventually, free_address};
 
 /// A PgBouncer; a drop ends it.
@@ -49,8 +48,10 @@ impl Pooler {
         };
         let mut command = Command::new(program);
         command.arg("--quiet").arg(settings).stdin(Stdio::null());
-        if nix::unistd::geteuid().is_root() {
-            run_as_postgres(&mut command, folder.path());
+        // PgBouncer does not run as root.
+        if let Some(user) = server_user() {
+            give(folder.path(), &user);
+            run_as(&mut command, &user);
         }
         let running = command
             .spawn()
@@ -72,15 +73,6 @@ impl Pooler {
     pub fn address(&self) -> &str {
         &self.address
     }
-}
-
-/// PgBouncer does not run as root.
-fn run_as_postgres(command: &mut Command, folder: &Path) {
-    let user = User::from_name("postgres").expect("users can be looked up");
-    let user = user.expect("there is a user postgres");
-    std::os::unix::fs::chown(folder, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
-        .expect("root may give a folder away");
-    command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
 }
 
 impl Drop for Pooler {

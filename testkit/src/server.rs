@@ -1,8 +1,7 @@
 //! A PostgreSQL server for one test, which may stop, restart and configure it.
 
 use std::fs::File;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -12,6 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User};
 use uuid::Uuid;
 
+use crate::server_user::{give, run_as, server_user};
 use crate::{Issued, TestDatabase, eventually, free_address};
 
 /// Settings of every such server; those of the test come after them. The pieces of log are small, so that little
@@ -221,8 +221,7 @@ impl PostgresServer {
             std::fs::set_permissions(&to, std::fs::Permissions::from_mode(0o600))
                 .expect("its permissions are set");
             if let Some(user) = &self.user {
-                chown(&to, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
-                    .expect("root may give a file away");
+                give(&to, user);
             }
         }
         self.set(&["ssl = on", "ssl_ca_file = 'clients.crt'"]);
@@ -282,14 +281,9 @@ impl PostgresServer {
             .mode(0o755)
             .create(&folder)
             .expect("the temporary folder can be written");
-        let user = nix::unistd::geteuid().is_root().then(|| {
-            User::from_name("postgres")
-                .expect("users can be looked up")
-                .expect("PostgreSQL does not run as root: there is a user postgres")
-        });
+        let user = server_user();
         if let Some(user) = &user {
-            chown(&folder, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
-                .expect("root may give a folder away");
+            give(&folder, user);
         }
         Self {
             folder,
@@ -325,7 +319,7 @@ impl PostgresServer {
             .stdout(Stdio::null())
             .env("LC_ALL", "C");
         if let Some(user) = &self.user {
-            command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
+            run_as(&mut command, user);
         }
         command
     }

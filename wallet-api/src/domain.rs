@@ -118,6 +118,16 @@ pub enum Decision {
     Decline(Decline),
 }
 
+impl Decision {
+    /// What the client is told.
+    pub fn into_answer(self) -> Result<Accepted, Decline> {
+        match self {
+            Self::Accept(accepted) | Self::Replay(accepted) => Ok(accepted),
+            Self::Decline(decline) => Err(decline),
+        }
+    }
+}
+
 /// Decides a batch of requests at the time `now`, in order, as if each came alone.
 ///
 /// `wallets` holds the locked wallets and is left with their new balances; `known` holds what the keys

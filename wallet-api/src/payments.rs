@@ -61,19 +61,24 @@ pub(crate) async fn pay_batch(
     attempt: Try,
     pattern: Pattern,
 ) -> Result<Vec<Result<Accepted, Decline>>, BatchError> {
-    // 1, 2: what is known, and stays so until the commit.
+    let decisions = decide_batch(conn, batch, attempt).await?;
+    // 4 to 7: rows for the payments that were accepted.
+    write_accepted(conn, batch, &decisions, pattern).await?;
+    let answers = decisions.into_iter().map(Decision::into_answer);
+    Ok(answers.collect())
+}
+
+/// Steps 1 to 3: a decision for each request.
+pub(crate) async fn decide_batch(
+    conn: &mut AsyncPgConnection,
+    batch: &[PaymentRequest],
+    attempt: Try,
+) -> Result<Vec<Decision>, BatchError> {
+    // What is known, and stays so until the commit.
     let (mut wallets, now) =
         lock_wallets(conn, batch.iter().map(|request| request.wallet_id)).await?;
     let mut known = find_by_key(conn, batch, attempt).await?;
-    // 3: a decision for each request.
-    let decisions = domain::decide(batch, &mut wallets, &mut known, now);
-    // 4 to 7: rows for the payments that were accepted.
-    write_accepted(conn, batch, &decisions, pattern).await?;
-    let answers = decisions.into_iter().map(|decision| match decision {
-        Decision::Accept(accepted) | Decision::Replay(accepted) => Ok(accepted),
-        Decision::Decline(decline) => Err(decline),
-    });
-    Ok(answers.collect())
+    Ok(domain::decide(batch, &mut wallets, &mut known, now))
 }
 
 /// Step 1.

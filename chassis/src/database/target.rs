@@ -1,6 +1,6 @@
 //! A database URL, read: its servers, TLS, and where its password is.
 //!
-//! Promises: a connection is encrypted and verified as `sslmode` demands, or there is none; of several hosts the one that
+//! Promises: a connection is encrypted and verified as `sslmode` demands, or it fails; of several hosts the one that
 //! accepts writes is taken; nothing here shows a password. Files (certificates, passwords) are read for each connection, so
 //! a renewed one needs no restart.
 
@@ -75,7 +75,7 @@ impl Target {
     /// that is not in it is looked for in `passfile`.
     ///
     /// # Errors
-    /// The URL is none, or it has a setting that is unknown or contradicts another.
+    /// The text is not a URL, or it has a setting that is unknown or contradicts another.
     pub fn parse(url: &str, passfile: Option<PathBuf>) -> Result<Self, TargetError> {
         let (scheme, rest) = url.split_once("://").ok_or(TargetError::Scheme)?;
         if !["postgres", "postgresql"].contains(&scheme) {

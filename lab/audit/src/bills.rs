@@ -5,7 +5,7 @@ use anyhow::Context as _;
 
 use super::scope::Scope;
 use super::session::{Rows, Session};
-use super::sources::Sources;
+use super::sources::{BILL_PAYER_DATABASE, Sources};
 use super::topic::{BILL_EVENTS, Topic, WALLET_COMMANDS, WALLET_EVENTS, payment_of};
 use super::wallet::UNPUBLISHED;
 
@@ -15,7 +15,7 @@ pub(super) async fn gather(
     sources: &Sources,
     scope: &Scope,
 ) -> anyhow::Result<u64> {
-    let from = Session::connect(&sources.bill_payer_database_url, "bill-payer's database").await?;
+    let from = Session::connect(&sources.bill_payer_database_url, BILL_PAYER_DATABASE).await?;
     from.begin_snapshot().await?;
     let (first, since_ms) = (scope.first_id(), scope.since_ms().unwrap_or(0));
     // An id of another version has no time.

@@ -69,6 +69,7 @@ pub use self::report::{
 pub use self::scope::Scope;
 use self::session::Session;
 pub use self::sources::Sources;
+use self::sources::WALLET_DATABASE;
 
 #[derive(Debug, clap::Args)]
 pub struct AuditArgs {
@@ -92,6 +93,7 @@ pub struct AuditArgs {
 impl AuditArgs {
     /// Audits, prints the outcome, and returns whether nothing is wrong.
     pub async fn run(self, sources: &Sources) -> anyhow::Result<bool> {
+        sources.refuse_poolers().await?;
         let scope = Scope {
             since: match self.since {
                 Some(since) => Some(since.resolve(now(sources).await?)),
@@ -116,7 +118,7 @@ impl AuditArgs {
 
 /// The time of the wallet database, whose times the payments have.
 async fn now(sources: &Sources) -> anyhow::Result<DateTime<Utc>> {
-    let wallet = Session::connect(&sources.wallet_database_url, "the wallet database").await?;
+    let wallet = Session::connect(&sources.wallet_database_url, WALLET_DATABASE).await?;
     let now = "select (extract(epoch from clock_timestamp()) * 1000)::bigint";
     let now = DateTime::from_timestamp_millis(wallet.one(now).await?);
     now.context("the wallet database's clock is out of range")
@@ -133,7 +135,7 @@ pub async fn audit(sources: &Sources, scope: Scope, progress: &Progress) -> anyh
         topic::BILL_EVENTS,
     ];
     let (session, clients) = tokio::try_join!(
-        Session::connect(&sources.wallet_database_url, "the wallet database"),
+        Session::connect(&sources.wallet_database_url, WALLET_DATABASE),
         events::connect(sources, topics)
     )?;
     let [commands, requests, results] = clients;

@@ -20,6 +20,38 @@ const SETTINGS: &str = "set application_name = 'lab-audit'; set statement_timeou
      set work_mem = '64MB'; set temp_buffers = '64MB'; set client_min_messages = warning; \
      set idle_in_transaction_session_timeout = '60s'";
 
+/// Refuses a pooler that would change the server under a session. To be asked once, before the sessions of an audit.
+pub(crate) async fn refuse_pooler(url: &str, what: &str) -> anyhow::Result<()> {
+    let target = target(url, what)?;
+    answered(target.refuse_transaction_pooling(), url, what).await
+}
+
+fn target(url: &str, what: &str) -> anyhow::Result<Target> {
+    Target::parse(url, None)
+        .with_context(|| format!("the URL of {what} is not one of PostgreSQL's"))
+}
+
+/// What the server says, or that there is none.
+async fn answered<T, E>(
+    asked: impl Future<Output = Result<T, E>>,
+    url: &str,
+    what: &str,
+) -> anyhow::Result<T>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let answer = match tokio::time::timeout(CONNECT_WITHIN, asked).await {
+        Ok(answer) => answer.map_err(anyhow::Error::new),
+        Err(_) => Err(anyhow::anyhow!("no answer within {CONNECT_WITHIN:?}")),
+    };
+    answer.with_context(|| {
+        let shown = lab_terminal::without_password(url).unwrap_or_default();
+        format!(
+            "PostgreSQL does not answer for {what} ({shown}); check that it runs and that the address is right"
+        )
+    })
+}
+
 /// A session; what it has made in the temporary schema goes with it, however it ends.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -31,24 +63,10 @@ pub(crate) struct Session {
 impl Session {
     /// Connects; `what` is what the database is called in an error.
     pub(crate) async fn connect(url: &str, what: &str) -> anyhow::Result<Self> {
-        let target = Target::parse(url, None)
-            .with_context(|| format!("the URL of {what} is not one of PostgreSQL's"))?;
-        let connecting = async {
-            target.refuse_transaction_pooling().await?;
-            target.open().await
-        };
-        let opened = match tokio::time::timeout(CONNECT_WITHIN, connecting).await {
-            Ok(opened) => opened.map_err(anyhow::Error::new),
-            Err(_) => Err(anyhow::anyhow!("no answer within {CONNECT_WITHIN:?}")),
-        };
+        let target = target(url, what)?;
         let Open {
             client, connection, ..
-        } = opened.with_context(|| {
-            let shown = lab_terminal::without_password(url).unwrap_or_default();
-            format!(
-                "PostgreSQL does not answer for {what} ({shown}); check that it runs and that the address is right"
-            )
-        })?;
+        } = answered(target.open(), url, what).await?;
         let mut tasks = JoinSet::new();
         // An error ends the statements that wait for it: they tell.
         tasks.spawn(async move { drop(connection.await) });

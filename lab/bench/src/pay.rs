@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::cpu::{Shares, shown};
 use super::database::Copy;
-use super::plan::Plan;
+use super::plan::{Plan, Series};
 use super::report::{Report, facts};
 use super::stage::Stage;
 use super::stats::{Latency, Spread, grouped, millis, per_second};
@@ -89,8 +89,7 @@ fn cases(plan: &Plan) -> Vec<Case> {
             from,
         })
     });
-    let cases = cases.into_iter().flatten();
-    cases.filter(|case| plan.wants(&case.to_string())).collect()
+    cases.into_iter().flatten().collect()
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -100,11 +99,7 @@ struct Measurement {
     cpu: Shares,
 }
 
-/// A case with what was measured in each round.
-struct Series {
-    case: Case,
-    rounds: Vec<Measurement>,
-}
+type PaySeries = Series<Case, Measurement>;
 
 /// Measures all cases in rounds.
 pub(super) async fn measure(
@@ -118,14 +113,7 @@ pub(super) async fn measure(
         .unwrap_or(if plan.quick { 20 } else { 10_000 });
     let clearing = prepare(stage, wallets).await?;
     // What to measure.
-    let mut all: Vec<Series> = cases(plan)
-        .into_iter()
-        .map(|case| Series {
-            case,
-            rounds: Vec::new(),
-        })
-        .collect();
-    anyhow::ensure!(!all.is_empty(), "no measurement has such a name");
+    let mut all: Vec<PaySeries> = plan.series(cases(plan))?;
     // In rounds, each measurement on a fresh copy of the database.
     for round in 1..=plan.runs {
         for series in &mut all {
@@ -257,7 +245,7 @@ async fn with_pgbench(
     })
 }
 
-impl Series {
+impl PaySeries {
     fn spread(&self) -> Option<Spread<u64>> {
         Spread::of(self.rounds.iter().map(|round| round.per_second))
     }
@@ -268,7 +256,7 @@ impl Series {
     }
 }
 
-fn speed(all: &[Series]) -> Table {
+fn speed(all: &[PaySeries]) -> Table {
     let rows = all.iter().filter_map(|series| {
         let (spread, round) = (series.spread()?, series.median_round()?);
         Some(vec![
@@ -287,7 +275,7 @@ fn speed(all: &[Series]) -> Table {
     }
 }
 
-fn profile(all: &[Series]) -> Table {
+fn profile(all: &[PaySeries]) -> Table {
     let rows = all.iter().filter_map(|series| {
         let round = series.median_round()?;
         let cpu = round.cpu;
@@ -320,7 +308,7 @@ fn profile(all: &[Series]) -> Table {
 }
 
 /// Of each series of wallet-api to pgbench: with as many clients, with the number that suits it best, and to the limit.
-fn ratios(all: &[Series]) -> Table {
+fn ratios(all: &[PaySeries]) -> Table {
     let of = |payer| all.iter().filter(move |series| series.case.payer == payer);
     let mut found = Vec::new();
     for ours in of(Payer::Api) {
@@ -344,7 +332,7 @@ fn ratios(all: &[Series]) -> Table {
             (limit, "in sets, the limit", 60),
         ] {
             let Some(peer) = peer else { continue };
-            let rates = |series: &Series| -> Vec<Option<u64>> {
+            let rates = |series: &PaySeries| -> Vec<Option<u64>> {
                 let rounds = series.rounds.iter();
                 rounds.map(|round| Some(round.per_second)).collect()
             };

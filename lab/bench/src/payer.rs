@@ -3,6 +3,7 @@
 //! Each measurement has a fresh database with a backlog of bills. The times are those of the database: from the beginning of
 //! the first call to the record of the last result.
 
+use std::fmt;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,7 +13,7 @@ use lab_terminal as terminal;
 use serde_json::json;
 
 use super::database::{self, Copy};
-use super::plan::Plan;
+use super::plan::{Plan, Series};
 use super::report::{Report, facts};
 use super::stage::Stage;
 use super::stats::{Spread, grouped, per_second};
@@ -46,13 +47,6 @@ enum Case {
 impl Case {
     const ALL: [Self; 2] = [Self::Quick, Self::OneInTenHangs];
 
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Quick => "every call takes 100 ms",
-            Self::OneInTenHangs => "one call in ten hangs",
-        }
-    }
-
     const fn timeout_share(self) -> f64 {
         match self {
             Self::Quick => 0.0,
@@ -61,11 +55,17 @@ impl Case {
     }
 }
 
-/// A case with the bills a second of each round.
-struct Series {
-    case: Case,
-    rounds: Vec<u64>,
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Quick => "every call takes 100 ms",
+            Self::OneInTenHangs => "one call in ten hangs",
+        })
+    }
 }
+
+/// Bills a second.
+type PayerSeries = Series<Case, u64>;
 
 /// Measures both cases in rounds.
 pub(super) async fn measure(
@@ -76,24 +76,17 @@ pub(super) async fn measure(
     let bills = sizes.bills.unwrap_or(if plan.quick { 100 } else { 10_000 });
     let mut facts = facts(&stage.servers).await?;
     stage.prepare("bill-payer").await?;
-    let wanted = Case::ALL.into_iter().filter(|case| plan.wants(case.name()));
-    let mut all: Vec<Series> = wanted
-        .map(|case| Series {
-            case,
-            rounds: Vec::new(),
-        })
-        .collect();
-    anyhow::ensure!(!all.is_empty(), "no measurement has such a name");
+    let mut all: Vec<PayerSeries> = plan.series(Case::ALL)?;
     for round in 1..=plan.runs {
         for series in &mut all {
             let copy = stage.databases.copy().await?;
             let measured = pay_all(stage, &copy, series.case, bills).await;
-            let rate = measured.with_context(|| series.case.name())?;
+            let rate = measured.with_context(|| series.case.to_string())?;
             stage.databases.drop(copy).await?;
             terminal::line(format_args!(
                 "round {round} of {}: {}: {} bills/s",
                 plan.runs,
-                series.case.name(),
+                series.case,
                 grouped(rate)
             ));
             series.rounds.push(rate);
@@ -158,11 +151,11 @@ async fn pay_all(
     Ok(per_second(u64::from(bills), elapsed))
 }
 
-fn speed(all: &[Series]) -> Table {
+fn speed(all: &[PayerSeries]) -> Table {
     let rows = all.iter().filter_map(|series| {
         let spread = Spread::of(series.rounds.iter().copied())?;
         Some(vec![
-            series.case.name().to_owned(),
+            series.case.to_string(),
             grouped(spread.median),
             format!("{} .. {}", grouped(spread.min), grouped(spread.max)),
         ])
@@ -175,7 +168,7 @@ fn speed(all: &[Series]) -> Table {
     }
 }
 
-fn ratios(all: &[Series]) -> Table {
+fn ratios(all: &[PayerSeries]) -> Table {
     let of = |case| {
         let series = all.iter().find(|series| series.case == case);
         let rounds = series.map(|series| series.rounds.as_slice());

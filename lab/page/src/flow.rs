@@ -8,9 +8,9 @@ use chassis::database::Pool;
 use diesel::sql_types::BigInt;
 use diesel_async::RunQueryDsl as _;
 use futures_util::future::{join, join5};
+use lab_stack::scrape::Scrape;
 
 use super::lab::Lab;
-use super::scrape::Scrape;
 use super::snapshot::{Flow, Passage, Statistics};
 
 /// A counter of a process that may be restarted: it begins at zero then.
@@ -65,6 +65,9 @@ const WAITING: &str = "select count(*) as rows, \
      coalesce((extract(epoch from clock_timestamp() - min(created_at)) * 1000)::bigint, 0) as oldest_ms, \
      (select count(*) from dead_letters where status = 'open') as dead_letters from outbox";
 
+/// A service that does not answer soon is down, as far as a figure on a page goes.
+const SERVICE_WITHIN: Duration = Duration::from_millis(400);
+
 /// How long a database may take to answer: one that is paused never does.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 
@@ -92,11 +95,11 @@ async fn ask(lab: &Lab, is_watched: bool) -> Result<ServiceMetrics, Problem> {
         return Err(Problem::unavailable("there are not three relays"));
     };
     let (wallet_api, bill_payer, first, second, bill_relay) = join5(
-        Scrape::of(&stack.wallet_api),
-        Scrape::of(&stack.bill_payer),
-        Scrape::of(first),
-        Scrape::of(second),
-        Scrape::of(of_bills),
+        Scrape::of(&stack.wallet_api, SERVICE_WITHIN),
+        Scrape::of(&stack.bill_payer, SERVICE_WITHIN),
+        Scrape::of(first, SERVICE_WITHIN),
+        Scrape::of(second, SERVICE_WITHIN),
+        Scrape::of(of_bills, SERVICE_WITHIN),
     )
     .await;
     let (wallet, bills) = if is_watched {

@@ -18,7 +18,6 @@ mod page;
 mod parts;
 mod problems;
 mod repair;
-mod scrape;
 mod slow_motion;
 mod snapshot;
 mod tables;

@@ -49,8 +49,7 @@ pub(super) async fn show(
     Query(wanted): Query<LogQuery>,
 ) -> Result<Json<Value>, Problem> {
     // Only known names: the path is made of the name.
-    let parts = lab.processes.parts().await;
-    if !parts.iter().any(|part| part.name == name) {
+    if lab.processes.part(&name).await.is_none() {
         return Err(Problem::not_found("part", &name));
     }
     let lines = selected(&lab, &name, wanted).await?;

@@ -39,15 +39,11 @@ pub(super) async fn run_once(lab: &Lab) -> Result<(), Problem> {
     }
     match audited {
         Some(Ok(report)) => shown.money = Some(Money::new(&scope, report)),
-        Some(Err(error)) => {
+        not_audited => {
+            let error = not_audited.and_then(Result::err);
             let money = shown.money.get_or_insert_with(|| Money::unknown(&scope));
-            money.away = server_of(&error);
-            money.error = Some(format!("{error:#}"));
-        }
-        None => {
-            let money = shown.money.get_or_insert_with(|| Money::unknown(&scope));
-            money.away = away;
-            money.error = None;
+            money.away = error.as_ref().map_or(away, server_of);
+            money.error = error.map(|error| format!("{error:#}"));
         }
     }
     Ok(())

@@ -13,7 +13,8 @@ use lab_stack::commands::Command;
 use lab_stack::http;
 use lab_stack::process_table::Action;
 use lab_stack::relay_mode::RelayMode;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::lab::Lab;
 use super::problems::{away, conflict};
@@ -32,8 +33,7 @@ pub(super) async fn act(
     Path(name): Path<String>,
     JsonBody(ActionRequest { action }): JsonBody<ActionRequest>,
 ) -> Result<StatusCode, Problem> {
-    let parts = lab.processes.parts().await;
-    let part = parts.into_iter().find(|part| part.name == name);
+    let part = lab.processes.part(&name).await;
     let part = part.ok_or_else(|| Problem::not_found("part", &name))?;
     if !part.actions.contains(&action) {
         return Err(conflict(format!("{name} is {}", part.state)));
@@ -76,17 +76,30 @@ impl Behaviour {
     };
 
     pub(super) async fn get(provider: &str) -> anyhow::Result<Self> {
-        let answer = http::client().get(format!("{provider}/behaviour"));
-        Ok(answer.send().await?.error_for_status()?.json().await?)
+        get_behaviour(provider).await
     }
 
     pub(super) async fn put(self, provider: &str) -> anyhow::Result<()> {
-        let order = http::client().put(format!("{provider}/behaviour"));
-        let answer = order.json(&self).send().await?;
-        let status = answer.status();
-        anyhow::ensure!(status.is_success(), "{}", answer.text().await?);
-        Ok(())
+        put_behaviour(provider, &self).await
     }
+}
+
+/// How the provider behaves, as far as `B` tells.
+pub(super) async fn get_behaviour<B: DeserializeOwned>(provider: &str) -> anyhow::Result<B> {
+    let answer = http::client().get(format!("{provider}/behaviour"));
+    Ok(answer.send().await?.error_for_status()?.json().await?)
+}
+
+/// Has the provider behave so. What `behaviour` does not tell is usual.
+pub(super) async fn put_behaviour(
+    provider: &str,
+    behaviour: &impl Serialize,
+) -> anyhow::Result<()> {
+    let order = http::client().put(format!("{provider}/behaviour"));
+    let answer = order.json(behaviour).send().await?;
+    let status = answer.status();
+    anyhow::ensure!(status.is_success(), "{}", answer.text().await?);
+    Ok(())
 }
 
 /// `PUT /api/behaviour`.

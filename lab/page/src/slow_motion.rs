@@ -25,7 +25,7 @@ use chassis::problem::StatusCode;
 use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use lab_stack::http;
 use lab_stack::process::Identity;
-use lab_stack::process_table::{Action, ProcessView};
+use lab_stack::process_table::Action;
 use lab_stack::relay_mode::RelayMode;
 use reqwest::Client;
 use serde::{Deserialize, Serialize};
@@ -38,9 +38,9 @@ use uuid::Uuid;
 use self::facts::{BillRows, Facts, WalletRows, is_empty, receipt, records};
 use self::script::{PAUSED, Script, Step};
 use super::lab::{Lab, Work};
-use super::logs;
 use super::problems::{away, conflict};
 use super::snapshot::{MoneyScope, Pattern};
+use super::{logs, parts};
 
 /// How long a session may wait for its next step.
 const IDLE_MAX: Duration = Duration::from_secs(5 * 60);
@@ -164,10 +164,7 @@ pub(super) async fn begin(
     let open_session = Arc::clone(&open_session);
     tasks.spawn(async move {
         abandoned(steps, token, IDLE_MAX).await;
-        let ended = open_session.lock().await.take_if(|open| open.id == id);
-        if let Some(ended) = ended {
-            ended.end(&lab).await;
-        }
+        end_session(&open_session, id, &lab).await;
     });
     Ok(Json(view))
 }
@@ -207,11 +204,16 @@ pub(super) async fn end(
     Extension(open_session): Extension<OpenSession>,
     JsonBody(SessionRequest { id }): JsonBody<SessionRequest>,
 ) -> StatusCode {
+    end_session(&open_session, id, &lab).await;
+    StatusCode::NO_CONTENT
+}
+
+/// Ends the session with that id, if it is open.
+async fn end_session(open_session: &OpenSession, id: Uuid, lab: &Lab) {
     let ended = open_session.lock().await.take_if(|open| open.id == id);
     if let Some(ended) = ended {
-        ended.end(&lab).await;
+        ended.end(lab).await;
     }
-    StatusCode::NO_CONTENT
 }
 
 /// Returns when nobody has stepped for `idle_max`, when `token` is cancelled, or when the session is gone.
@@ -258,12 +260,8 @@ impl Session {
             let wallet = http::client().post(wallets).json(&wallet).send().await?;
             let wallet: Value = wallet.error_for_status()?.json().await?;
             let id = wallet.get("id").and_then(Value::as_str);
-            let behaviour = format!("{}/behaviour", stack.mock_provider);
-            let behaviour = http::client().get(behaviour).send().await?;
-            Ok((
-                id.unwrap_or_default().to_owned(),
-                behaviour.error_for_status()?.json().await?,
-            ))
+            let behaviour = parts::get_behaviour(&stack.mock_provider).await?;
+            Ok((id.unwrap_or_default().to_owned(), behaviour))
         };
         let (wallet_id, behaviour) = set_up().await.map_err(|error| away(&error))?;
         Ok(Self {
@@ -487,12 +485,12 @@ impl Session {
             return Err(conflict("nobody is at work here"));
         }
         for name in victims {
-            let pid = part(lab, name).await.and_then(|part| part.pid);
+            let before = pid(lab, name).await;
             let killed = lab.processes.signal(name, Action::Kill).await;
             killed.map_err(|error| conflict(format!("{error:#}")))?;
             self.paused.remove(name);
             let deadline = Instant::now() + STEP_WITHIN;
-            while part(lab, name).await.is_some_and(|part| part.pid == pid) {
+            while pid(lab, name).await == before {
                 look_again(deadline, "the process has ended").await?;
             }
         }
@@ -550,13 +548,13 @@ impl Session {
         self.resume_all(lab).await;
         let deadline = Instant::now() + STEP_WITHIN;
         loop {
-            let rows = WalletRows::read(lab, &self.wallet_id).await?;
+            // Before the audit, so that what has ended by then is in it.
+            let facts = Facts::read(lab, &self.wallet_id).await?;
             let report = lab
                 .audit(&self.scope)
                 .await?
                 .map_err(|error| away(&error))?;
-            let facts = Facts::read(lab, &self.wallet_id).await?;
-            let id = facts.payment_id.unwrap_or_default();
+            let (rows, id) = (facts.wallet, facts.payment_id.unwrap_or_default());
             let of_it = |finding: &&audit::Finding| finding.examples.contains(&id);
             let findings = report.findings.iter().filter(of_it);
             let findings: Vec<&'static str> =
@@ -629,8 +627,7 @@ impl Session {
             paused.map_err(|error| conflict(format!("{error:#}")))?;
         }
         self.paused.insert(name);
-        let pid = part(lab, name).await.and_then(|part| part.pid);
-        let Some(process) = pid.and_then(Identity::of) else {
+        let Some(process) = pid(lab, name).await.and_then(Identity::of) else {
             return Ok(());
         };
         let deadline = Instant::now() + STEP_WITHIN;
@@ -659,24 +656,18 @@ impl Session {
 }
 
 async fn put_behaviour(lab: &Lab, behaviour: &Value) -> Result<(), Problem> {
-    let url = format!("{}/behaviour", lab.stack().await?.mock_provider);
-    let put = async || -> anyhow::Result<()> {
-        let answer = http::client().put(url).json(behaviour).send().await?;
-        answer.error_for_status()?;
-        Ok(())
-    };
-    put().await.map_err(|error| away(&error))
+    let provider = lab.stack().await?.mock_provider;
+    let put = parts::put_behaviour(&provider, behaviour).await;
+    put.map_err(|error| away(&error))
 }
 
-async fn part(lab: &Lab, name: &str) -> Option<ProcessView> {
-    let parts = lab.processes.parts().await;
-    parts.into_iter().find(|part| part.name == name)
+async fn pid(lab: &Lab, name: &str) -> Option<i32> {
+    lab.processes.part(name).await?.pid
 }
 
 async fn is_in_state(lab: &Lab, name: &str, state: &str) -> bool {
-    part(lab, name)
-        .await
-        .is_some_and(|part| part.state == state)
+    let part = lab.processes.part(name).await;
+    part.is_some_and(|part| part.state == state)
 }
 
 async fn has_record(lab: &Lab, topic: &str, wallet_id: &str) -> Result<bool, Problem> {

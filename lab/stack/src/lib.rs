@@ -21,6 +21,7 @@ pub mod process_spec;
 pub mod process_table;
 pub mod program;
 pub mod relay_mode;
+pub mod scrape;
 pub mod servers;
 pub mod shutdown_order;
 pub mod sources;

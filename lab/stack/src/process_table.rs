@@ -128,6 +128,12 @@ impl ProcessTable {
         inner.parts.iter().map(Status::view).collect()
     }
 
+    pub async fn part(&self, name: &str) -> Option<ProcessView> {
+        let inner = self.inner.lock().await;
+        let part = inner.parts.iter().find(|part| part.name == name);
+        part.map(Status::view)
+    }
+
     /// Pauses the processes, resumes them, or kills them.
     pub async fn signal(&self, name: &str, action: Action) -> anyhow::Result<()> {
         let mut inner = self.inner.lock().await;

@@ -12,10 +12,10 @@ use uuid::Uuid;
 
 use super::dual_write::debit;
 use super::publisher::{Message, Publisher};
-use crate::domain::{Accepted, Decision, Replayed, decide};
+use crate::domain::{Accepted, Replayed};
 use crate::pattern::{Between, Pattern};
 use crate::pay_error::{BatchError, PayError};
-use crate::payments::{Try, find_by_key, lock_wallets, requested_event};
+use crate::payments::{Try, decide_batch, requested_event};
 use crate::request::PaymentRequest;
 
 /// Publishes the event, then debits the wallet.
@@ -47,13 +47,7 @@ pub(super) async fn pay(
 async fn ask(pool: &Pool, request: &PaymentRequest) -> Result<Accepted, PayError> {
     let mut conn = pool.get().await.map_err(BatchError::from)?;
     let batch = std::slice::from_ref(request);
-    let wallets = lock_wallets(&mut conn, std::iter::once(request.wallet_id)).await;
-    let (mut wallets, now) = wallets.map_err(PayError::from)?;
-    let known = find_by_key(&mut conn, batch, Try::First).await;
-    let mut known = known.map_err(PayError::from)?;
-    let decision = decide(batch, &mut wallets, &mut known, now).pop();
-    match decision.expect("a batch of one has one decision") {
-        Decision::Accept(accepted) | Decision::Replay(accepted) => Ok(accepted),
-        Decision::Decline(decline) => Err(PayError::Declined(decline)),
-    }
+    let decision = decide_batch(&mut conn, batch, Try::First).await?.pop();
+    let decision = decision.expect("a batch of one has one decision");
+    decision.into_answer().map_err(PayError::Declined)
 }

@@ -10,7 +10,7 @@ use super::step::Step;
 use crate::provider::client;
 use crate::scope::{Scope, ms_of};
 use crate::session::Session;
-use crate::sources::Sources;
+use crate::sources::{BILL_PAYER_DATABASE, Sources, WALLET_DATABASE};
 use crate::topic::{BILL_EVENTS, Client, Topic, WALLET_COMMANDS, WALLET_EVENTS};
 
 /// Unix milliseconds of a column.
@@ -43,8 +43,8 @@ impl Told {
 
 /// Asks each part for the steps of a payment.
 pub(super) async fn of(sources: &Sources, id: Uuid) -> anyhow::Result<Told> {
-    let wallet = Session::connect(&sources.wallet_database_url, "the wallet database").await?;
-    let bills = Session::connect(&sources.bill_payer_database_url, "bill-payer's database").await?;
+    let wallet = Session::connect(&sources.wallet_database_url, WALLET_DATABASE).await?;
+    let bills = Session::connect(&sources.bill_payer_database_url, BILL_PAYER_DATABASE).await?;
     let payment = payment(&wallet, id).await?;
     let period = period(payment.as_ref(), id);
     let find = |topic| messages(sources, topic, id, period);
@@ -179,7 +179,7 @@ async fn messages(
 
 /// The payment that was accepted last: its id begins with the time.
 pub(super) async fn last(sources: &Sources) -> anyhow::Result<Option<Uuid>> {
-    let wallet = Session::connect(&sources.wallet_database_url, "the wallet database").await?;
+    let wallet = Session::connect(&sources.wallet_database_url, WALLET_DATABASE).await?;
     let last = "select to_json(id)::text from payments order by id desc limit 1";
     let last = wallet.json(last).await?.pop();
     last.map(serde_json::from_value)

@@ -2,32 +2,36 @@
 
 use std::time::Duration;
 
-use lab_stack::http;
-
-/// A service that does not answer soon is down, as far as a figure on a page goes.
-const WITHIN: Duration = Duration::from_millis(400);
+use crate::http;
 
 /// What a service said, or nothing when it is down.
 #[derive(Debug, Default)]
-pub(super) struct Scrape(Option<String>);
+pub struct Scrape(Option<String>);
 
 impl Scrape {
-    pub(super) async fn of(base_url: &str) -> Self {
+    /// Asks a service, which counts as down if it takes longer than `within`.
+    pub async fn of(base_url: &str, within: Duration) -> Self {
         let asked = http::client()
             .get(format!("{base_url}/metrics"))
-            .timeout(WITHIN);
+            .timeout(within);
         let text = async { asked.send().await?.error_for_status()?.text().await };
         Self(text.await.ok())
     }
 
-    #[cfg(test)]
-    pub(super) fn from_text(text: &str) -> Self {
+    /// What a service could have said.
+    #[must_use]
+    pub fn from_text(text: &str) -> Self {
         Self(Some(text.to_owned()))
+    }
+
+    /// Whether the service did not answer.
+    pub const fn is_down(&self) -> bool {
+        self.0.is_none()
     }
 
     /// The sum of the metric over all label sets that have all of `labels`, such as `outcome="again"`; none when the
     /// service is down.
-    pub(super) fn sum(&self, name: &str, labels: &[&str]) -> Option<u64> {
+    pub fn sum(&self, name: &str, labels: &[&str]) -> Option<u64> {
         let lines = self.0.as_ref()?.lines();
         let values = lines.filter_map(|line| value(line, name, labels));
         Some(values.sum())
