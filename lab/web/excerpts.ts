@@ -21,7 +21,7 @@ export interface Excerpt {
 const CUTS = {
   dualWrite: { file: "wallet-api/src/patterns/dual_write.rs", from: "    let accepted = debit(", to: "    Ok(accepted)\n}" },
   publishFirst: { file: "wallet-api/src/patterns/publish_first.rs", from: "    let would_be = ask(", to: "    debit(pool, request, Pattern::PublishFirst).await\n}" },
-  outbox: { file: "wallet-api/src/payments.rs", from: "    insert_payments(conn, &accepted, pattern).await?;", to: "    Ok(())\n}" },
+  outbox: { file: "wallet-api/src/payments.rs", from: "    // Sent together, carried out in this order.\n    try_join(", to: "    Ok(())\n}" },
   answer: { file: "wallet-api/src/http/pay_bill.rs", from: "fn respond(", to: "\n}" },
   command: { file: "wallet-api/src/patterns/listen_to_yourself.rs", from: "    let message = Message {", to: "    Ok(payment_id)\n}" },
   debit: { file: "wallet-api/src/patterns/listen_to_yourself.rs", from: "        let result = debit::take(", to: "        result.log_and_count();" },

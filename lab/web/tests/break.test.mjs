@@ -1,11 +1,12 @@
 // Breaking the system: what is killed or stopped is seen to be down and to come back, and nothing is lost.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { enabled, figure, LATER, openQuiet, picture, says } from "./lab-page.mjs";
+import { enabled, figure, LATER, onTheTerminal, openQuiet, picture, says } from "./lab-page.mjs";
 
 /** The single faults are folded below the accidents. */
 async function unfold(page) {
-  assert.equal(await page.locator(".view-break button:visible").count(), 4);
+  assert.equal(await page.locator(".view-break .accidents .button.danger:visible").count(), 4);
+  assert.equal(await page.locator(".view-break .button.danger:visible").count(), 4);
   await page.getByText(/^Break one part yourself/).click();
 }
 
@@ -68,6 +69,11 @@ test("a paused part says so, and why the other buttons wait", async (t) => {
   await says(payer.getByTestId("state"), /paused/);
   await says(page.locator('[data-node="bill-payer"]'), /paused/);
   await payer.getByRole("button", { name: "Resume bill-payer" }).click();
+  await says(payer.getByTestId("state"), /ready/);
+  await payer.getByText("As curl").click();
+  await onTheTerminal(page, "Pause bill-payer");
+  await says(payer.getByTestId("state"), /paused/);
+  await onTheTerminal(page, "Resume bill-payer");
   await says(payer.getByTestId("state"), /ready/);
   const slot = page.getByLabel("replication slot").getByRole("button", { name: "Drop the slot" });
   if (/relay mode poller/.test(await page.getByTestId("system-state").innerText())) {

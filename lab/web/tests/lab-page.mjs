@@ -4,9 +4,11 @@
 // CHROMIUM     the browser's path, /usr/bin/chromium if not given
 // SCREENSHOTS  a folder for pictures of the views; none are taken without it
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { mkdtemp, mkdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { chromium } from "playwright-core";
 
 export const LAB_URL = new URL(process.env.LAB_URL ?? fail("LAB_URL is not set: the address of a running lab"));
@@ -116,6 +118,15 @@ export async function switchTo(page, mode) {
   await enabled(button);
   await button.click();
   await says(heading, new RegExp(`^Relay mode: ${mode}$`), LATER);
+}
+
+/** Copies the action `name` as curl, and runs that line in a shell; its output. */
+export async function onTheTerminal(page, name) {
+  await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
+  await page.getByTitle(`${name}, for the terminal`, { exact: true }).click();
+  const line = await page.evaluate(() => navigator.clipboard.readText());
+  const { stdout } = await promisify(execFile)("sh", ["-c", `${line} --silent --show-error --fail`]);
+  return stdout;
 }
 
 function fail(message) {

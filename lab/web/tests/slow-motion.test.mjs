@@ -147,6 +147,7 @@ async function begin(page, pattern) {
   await page.getByTestId("slow-step").filter({ hasText: "Nothing has happened yet" }).waitFor({ timeout: LATER }).catch(async (error) => {
     throw new Error(await slow.innerText(), { cause: error });
   });
+  await page.locator(`.story .flow[data-pattern="${pattern}"]`).waitFor();
 }
 
 async function forward(page) {

@@ -1,9 +1,7 @@
 // Traffic by the form: it is sent, it arrives, it can be stopped; what is refused is said near the button.
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
 import { test } from "node:test";
-import { promisify } from "node:util";
-import { enabled, figure, LATER, openQuiet, picture, says, switchTo } from "./lab-page.mjs";
+import { enabled, figure, LATER, onTheTerminal, openQuiet, picture, says, switchTo } from "./lab-page.mjs";
 
 test("payments that are sent arrive, and are counted", async (t) => {
   const page = await openQuiet(t, { hash: "traffic" });
@@ -83,12 +81,8 @@ test("a run is shared by its address, with the form and the verdict", async (t) 
 
 test("an action is copied as curl, and does the same on the terminal", async (t) => {
   const page = await openQuiet(t, { hash: "traffic" });
-  await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
   await page.getByLabel("Requests", { exact: true }).fill("7");
-  await page.getByTitle("Start, for the terminal").click();
-  const line = await page.evaluate(() => navigator.clipboard.readText());
-  const { stdout } = await promisify(execFile)("sh", ["-c", `${line} --silent --show-error --fail`]);
-  assert.equal(JSON.parse(stdout).requests, 7);
+  assert.equal(JSON.parse(await onTheTerminal(page, "Start")).requests, 7);
   await says(page.getByTestId("run"), /7 of 7 sent/, LATER);
   await page.getByTestId("run").locator(".verdict.good").waitFor({ timeout: LATER });
 });

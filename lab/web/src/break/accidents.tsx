@@ -3,6 +3,7 @@ import type { AccidentName } from "../contract";
 import { count } from "../format";
 import { causeAccident, stopTraffic } from "../commands";
 import { CommandButton, Trouble, useCommand } from "../parts/command";
+import { CopyAsCurl } from "../parts/copy";
 import { Progress, VerdictLine } from "../parts/sign";
 import { live, noTraffic, run } from "../state/store";
 
@@ -39,6 +40,7 @@ function AccidentCard({ name, title, about }: { name: AccidentName; title: strin
             {title}
           </CommandButton>
         )}
+        <CopyAsCurl of={title} method="POST" path={`/api/accidents/${name}`} />
       </p>
       {last?.doing != null && <Doing words={last.doing} />}
       {last?.verdict != null && (

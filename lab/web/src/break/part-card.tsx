@@ -5,6 +5,7 @@ import { actOnPart } from "../commands";
 import type { IconName } from "../parts/icon";
 import { Icon } from "../parts/icon";
 import { CommandButton, Trouble, useCommand } from "../parts/command";
+import { CopyAsCurl } from "../parts/copy";
 
 interface ActionText {
   name: string;
@@ -77,6 +78,19 @@ export function PartCard({ part }: { part: Part }) {
           </CommandButton>
         ))}
       </p>
+      <details class="curls">
+        <summary>As curl</summary>
+        {actionsOf(part).map((action) => (
+          <CopyAsCurl
+            key={action}
+            label={`Copy ${ACTIONS[action].name}`}
+            of={`${ACTIONS[action].name} ${part.name}`}
+            method="POST"
+            path={`/api/parts/${encodeURIComponent(part.name)}`}
+            body={{ action }}
+          />
+        ))}
+      </details>
       {part.actions.length === 0 && !unneeded(part) && <p class="why">{whyNot(part)}</p>}
       <Trouble command={command} />
     </section>

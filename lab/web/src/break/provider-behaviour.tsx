@@ -4,6 +4,7 @@ import type { Behaviour } from "../contract";
 import { setBehaviour } from "../commands";
 import { ShareField } from "../parts/field";
 import { CommandButton, Trouble, useCommand } from "../parts/command";
+import { CopyAsCurl } from "../parts/copy";
 import { live } from "../state/store";
 
 const GOOD = { timeout_share: 0, server_error_share: 0, decline_share: 0 };
@@ -41,6 +42,7 @@ export function ProviderBehaviour() {
         <CommandButton command={command} act={() => setBehaviour(good()).then(() => setDraft(null))} why={present === null ? "The provider is down." : null}>
           Back to normal
         </CommandButton>
+        <CopyAsCurl of="Apply" method="PUT" path="/api/behaviour" body={shown} />
       </p>
       <Trouble command={command} />
     </section>

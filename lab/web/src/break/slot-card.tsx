@@ -1,6 +1,7 @@
 // The replication slot of the wallet database, which modes cdc and debezium read from.
 import { dropSlot } from "../commands";
 import { CommandButton, Trouble, useCommand } from "../parts/command";
+import { CopyAsCurl } from "../parts/copy";
 import { live } from "../state/store";
 
 export function SlotCard() {
@@ -20,6 +21,7 @@ export function SlotCard() {
         <CommandButton command={command} act={dropSlot} icon="drop" look="danger" why={why} sayWhy>
           Drop the slot
         </CommandButton>
+        <CopyAsCurl of="Drop the slot" method="POST" path="/api/slot/drop" />
       </p>
       <Trouble command={command} />
     </section>

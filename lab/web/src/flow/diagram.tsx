@@ -1,5 +1,6 @@
 // The drawing: boxes for the parts, arrows with what passes, and what is down is seen to be down.
 import { useEffect, useRef, useState } from "preact/hooks";
+import { shown } from "../slow-motion/state";
 import { live } from "../state/store";
 import { type Arrow, type ArrowId, type Box, type Layout, layoutFor, type NodeId } from "./layout";
 import { type FlowModel, type FlowNode, flowModel } from "./model";
@@ -8,7 +9,7 @@ export function FlowDiagram() {
   const frame = useRef<HTMLDivElement>(null);
   const width = useWidth(frame);
   const snapshot = live.value;
-  const model = snapshot && flowModel(snapshot);
+  const model = snapshot && flowModel(snapshot, shown.value?.pattern);
   return (
     <div class="flow-frame" ref={frame}>
       {model && width > 0 && <Drawing layout={layoutFor(width, model.pattern)} model={model} />}

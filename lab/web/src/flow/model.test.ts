@@ -23,6 +23,8 @@ const run = { id: "1", state: "running", pattern: "dual-write", relay_mode: "pol
 
 it("keeps the pattern of the run whose verdict is shown, until a reset", () => {
   expect(flowModel(quietSnapshot({ run: { ...run, state: "finished" } })).pattern).toBe("dual-write");
+  expect(flowModel(quietSnapshot({ run: { ...run, state: "finished" } }), "publish-first").pattern).toBe("dual-write");
+  expect(flowModel(quietSnapshot(), "publish-first").pattern).toBe("publish-first");
   expect(flowModel(quietSnapshot()).pattern).toBe("outbox");
 });
 

@@ -37,14 +37,10 @@ const ARROWS: ArrowId[] = [
   "bills_ended", "results_read", "results_published", "settled",
 ];
 
-/** That of the last run, as long as its verdict stands beside the drawing. */
-export function patternOf(live: Live): Pattern {
-  return live.run?.pattern ?? "outbox";
-}
-
-export function flowModel(live: Live): FlowModel {
+/** In the pattern of the last run, as long as its verdict stands beside the drawing; else in that of the payment in slow motion. */
+export function flowModel(live: Live, slowMotion: Pattern | null = null): FlowModel {
   const { flow, parts, run } = live;
-  const pattern = patternOf(live);
+  const pattern = run?.pattern ?? slowMotion ?? "outbox";
   const database = healthOf(parts, "postgres");
   const broker = healthOf(parts, "kafka");
   const nodes: FlowModel["nodes"] = {

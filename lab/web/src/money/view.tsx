@@ -1,12 +1,12 @@
 // The audit in full: both databases, Kafka and the provider's own list, joined by payment id.
 import { clock, count, duration, shortId } from "../format";
-import { Icon } from "../parts/icon";
+import { Sign } from "../parts/sign";
 import { CommandButton, Trouble, useCommand } from "../parts/command";
 import { reset } from "../commands";
 import { traceLink } from "../state/route";
 import { wide } from "../state/screen";
 import { money } from "../state/store";
-import { MEANING } from "../state/verdict";
+import { MEANING, signOf } from "../state/verdict";
 import type { Finding, Money } from "../contract";
 import { MoneyFigures } from "./figures";
 import { RepairAll } from "./repair";
@@ -72,11 +72,11 @@ function Audit({ audit }: { audit: Money }) {
 const ABOUT_WALLETS = new Set(["BALANCE DIFFERS", "UNBALANCED"]);
 
 function FindingLine({ finding }: { finding: Finding }) {
-  const sign = finding.count > 0 ? "bad" : "good";
+  const sign = signOf(finding.kind, finding.count);
   return (
     <li class={`finding ${sign}`}>
       <span class="finding-head">
-        <Icon name={sign} />
+        <Sign sign={sign} />
         <strong>{finding.kind}</strong>
         <span class="number">{count(finding.count)}</span>
       </span>

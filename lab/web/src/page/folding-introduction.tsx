@@ -1,7 +1,7 @@
 // The introduction, folded to a line once one of its steps was run or another view is open: then the drawing comes first.
 import { signal } from "@preact/signals";
 import { CommandButton, Trouble, useCommand } from "../parts/command";
-import { Icon } from "../parts/icon";
+import { Sign } from "../parts/sign";
 import { isOpen } from "../slow-motion/state";
 import { type Step, startGuided } from "../state/guide";
 import { route, type View } from "../state/route";
@@ -52,7 +52,7 @@ function StepOnTheLine({ step, title }: { step: Step; title: string }) {
       </CommandButton>
       {verdict && (
         <span class={`verdict ${verdict.sign}`} data-testid="step-verdict" title={verdict.text}>
-          <Icon name={verdict.sign} />
+          <Sign sign={verdict.sign} />
           <span>{verdict.text}</span>
         </span>
       )}

@@ -1,6 +1,6 @@
 // Links to the views. On small screens a line above them keeps the money in sight.
 import { count } from "../format";
-import { Icon } from "../parts/icon";
+import { Sign } from "../parts/sign";
 import { route, type View, VIEWS } from "../state/route";
 import { wide } from "../state/screen";
 import { live, money } from "../state/store";
@@ -38,7 +38,7 @@ function MoneyLine() {
   const { sign } = verdictOf(money.value);
   return (
     <p class={`money-line ${sign}`}>
-      <Icon name={sign} />
+      <Sign sign={sign} />
       <span class="first">accepted {count(money.value?.accepted ?? null)}</span>
       <span>on the way {count(money.value?.in_flight ?? live.value?.statistics.pending ?? null)}</span>
       <span>paid {count(money.value?.paid ?? null)}</span>

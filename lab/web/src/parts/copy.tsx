@@ -27,6 +27,6 @@ export function CopyButton({ text, label, of }: CopyProps) {
 }
 
 /** Beside the button of an action: the same action as a line for the terminal. */
-export function CopyAsCurl({ of, method, path, body }: { of: string; method: string; path: string; body?: object }) {
-  return <CopyButton label="Copy as curl" of={`${of}, for the terminal`} text={() => curlOf(method, path, body)} />;
+export function CopyAsCurl({ of, method, path, body, label = "Copy as curl" }: { of: string; method: string; path: string; body?: object; label?: string }) {
+  return <CopyButton label={label} of={`${of}, for the terminal`} text={() => curlOf(method, path, body)} />;
 }

@@ -21,6 +21,9 @@ it("says at once what is lost, also while payments are on the way", () => {
   expect(countOf(lost, "LOST")).toBe(1);
 });
 
-it("names a finding that it does not know", () => {
-  expect(verdictOf(audit({ findings: [{ kind: "STUCK", count: 2, examples: [], by_pattern: [] }] }))).toEqual({ sign: "bad", text: "2 STUCK." });
+it("keeps the colour of lost money for lost money", () => {
+  const found = (kind: string) => ({ kind, count: 2, examples: [], by_pattern: [] });
+  expect(verdictOf(audit({ findings: [found("STUCK")] }))).toEqual({ sign: "trouble", text: "2 STUCK." });
+  expect(verdictOf(audit({ findings: [found("STUCK"), found("PAID TWICE")] })).sign).toBe("bad");
+  expect(verdictOf(audit({ findings: [found("OF A LATER VERSION")] }))).toEqual({ sign: "bad", text: "2 OF A LATER VERSION." });
 });

@@ -2,8 +2,8 @@
 import type { Money, Run } from "../contract";
 import { count, plural } from "../format";
 
-/** good: proven; bad: money is wrong; open: not known yet. */
-export type Sign = "good" | "bad" | "open";
+/** good: proven; bad: money is lost; trouble: wrong, but no money is lost; open: not known yet. */
+export type Sign = "good" | "bad" | "trouble" | "open";
 
 export interface Verdict {
   sign: Sign;
@@ -25,10 +25,18 @@ export const MEANING: Record<string, string> = {
   "BALANCE DIFFERS": "A wallet's balance is not the sum of its transfers.",
 };
 
+/** Whoever is concerned has or gets the right amount all the same. */
+const LOSES_NO_MONEY = new Set(["DIFFERS", "STUCK", "OUT OF ORDER"]);
+
+export function signOf(kind: string, n: number): Sign {
+  return n === 0 ? "good" : LOSES_NO_MONEY.has(kind) ? "trouble" : "bad";
+}
+
 export function verdictOf(money: Money | null): Verdict {
   if (money === null) return { sign: "open", text: "Nothing has been counted yet." };
   const wrong = money.findings.filter((finding) => finding.count > 0);
-  if (wrong.length > 0) return { sign: "bad", text: wrong.map(({ kind, count: n }) => sentence(kind, n)).join(" ") };
+  const sign = wrong.some((finding) => signOf(finding.kind, finding.count) === "bad") ? "bad" : "trouble";
+  if (wrong.length > 0) return { sign, text: wrong.map(({ kind, count: n }) => sentence(kind, n)).join(" ") };
   if ((money.away ?? money.error) !== null && money.took_ms === 0) return { sign: "open", text: "It can't be counted now: a server is down." };
   if (money.accepted === 0) return { sign: "open", text: "No payment was accepted since then." };
   if (money.complete) {
