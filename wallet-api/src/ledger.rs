@@ -96,9 +96,9 @@ impl Transfer {
     }
 }
 
-/// Posts `transfers`. The caller changes the balances of the wallets, in the same transaction.
+/// Posts `transfers`. The caller changes the balances of the wallets, in the same transaction, and may send both statements together.
 pub(crate) async fn post(
-    conn: &mut AsyncPgConnection,
+    mut conn: &AsyncPgConnection,
     transfers: &[Transfer],
 ) -> diesel::QueryResult<()> {
     if transfers.is_empty() {
@@ -115,14 +115,14 @@ pub(crate) async fn post(
     .column::<SqlUuid, _, _>(&accounts, |(_, credit)| *credit)
     .column::<Numeric, _, _>(transfers, |transfer| transfer.money.value())
     .column::<Nullable<SqlUuid>, _, _>(transfers, |transfer| transfer.payment_id)
-    .execute(conn)
+    .execute(&mut conn)
     .await?;
     Ok(())
 }
 
 /// Adds `changes` (negative for debits), one for each wallet, to the balances of locked wallets.
 pub(crate) async fn change_balances(
-    conn: &mut AsyncPgConnection,
+    mut conn: &AsyncPgConnection,
     changes: impl IntoIterator<Item = (Uuid, Decimal)>,
 ) -> diesel::QueryResult<()> {
     let changes: Vec<(Uuid, Decimal)> = changes.into_iter().collect();
@@ -135,7 +135,7 @@ pub(crate) async fn change_balances(
     )
     .column::<SqlUuid, _, _>(&changes, |(wallet_id, _)| *wallet_id)
     .column::<Numeric, _, _>(&changes, |(_, amount)| *amount)
-    .execute(conn)
+    .execute(&mut conn)
     .await?;
     Ok(())
 }

@@ -11,7 +11,9 @@
 //! | 7 | `insert outbox` | their rows | last, after all locks: see step 1 |
 //! | 8 | `commit` | releases all | one flush of the log for the whole batch |
 //!
-//! Nothing here waits for anything but the database.
+//! Nothing here waits for anything but the database. Steps 1 and 2 are sent together, and so are steps 4 to 6
+//! ([`try_join`]): the database carries out what one connection sends in the order in which it was sent. `try_join` asks its
+//! futures in the order of its arguments, and diesel-async lets no statement pass one that is still being prepared.
 
 use std::collections::HashMap;
 
@@ -20,6 +22,7 @@ use diesel::prelude::*;
 use diesel::sql_types::{Binary, Nullable, Numeric, Text, Timestamptz, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 use events::{BillPaymentRequested, Money, WALLET_AGGREGATE};
+use futures_util::future::try_join;
 use outbox::{NewEvent, statement};
 use rust_decimal::Decimal;
 use uuid::Uuid;
@@ -74,16 +77,16 @@ pub(crate) async fn decide_batch(
     batch: &[PaymentRequest],
     attempt: Try,
 ) -> Result<Vec<Decision>, BatchError> {
-    // What is known, and stays so until the commit.
-    let (mut wallets, now) =
-        lock_wallets(conn, batch.iter().map(|request| request.wallet_id)).await?;
-    let mut known = find_by_key(conn, batch, attempt).await?;
+    // What is known, and stays so until the commit. Sent together, carried out in this order.
+    let ids = batch.iter().map(|request| request.wallet_id);
+    let ((mut wallets, now), mut known) =
+        try_join(lock_wallets(conn, ids), find_by_key(conn, batch, attempt)).await?;
     Ok(domain::decide(batch, &mut wallets, &mut known, now))
 }
 
 /// Step 1.
 pub(crate) async fn lock_wallets(
-    conn: &mut AsyncPgConnection,
+    mut conn: &AsyncPgConnection,
     ids: impl Iterator<Item = Uuid>,
 ) -> Result<(HashMap<Uuid, Wallet>, DateTime<Utc>), BatchError> {
     use schema::wallets::dsl;
@@ -100,7 +103,7 @@ pub(crate) async fn lock_wallets(
             diesel::dsl::now.into_sql::<Timestamptz>(),
         ))
         .for_no_key_update()
-        .load(conn)
+        .load(&mut conn)
         .await?;
     let now = rows.as_slice().first().map(|row| row.3).unwrap_or_default();
     let wallets = rows
@@ -115,7 +118,7 @@ pub(crate) async fn lock_wallets(
 
 /// Step 2. A key that was made for this request needs no look, unless the request was tried before.
 pub(crate) async fn find_by_key(
-    conn: &mut AsyncPgConnection,
+    mut conn: &AsyncPgConnection,
     batch: &[PaymentRequest],
     attempt: Try,
 ) -> Result<KnownPayments, BatchError> {
@@ -133,7 +136,7 @@ pub(crate) async fn find_by_key(
     )
     .column::<SqlUuid, _, _>(&asked, |request| request.wallet_id)
     .column::<Text, _, _>(&asked, |request| request.key.as_str())
-    .load(conn)
+    .load(&mut conn)
     .await?;
     let known = rows.into_iter().map(|row| {
         let accepted = Accepted {
@@ -171,8 +174,12 @@ async fn write_accepted(
     if accepted.is_empty() {
         return Ok(());
     }
-    insert_payments(conn, &accepted, pattern).await?;
-    debit(conn, accepted.iter().copied()).await?;
+    // Sent together, carried out in this order.
+    try_join(
+        insert_payments(conn, &accepted, pattern),
+        debit(conn, accepted.iter().copied()),
+    )
+    .await?;
     if pattern == Pattern::Outbox {
         let events = accepted
             .iter()
@@ -185,7 +192,7 @@ async fn write_accepted(
 
 /// Step 4.
 async fn insert_payments(
-    conn: &mut AsyncPgConnection,
+    mut conn: &AsyncPgConnection,
     accepted: &[(&PaymentRequest, Money)],
     pattern: Pattern,
 ) -> QueryResult<()> {
@@ -205,14 +212,14 @@ async fn insert_payments(
     .column::<Text, _, _>(accepted, |(request, _)| request.key.as_str())
     .column::<Binary, _, _>(accepted, |(request, _)| *request.fingerprint().as_bytes())
     .bind::<Nullable<Text>, _>(pattern)
-    .execute(conn)
+    .execute(&mut conn)
     .await?;
     Ok(())
 }
 
 /// Steps 5 and 6.
 pub(crate) async fn debit<'a>(
-    conn: &mut AsyncPgConnection,
+    conn: &AsyncPgConnection,
     accepted: impl Iterator<Item = (&'a PaymentRequest, Money)>,
 ) -> QueryResult<()> {
     let mut transfers = Vec::new();
@@ -227,8 +234,10 @@ pub(crate) async fn debit<'a>(
         ));
         *changes.entry(wallet_id).or_default() -= money.value();
     }
-    ledger::post(conn, &transfers).await?;
-    ledger::change_balances(conn, changes).await
+    let posted = ledger::post(conn, &transfers);
+    let changed = ledger::change_balances(conn, changes);
+    try_join(posted, changed).await?;
+    Ok(())
 }
 
 /// The event that a payment was made, with the id `id`.
