@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use lab_stack::process::{self, Identity};
 use lab_stack::process_table::ProcessTable;
+use serde::Serialize;
 
 /// CPU time of everybody, at one moment.
 #[derive(Debug, Clone)]
@@ -26,7 +27,7 @@ pub(super) struct Used {
 }
 
 /// CPU time used in a measurement, as shares of one core in percent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(super) struct Shares {
     pub postgres: Option<u128>,
     pub kafka: Option<u128>,

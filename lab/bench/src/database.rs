@@ -1,4 +1,4 @@
-//! Databases of the benchmarks: each run works on a fresh copy of one that was prepared once.
+//! Databases of the benchmarks: each measurement works on a fresh copy of one that was prepared once.
 
 use std::time::{Duration, Instant};
 
@@ -17,13 +17,11 @@ const SESSIONS_END_WITHIN: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Databases {
     server: String,
-    template: String,
     made: u32,
 }
 
-/// A copy, to be given back to [`Databases::drop`].
-#[derive(Debug)]
-pub(super) struct Copy {
+#[derive(Debug, Clone)]
+pub(super) struct Database {
     pub name: String,
     pub url: String,
 }
@@ -33,22 +31,23 @@ impl Databases {
     pub(super) fn new(server: &str) -> Self {
         Self {
             server: server.to_owned(),
-            template: template(),
             made: 0,
         }
     }
 
-    /// The name of the database that is to be prepared, and then copied.
-    pub(super) fn template(&self) -> &str {
-        &self.template
+    /// The next name, of no database yet.
+    pub(super) fn next(&mut self) -> anyhow::Result<Database> {
+        self.made += 1;
+        let name = format!("{}_{}", prefix(), self.made);
+        let url = url::database_url(&self.server, &name)?;
+        Ok(Database { name, url })
     }
 
     /// Makes a copy. Nothing of it is in the server's memory, and a checkpoint was made.
-    pub(super) async fn copy(&mut self) -> anyhow::Result<Copy> {
-        self.made += 1;
-        let template = &self.template;
-        let name = format!("{template}_{}", self.made);
+    pub(super) async fn copy(&mut self, template: &Database) -> anyhow::Result<Database> {
+        let copy = self.next()?;
         let mut conn = connect(&self.server).await?;
+        let (name, template) = (&copy.name, &template.name);
         let sessions =
             format!("select count(*) as number from pg_stat_activity where datname = '{template}'");
         wait_until(
@@ -63,28 +62,27 @@ impl Databases {
         .await
         .context("copying the template")?;
         conn.batch_execute("checkpoint").await?;
-        let url = url::database_url(&self.server, &name)?;
-        Ok(Copy { name, url })
+        Ok(copy)
     }
 
-    /// Drops a copy, with its replication slots.
-    pub(super) async fn drop(&self, copy: Copy) -> anyhow::Result<()> {
-        drop_database(&self.server, &copy.name).await
+    /// Drops a database, with its replication slots.
+    pub(super) async fn drop(&self, database: Database) -> anyhow::Result<()> {
+        drop_database(&self.server, &database.name).await
     }
 }
 
-/// The name of the database that this process copies; those of the copies begin with it.
-fn template() -> String {
+/// What the names of this process's databases begin with.
+fn prefix() -> String {
     format!("bench_{}", std::process::id())
 }
 
 /// Drops all databases of this process that are left on `server`, with their replication slots.
 pub(super) async fn drop_all(server: &str) -> anyhow::Result<()> {
     let mut conn = connect(server).await?;
-    let template = template();
     let names = format!(
         "select coalesce(string_agg(datname, ' '), '') as text from pg_database \
-         where datname ~ '^{template}(_[0-9]+)?$'"
+         where datname ~ '^{}_[0-9]+$'",
+        prefix()
     );
     for name in text(&mut conn, &names).await?.split_whitespace() {
         drop_database(server, name).await?;

@@ -3,27 +3,26 @@
 //! Each measurement has a database of its own, a copy of one with the wallets in it, and its rows are
 //! checked afterwards. No relay runs: the outbox grows, on both sides alike.
 
-mod http_load;
 mod pgbench;
-mod wallets;
 
 use std::fmt;
 
 use anyhow::Context as _;
-use lab_stack::http;
-use lab_terminal as terminal;
-use serde_json::json;
 
-use super::cpu::{Shares, shown};
-use super::database::Copy;
-use super::plan::{Plan, Series};
-use super::report::{Report, facts};
+use super::cpu::shown;
+use super::database::Database;
+use super::plan::{self, Plan};
+use super::plot::Plot;
+use super::rate::{self, Rate, RateSeries};
+use super::report::Report;
 use super::stage::Stage;
-use super::stats::{Latency, Spread, grouped, millis, per_second};
+use super::stats::{Latency, grouped};
 use super::table::Table;
-use super::targets::{self, Target};
+use super::targets::Target;
+use super::wallet_api::http_load::Load;
+use super::wallet_api::{self, wallets};
 
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct Sizes {
     /// Wallets, where there are many
     #[arg(long, value_parser = clap::value_parser!(u32).range(2..=1_000_000))]
@@ -92,193 +91,105 @@ fn cases(plan: &Plan) -> Vec<Case> {
     cases.into_iter().flatten().collect()
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Measurement {
-    per_second: u64,
-    latency: Latency,
-    cpu: Shares,
-}
-
-type PaySeries = Series<Case, Measurement>;
-
 /// Measures all cases in rounds.
 pub(super) async fn measure(
     stage: &mut Stage<'_>,
     sizes: &Sizes,
     plan: &Plan,
 ) -> anyhow::Result<Report> {
-    let mut facts = facts(&stage.servers).await?;
-    let wallets = sizes
-        .wallets
-        .unwrap_or(if plan.quick { 20 } else { 10_000 });
-    let clearing = prepare(stage, wallets).await?;
-    // What to measure.
-    let mut all: Vec<PaySeries> = plan.series(cases(plan))?;
-    // In rounds, each measurement on a fresh copy of the database.
-    for round in 1..=plan.runs {
-        for series in &mut all {
-            let wallets = match series.case.from {
-                From::ManyWallets => wallets,
-                From::OneWallet => 1,
-            };
-            let copy = stage.databases.copy().await?;
-            let measured = match series.case.payer {
-                Payer::Api => with_api(stage, &copy, series.case, wallets, plan).await,
-                Payer::Pgbench | Payer::PgbenchSet => {
-                    with_pgbench(stage, &copy, series.case, wallets, plan, &clearing).await
-                }
-            };
-            let measured = measured.with_context(|| series.case.to_string())?;
-            stage.databases.drop(copy).await?;
-            terminal::line(format_args!(
-                "round {round} of {}: {}: {} payments/s",
-                plan.runs,
-                series.case,
-                grouped(measured.per_second)
-            ));
-            series.rounds.push(measured);
+    let default = wallet_api::wallets_of(plan);
+    let many = sizes.wallets.unwrap_or(default);
+    let template = wallet_api::template(stage, many, many * wallets::PAYMENTS_EACH).await?;
+    let clearing = wallets::clearing_account(&template.url).await?;
+    stage.new_topics().await?;
+    let one = async |stage: &mut Stage<'_>, case: &Case| {
+        let wallets = match case.from {
+            From::ManyWallets => many,
+            From::OneWallet => 1,
+        };
+        let copy = stage.copy(&template).await?;
+        match case.payer {
+            Payer::Api => {
+                let load = Load {
+                    connections: case.connections,
+                    wallets,
+                    time: plan.time,
+                    ..Load::default()
+                };
+                let api = wallet_api::start(stage, &copy, Vec::new()).await?;
+                let paid = wallet_api::pay(stage, &api, load).await?;
+                check(&copy, paid.answers.accepted).await?;
+                paid.rate()
+            }
+            Payer::Pgbench | Payer::PgbenchSet => {
+                let load = pgbench::Load {
+                    url: &copy.url,
+                    clients: case.connections,
+                    in_sets: case.payer == Payer::PgbenchSet,
+                    wallets,
+                    clearing: &clearing,
+                    time: plan.time,
+                };
+                with_pgbench(stage, &copy, &load).await
+            }
         }
-    }
-    facts.push((
-        "each measurement",
-        format!(
-            "{} s, {} times, {wallets} wallets",
-            plan.time.as_secs(),
-            plan.runs
-        ),
-    ));
+    };
+    let all = plan.measure(stage, cases(plan), "payments/s", one).await?;
+    let notes = vec!["Latencies are those of the median run.".to_owned()];
     Ok(Report {
         title: "Payments a second",
-        about: about(),
-        facts,
-        tables: vec![speed(&all), ratios(&all), profile(&all)],
+        about: ABOUT,
+        size: format!(
+            "{} s, {} wallets",
+            plan.time.as_secs(),
+            grouped(many.into())
+        ),
+        plot: Plot::new("Payments a second", grouped, &all),
+        tables: vec![
+            rate::table("Payments a second", "who", &all, notes),
+            profile(&all),
+        ],
+        targets: targets(&all),
+        series: plan::to_json(&all),
     })
 }
 
-fn about() -> String {
-    "`POST /wallets/{id}/pay-bill` of wallet-api from so many connections, each with one request after the \
-     other and a new idempotency key each, against pgbench (`--protocol=prepared`) with the same payment: the \
-     same rows in the same tables with the same constraints, in one transaction of 7 statements (begin, lock \
-     the wallet, insert payment, insert transfer, update balance, insert event, commit). All run on one \
-     PostgreSQL server, each measurement on a fresh copy of one database; afterwards the rows are checked: \
-     every answer is a payment with its transfer and event, every balance is that of its ledger. No relay \
-     runs. \"pgbench in sets\" is the limit: two connections that each write 128 payments in one transaction of four \
-     statements, whose latency is that of all 128."
-        .to_owned()
-}
-
-/// Makes the database that is copied, and returns the account that payments go to.
-async fn prepare(stage: &mut Stage<'_>, wallets: u32) -> anyhow::Result<String> {
-    let url = stage.prepare("wallet-api").await?;
-    let template = Copy {
-        name: stage.databases.template().to_owned(),
-        url: url.clone(),
-    };
-    // The first wallet of a currency makes the system's accounts.
-    let api = stage.service("wallet-api", &template, Vec::new())?;
-    let address = format!("{}/wallets", api.address);
-    stage.start(vec![api]).await?;
-    let request = http::client()
-        .post(&address)
-        .header("content-type", "application/json");
-    let made = request.body(json!({ "currency": "INR" }).to_string());
-    let made = made.send().await.context("making a wallet")?.status();
-    anyhow::ensure!(made.is_success(), "making a wallet was answered {made}");
-    stage.stop("wallet-api").await;
-    wallets::open_wallets(&url, wallets).await?;
-    wallets::clearing_account(&url).await
-}
-
-async fn with_api(
-    stage: &mut Stage<'_>,
-    copy: &Copy,
-    case: Case,
-    wallets: u32,
-    plan: &Plan,
-) -> anyhow::Result<Measurement> {
-    let api = stage.service("wallet-api", copy, Vec::new())?;
-    let address = api.address.trim_start_matches("http://").to_owned();
-    stage.start(vec![api]).await?;
-    let before = stage.cpu().await?;
-    let answers = http_load::run(http_load::Load {
-        address,
-        connections: case.connections,
-        wallets,
-        time: plan.time,
-    })
-    .await?;
-    let after = stage.cpu().await?;
-    stage.stop("wallet-api").await;
-    let payments = u64::try_from(answers.latencies.len())?;
-    wallets::check(&copy.url, payments).await?;
-    Ok(Measurement {
-        per_second: per_second(payments, answers.elapsed),
-        latency: Latency::of(answers.latencies).context("nothing was paid")?,
-        cpu: after.since(&before),
-    })
-}
+const ABOUT: &str = "\
+`POST /wallets/{id}/pay-bill` of wallet-api from so many connections, each with one request after the other and a new \
+idempotency key each, against pgbench (`--protocol=prepared`) with the same payment: the same rows in the same tables \
+with the same constraints, in one transaction of 7 statements (begin, lock the wallet, insert payment, insert \
+transfer, update balance, insert event, commit). All run on one PostgreSQL server, each measurement on a fresh copy of \
+one database; afterwards the rows are checked: every answer is a payment with its transfer and event, every balance is \
+that of its ledger. No relay runs. \"pgbench in sets\" is the limit: two connections that each write 128 payments in \
+one transaction of four statements, whose latency is that of all 128.";
 
 async fn with_pgbench(
     stage: &Stage<'_>,
-    copy: &Copy,
-    case: Case,
-    wallets: u32,
-    plan: &Plan,
-    clearing: &str,
-) -> anyhow::Result<Measurement> {
+    database: &Database,
+    load: &pgbench::Load<'_>,
+) -> anyhow::Result<Rate> {
     let before = stage.cpu().await?;
-    let load = pgbench::Load {
-        url: &copy.url,
-        clients: case.connections,
-        in_sets: case.payer == Payer::PgbenchSet,
-        wallets,
-        clearing,
-        time: plan.time,
-    };
-    let outcome = pgbench::run(&stage.folder(), &load).await?;
+    let outcome = pgbench::run(&stage.folder(), load).await?;
     let after = stage.cpu().await?;
-    wallets::check(&copy.url, outcome.payments).await?;
-    Ok(Measurement {
+    check(database, outcome.payments).await?;
+    Ok(Rate {
         per_second: outcome.per_second,
-        latency: Latency::of(outcome.latencies).context("nothing was paid")?,
-        cpu: after.since(&before),
+        latency: Some(Latency::of(outcome.latencies).context("nothing was paid")?),
+        cpu: Some(after.since(&before)),
+        ..Rate::default()
     })
 }
 
-impl PaySeries {
-    fn spread(&self) -> Option<Spread<u64>> {
-        Spread::of(self.rounds.iter().map(|round| round.per_second))
-    }
-
-    fn median_round(&self) -> Option<&Measurement> {
-        let median = self.spread()?.median;
-        self.rounds.iter().find(|round| round.per_second == median)
-    }
+/// Checks that each payment is in the ledger and in the outbox.
+async fn check(database: &Database, payments: u64) -> anyhow::Result<()> {
+    wallets::check(&database.url, payments).await?;
+    wallets::check_events(&database.url, payments).await
 }
 
-fn speed(all: &[PaySeries]) -> Table {
-    let rows = all.iter().filter_map(|series| {
-        let (spread, round) = (series.spread()?, series.median_round()?);
-        Some(vec![
-            series.case.to_string(),
-            grouped(spread.median),
-            format!("{} .. {}", grouped(spread.min), grouped(spread.max)),
-            millis(round.latency.p50),
-            millis(round.latency.p99),
-        ])
-    });
-    Table {
-        title: "Payments a second".to_owned(),
-        columns: vec!["who", "median", "min .. max", "p50 ms", "p99 ms"],
-        rows: rows.collect(),
-        notes: vec!["Latencies are those of the median run.".to_owned()],
-    }
-}
-
-fn profile(all: &[PaySeries]) -> Table {
+fn profile(all: &[RateSeries<Case>]) -> Table {
     let rows = all.iter().filter_map(|series| {
         let round = series.median_round()?;
-        let cpu = round.cpu;
+        let cpu = round.cpu?;
         let clients = cpu.tools + cpu.lab;
         let total = cpu.postgres? + cpu.services + clients;
         Some(vec![
@@ -308,14 +219,14 @@ fn profile(all: &[PaySeries]) -> Table {
 }
 
 /// Of each series of wallet-api to pgbench: with as many clients, with the number that suits it best, and to the limit.
-fn ratios(all: &[PaySeries]) -> Table {
+fn targets(all: &[RateSeries<Case>]) -> Vec<Target> {
     let of = |payer| all.iter().filter(move |series| series.case.payer == payer);
-    let mut found = Vec::new();
+    let mut targets = Vec::new();
     for ours in of(Payer::Api) {
         let Case {
             connections, from, ..
         } = ours.case;
-        let wanted = match (from, connections) {
+        let goal = match (from, connections) {
             (From::ManyWallets, ..=64) => 300,
             (From::ManyWallets, _) => 500,
             (From::OneWallet, ..=64) => 1_000,
@@ -326,25 +237,21 @@ fn ratios(all: &[PaySeries]) -> Table {
         let alike = peers().find(|peer| peer.case.connections == connections);
         let limit = of(Payer::PgbenchSet).find(|peer| peer.case.from == from);
         let limit = limit.filter(|_| connections > 64);
-        for (peer, which, hundredths) in [
-            (best, "best of all", wanted),
-            (alike, "as many", wanted),
+        for (peer, which, goal) in [
+            (best, "best of all", goal),
+            (alike, "as many", goal),
             (limit, "in sets, the limit", 60),
         ] {
             let Some(peer) = peer else { continue };
-            let rates = |series: &PaySeries| -> Vec<Option<u64>> {
-                let rounds = series.rounds.iter();
-                rounds.map(|round| Some(round.per_second)).collect()
+            let what = format!(
+                "{} : pgbench, {} ({which})",
+                ours.case, peer.case.connections
+            );
+            let rates = |series: &RateSeries<Case>| -> Vec<u64> {
+                series.rounds.iter().map(|round| round.per_second).collect()
             };
-            let target = Target {
-                what: format!(
-                    "{} : pgbench, {} ({which})",
-                    ours.case, peer.case.connections
-                ),
-                hundredths,
-            };
-            found.push((target, targets::of_rounds(rates(ours), rates(peer))));
+            targets.push(Target::new(what, goal, rates(ours), rates(peer)));
         }
     }
-    targets::table(found)
+    targets
 }

@@ -1,7 +1,15 @@
-//! How to measure.
+//! How to measure: which cases, in how many rounds.
 
 use std::fmt::Display;
 use std::time::Duration;
+
+use anyhow::Context as _;
+use lab_terminal as terminal;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::stage::Stage;
+use super::stats::{Spread, grouped};
 
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -9,6 +17,8 @@ pub(super) struct Plan {
     pub(super) time: Duration,
     pub(super) only: Vec<String>,
     pub(super) quick: bool,
+    /// The largest size of a benchmark that measures several.
+    pub(super) largest: u32,
 }
 
 /// A case with what was measured in each round.
@@ -17,33 +27,93 @@ pub(super) struct Series<C, M> {
     pub(super) rounds: Vec<M>,
 }
 
+/// What was measured in one round.
+pub(super) trait Measured: Serialize {
+    /// The number whose median is reported.
+    fn figure(&self) -> u64;
+}
+
 impl Plan {
-    /// Those of `cases` that are wanted.
-    pub(super) fn wanted<C: Display>(
+    /// Measures each of `cases` that is wanted, in rounds, so that a slow moment of the machine meets all cases.
+    /// `one` measures a case once; what it has started and copied is removed afterwards.
+    pub(super) async fn measure<C: Display, M: Measured>(
         &self,
+        stage: &mut Stage<'_>,
         cases: impl IntoIterator<Item = C>,
-    ) -> anyhow::Result<Vec<C>> {
+        unit: &str,
+        mut one: impl AsyncFnMut(&mut Stage<'_>, &C) -> anyhow::Result<M>,
+    ) -> anyhow::Result<Vec<Series<C, M>>> {
         let cases = cases.into_iter();
-        let wanted: Vec<C> = cases.filter(|case| self.wants(&case.to_string())).collect();
-        anyhow::ensure!(!wanted.is_empty(), "no measurement has such a name");
-        Ok(wanted)
+        let wanted = cases.filter(|case| self.wants(&case.to_string()));
+        let mut all: Vec<Series<C, M>> = wanted.map(Series::new).collect();
+        for round in 1..=self.runs {
+            for series in &mut all {
+                let case = series.case.to_string();
+                let measured = one(stage, &series.case).await;
+                let measured = measured.with_context(|| case.clone())?;
+                stage.clear().await?;
+                let figure = grouped(measured.figure());
+                terminal::line(format_args!(
+                    "round {round} of {}: {case}: {figure} {unit}",
+                    self.runs
+                ));
+                series.rounds.push(measured);
+            }
+        }
+        Ok(all)
     }
 
-    /// A series, with nothing measured yet, for each of `cases` that is wanted.
-    pub(super) fn series<C: Display, M>(
-        &self,
-        cases: impl IntoIterator<Item = C>,
-    ) -> anyhow::Result<Vec<Series<C, M>>> {
-        let cases = self.wanted(cases)?.into_iter();
-        let series = cases.map(|case| Series {
-            case,
-            rounds: Vec::new(),
-        });
-        Ok(series.collect())
+    /// The sizes of a full run or of a quick one: the first, and the others up to the largest that is wanted.
+    pub(super) fn sizes(&self, full: [u32; 3], quick: [u32; 2]) -> Vec<u32> {
+        let sizes: &[u32] = if self.quick { &quick } else { &full };
+        let kept = sizes.iter().enumerate();
+        kept.filter(|(nth, size)| *nth == 0 || **size <= self.largest)
+            .map(|(_, size)| *size)
+            .collect()
     }
 
     /// Whether the measurement `name` is wanted.
-    fn wants(&self, name: &str) -> bool {
+    pub(super) fn wants(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|part| name.contains(part.as_str()))
     }
+}
+
+impl<C: Display, M: Measured> Series<C, M> {
+    const fn new(case: C) -> Self {
+        Self {
+            case,
+            rounds: Vec::new(),
+        }
+    }
+
+    pub(super) fn spread(&self) -> Option<Spread<u64>> {
+        Spread::of(self.rounds.iter().map(Measured::figure))
+    }
+
+    /// The round that has the median.
+    pub(super) fn median_round(&self) -> Option<&M> {
+        let median = self.spread()?.median;
+        self.rounds.iter().find(|round| round.figure() == median)
+    }
+
+    /// The case with every number of every round.
+    pub(super) fn to_json(&self) -> Value {
+        json!({ "case": self.case.to_string(), "rounds": self.rounds })
+    }
+}
+
+/// Every number of every round.
+pub(super) fn to_json<C: Display, M: Measured>(all: &[Series<C, M>]) -> Vec<Value> {
+    all.iter().map(Series::to_json).collect()
+}
+
+/// What `figure` reads from the rounds of `case`; nothing if the case was not measured.
+pub(super) fn of_case<C: PartialEq, M, T>(
+    all: &[Series<C, M>],
+    case: &C,
+    figure: impl Fn(&M) -> T,
+) -> Vec<T> {
+    let series = all.iter().filter(|series| series.case == *case);
+    let rounds = series.flat_map(|series| &series.rounds);
+    rounds.map(figure).collect()
 }

@@ -2,106 +2,88 @@
 //!
 //! Each measurement has a database of its own, a copy of an empty one.
 
-mod backlog;
-mod drain;
+pub(super) mod backlog;
+pub(super) mod drain;
 mod latency;
-mod topic;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::ValueEnum as _;
 use lab_stack::relay_mode::RelayMode;
-use lab_terminal as terminal;
 
-use self::backlog::{WITHIN, is_empty};
-use self::drain::DrainResult;
-use self::topic::Topic;
-use super::cpu::{Shares, shown};
-use super::database::{self, Copy, wait_until};
-use super::plan::Plan;
-use super::relay_under_test::{RelayUnderTest, Start, starts};
-use super::report::{Report, facts};
+use self::backlog::{Backlog, WITHIN, is_empty};
+use super::cpu::shown;
+use super::database::{self, Database, wait_until};
+use super::delay::{self, Delay};
+use super::plan::{self, Plan, Series, of_case};
+use super::plot::Plot;
+use super::rate::{self, Rate, RateSeries};
+use super::relay_under_test::{RelayState, RelayUnderTest, states};
+use super::report::Report;
 use super::stage::Stage;
-use super::stats::{Spread, grouped, megabytes, millis, per_second};
+use super::stats::{grouped, micros, per_second};
 use super::table::Table;
-use super::targets::{self, Target};
+use super::targets::Target;
 
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct Sizes {
     /// Events of a backlog
     #[arg(long, value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
     rows: Option<u32>,
 }
 
+/// What has a rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Case {
-    /// What PostgreSQL alone can do: read the log, then delete.
-    Limits,
-    Drain(RelayMode, Start),
-    Latency(RelayMode),
-}
-
-impl Case {
-    /// Starting one takes longer than everything that a quick run measures.
-    const fn needs_a_jvm(self) -> bool {
-        matches!(
-            self,
-            Self::Drain(RelayMode::Debezium, _) | Self::Latency(RelayMode::Debezium)
-        )
-    }
+    /// The limit of reading: a client of PostgreSQL's own reads the log.
+    Receive,
+    /// The limit of deleting.
+    Delete,
+    Drain(RelayMode, RelayState),
 }
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Limits => f.write_str("limits"),
-            Self::Drain(mode, Start::HeldUp) => write!(f, "{mode}, held up"),
-            Self::Drain(mode, Start::Down) => write!(f, "{mode}, started on it"),
-            Self::Latency(mode) => write!(f, "{mode}, latency"),
+            Self::Receive => f.write_str("pg_recvlogical, limit"),
+            Self::Delete => f.write_str("delete ... returning, limit"),
+            Self::Drain(mode, RelayState::Running) => write!(f, "{mode}, running"),
+            Self::Drain(mode, RelayState::Paused) => write!(f, "{mode}, resumed"),
+            Self::Drain(mode, RelayState::Stopped) => write!(f, "{mode}, started"),
         }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct LatencyCase(RelayMode);
+
+impl fmt::Display for LatencyCase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, latency", self.0)
     }
 }
 
 /// Events that a relay carries first, so that it is at work when the measurement begins.
 const FIRST_ROWS: u32 = 100;
 
-const RECEIVE: &str = "pg_recvlogical, limit";
-const DELETE: &str = "delete ... returning, limit";
-
-/// In the order of a round.
-fn cases(plan: &Plan) -> Vec<Case> {
-    let drains = [Start::HeldUp, Start::Down].into_iter().flat_map(|start| {
-        let modes = RelayMode::value_variants().iter().copied();
-        let modes = modes.filter(move |mode| starts(*mode).contains(&start));
-        modes.map(move |mode| Case::Drain(mode, start))
-    });
-    let latencies = RelayMode::value_variants()
-        .iter()
-        .copied()
-        .map(Case::Latency);
-    let all = std::iter::once(Case::Limits).chain(drains).chain(latencies);
-    all.filter(|case| !(plan.quick && case.needs_a_jvm()))
+/// All modes; of a quick run those that need no JVM: starting one takes longer than everything else that it measures.
+pub(super) fn modes(plan: &Plan) -> Vec<RelayMode> {
+    let modes = RelayMode::value_variants().iter().copied();
+    modes
+        .filter(|mode| !(plan.quick && *mode == RelayMode::Debezium))
         .collect()
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Rate {
-    per_second: u64,
-    resident_bytes: Option<u64>,
-    repeated: u64,
-    cpu: Shares,
-}
-
-/// Everything that was measured, by round, under the names of the cases.
-#[derive(Debug, Default)]
-struct Measurements {
-    /// In the order of the first round.
-    names: Vec<String>,
-    rates: BTreeMap<String, Vec<Rate>>,
-    latencies: BTreeMap<String, Vec<latency::Measurement>>,
+/// In the order of a round.
+fn cases(plan: &Plan) -> Vec<Case> {
+    let mut cases = vec![Case::Receive, Case::Delete];
+    for state in [RelayState::Paused, RelayState::Stopped] {
+        let modes = modes(plan).into_iter();
+        let modes = modes.filter(|mode| states(*mode).contains(&state));
+        cases.extend(modes.map(|mode| Case::Drain(mode, state)));
+    }
+    cases
 }
 
 /// Measures all cases in rounds.
@@ -110,105 +92,116 @@ pub(super) async fn measure(
     sizes: &Sizes,
     plan: &Plan,
 ) -> anyhow::Result<Report> {
-    let mut facts = facts(&stage.servers).await?;
     let rows = sizes.rows.unwrap_or(if plan.quick { 500 } else { 300_000 });
-    stage.prepare("wallet-api").await?;
-    // What to measure.
-    let topic = Topic::new(&stage.servers.kafka_brokers, stage.topic("wallet.events"))?;
-    let cases = plan.wanted(cases(plan))?;
-    // In rounds, so that a slow moment of the machine meets all cases.
-    let mut found = Measurements::default();
-    for round in 1..=plan.runs {
-        terminal::line(format_args!("round {round} of {}", plan.runs));
-        for case in &cases {
-            measure_one(stage, &topic, *case, rows, plan.time, &mut found)
-                .await
-                .with_context(|| case.to_string())?;
+    let backlog = Backlog::Transactions(rows);
+    let template = stage.template("wallet-api").await?;
+    let topic = stage.new_topics().await?;
+    // The backlogs.
+    let rates = async |stage: &mut Stage<'_>, case: &Case| {
+        let copy = stage.copy(&template).await?;
+        match *case {
+            Case::Receive => {
+                backlog::make_slot(&copy).await?;
+                backlog.append(&copy.url).await?;
+                let folder = stage.folder();
+                limit(stage, backlog, backlog::receive(&folder, &copy)).await
+            }
+            Case::Delete => {
+                backlog.append(&copy.url).await?;
+                limit(stage, backlog, backlog.delete(&copy.url)).await
+            }
+            Case::Drain(mode, state) => {
+                let relay = at_work(stage, mode, &copy).await?;
+                drain::measure(stage, &copy, &topic, &relay, state, backlog).await
+            }
         }
-    }
-    facts.push((
-        "each measurement",
-        format!(
-            "{} times; a backlog of {} events of {} wallets; latency at {} events/s for {} s",
-            plan.runs,
-            grouped(rows.into()),
-            grouped(backlog::KEYS.into()),
-            latency::PER_SECOND,
-            plan.time.as_secs()
-        ),
-    ));
-    Ok(Report {
+    };
+    let rates = plan.measure(stage, cases(plan), "events/s", rates).await?;
+    // The latencies.
+    let delays = async |stage: &mut Stage<'_>, case: &LatencyCase| {
+        let copy = stage.copy(&template).await?;
+        at_work(stage, case.0, &copy).await?;
+        latency::measure(stage, &copy, &topic, plan.time).await
+    };
+    let latencies = modes(plan).into_iter().map(LatencyCase);
+    let delays = plan.measure(stage, latencies, delay::UNIT, delays).await?;
+    let size = format!(
+        "a backlog of {} events of {} wallets; latency at {} events/s for {} s",
+        grouped(rows.into()),
+        grouped(backlog::KEYS.into()),
+        latency::PER_SECOND,
+        plan.time.as_secs()
+    );
+    Ok(report(size, &rates, &delays))
+}
+
+fn report(
+    size: String,
+    rates: &[RateSeries<Case>],
+    delays: &[Series<LatencyCase, Delay>],
+) -> Report {
+    let speed_notes = vec![format!(
+        "{} It is that of everything that the mode needs besides PostgreSQL and Kafka. Sent twice: the maximum of \
+             all rounds.",
+        rate::RESIDENT
+    )];
+    let delay_notes = vec![
+        "Medians of the rounds. Commit late by: how long after its time in the schedule the latest commit returned; \
+         that is not part of the latency."
+            .to_owned(),
+    ];
+    let delay_title = "From commit to consumer, in milliseconds";
+    Report {
         title: "From the outbox to Kafka",
-        about: ABOUT.to_owned(),
-        facts,
+        about: ABOUT,
+        size,
+        plot: Plot::new("A backlog, in events a second", grouped, rates),
         tables: vec![
-            found.speed(),
-            found.latency(),
-            found.ratios(),
-            found.profile(),
+            rate::table("A backlog, in events a second", "who", rates, speed_notes),
+            delay::table(delay_title, "commit late by", delays, delay_notes),
+            profile(rates, delays),
         ],
-    })
+        targets: targets(rates, delays),
+        series: [plan::to_json(rates), plan::to_json(delays)].concat(),
+    }
 }
 
 const ABOUT: &str = "\
 A backlog was committed one event a transaction, and a relay carries it to Kafka (acks=all) and deletes it: from \
-its start until the topic has all events and the outbox has none. \"Held up\": the relay was at work and was \
-stopped with SIGSTOP while the backlog came; this is how fast it goes in full work, and cdc has all of it from \
-its replication stream. \"Started on it\": it was down, and its start is part of the time; every relay then looks \
-into the table first, cdc too. Beside it the limits, on the same rows: `pg_recvlogical` (pgoutput) reads the log \
+its start until the topic has all events and the outbox has none. \"Resumed\": the relay was at work and was \
+paused with SIGSTOP while the backlog came; this is how fast it is in full work, and cdc has all of it from \
+its replication stream. \"Started\": it was stopped, and its start is part of the time; every relay then looks \
+into the table first, cdc too. The limits are measured on the same rows: `pg_recvlogical` (pgoutput) reads the log \
 to `/dev/null`, and a loop on one connection deletes the oldest 1,000 rows, returning them, until there are none. \
 Latency: from the return of a commit to the arrival of its event at a consumer, by one clock in one process, at a \
 steady rate, one event a transaction. Each measurement has a fresh copy of an empty database.";
 
-async fn measure_one(
-    stage: &mut Stage<'_>,
-    topic: &Topic,
-    case: Case,
-    rows: u32,
-    time: Duration,
-    found: &mut Measurements,
-) -> anyhow::Result<()> {
-    let copy = stage.databases.copy().await?;
-    match case {
-        Case::Limits => {
-            backlog::make_slot(&copy).await?;
-            backlog::fill(&copy.url, rows).await?;
-            let before = stage.cpu().await?;
-            let time = backlog::receive(&stage.folder(), &copy).await?;
-            let between = stage.cpu().await?;
-            found.rate(RECEIVE, Rate::limit(rows, time, between.since(&before)));
-            let (deleted, time) = backlog::delete(&copy.url).await?;
-            anyhow::ensure!(deleted == u64::from(rows), "{deleted} rows were there");
-            let cpu = stage.cpu().await?.since(&between);
-            found.rate(DELETE, Rate::limit(rows, time, cpu));
-        }
-        Case::Drain(mode, start) => {
-            let relay = at_work(stage, mode, &copy).await?;
-            let drained = drain::measure(stage, &copy, topic, &relay, start, rows).await?;
-            stage.stop_all(&relay).await;
-            found.rate(&case.to_string(), Rate::relay(rows, drained));
-        }
-        Case::Latency(mode) => {
-            let relay = at_work(stage, mode, &copy).await?;
-            let measured = latency::measure(stage, &copy, topic, time).await?;
-            stage.stop_all(&relay).await;
-            found.latency_of(mode, measured);
-        }
-    }
-    stage.databases.drop(copy).await
+/// How fast `time_of` does something with the rows of a backlog, without a relay.
+async fn limit(
+    stage: &Stage<'_>,
+    backlog: Backlog,
+    time_of: impl Future<Output = anyhow::Result<Duration>>,
+) -> anyhow::Result<Rate> {
+    let before = stage.cpu().await?;
+    let time = time_of.await?;
+    Ok(Rate {
+        per_second: per_second(backlog.rows().into(), time),
+        cpu: Some(stage.cpu().await?.since(&before)),
+        ..Rate::default()
+    })
 }
 
-/// Starts a relay and whatever it needs, and has it carry a few events.
-async fn at_work(
+/// Starts a relay and whatever it needs.
+pub(super) async fn start_relay(
     stage: &mut Stage<'_>,
     mode: RelayMode,
-    copy: &Copy,
+    database: &Database,
 ) -> anyhow::Result<RelayUnderTest> {
-    let mut conn = database::connect(&copy.url).await?;
-    let relay = stage.relay(mode, copy).await?;
+    let relay = stage.relay(mode, database).await?;
     stage.start(relay.dependencies.clone()).await?;
     stage.start(vec![relay.relay.clone()]).await?;
     if mode != RelayMode::Poller {
+        let mut conn = database::connect(&database.url).await?;
         wait_until("the relay reads its slot", WITHIN, async || {
             let streams = "select count(*) as number from pg_replication_slots \
                 where database = current_database() and active";
@@ -216,7 +209,19 @@ async fn at_work(
         })
         .await?;
     }
-    backlog::fill(&copy.url, FIRST_ROWS).await?;
+    Ok(relay)
+}
+
+/// Starts a relay, and has it carry a few events.
+pub(super) async fn at_work(
+    stage: &mut Stage<'_>,
+    mode: RelayMode,
+    database: &Database,
+) -> anyhow::Result<RelayUnderTest> {
+    let relay = start_relay(stage, mode, database).await?;
+    let first = Backlog::Transactions(FIRST_ROWS);
+    first.append(&database.url).await?;
+    let mut conn = database::connect(&database.url).await?;
     wait_until("the outbox is empty", WITHIN, async || {
         is_empty(&mut conn).await
     })
@@ -224,182 +229,74 @@ async fn at_work(
     Ok(relay)
 }
 
-impl Rate {
-    fn limit(rows: u32, time: Duration, cpu: Shares) -> Self {
-        Self {
-            per_second: per_second(rows.into(), time),
-            resident_bytes: None,
-            repeated: 0,
-            cpu,
-        }
-    }
-
-    fn relay(rows: u32, drained: DrainResult) -> Self {
-        Self {
-            per_second: per_second(rows.into(), drained.time),
-            resident_bytes: Some(drained.resident_bytes),
-            repeated: drained.records.saturating_sub(rows.into()),
-            cpu: drained.cpu,
-        }
+fn profile(rates: &[RateSeries<Case>], delays: &[Series<LatencyCase, Delay>]) -> Table {
+    let rates = rates.iter().filter_map(|series| {
+        let cpu = series.median_round()?.cpu?;
+        Some((series.case.to_string(), cpu))
+    });
+    let delays = delays.iter().filter_map(|series| {
+        let cpu = series.median_round()?.cpu;
+        Some((series.case.to_string(), cpu))
+    });
+    let rows = rates.chain(delays).map(|(name, cpu)| {
+        vec![
+            name,
+            shown(cpu.postgres),
+            shown(Some(cpu.services + cpu.tools)),
+            shown(cpu.kafka),
+            shown(Some(cpu.lab)),
+        ]
+    });
+    Table {
+        title: "Who used the CPU".to_owned(),
+        columns: vec!["who", "PostgreSQL", "relay or tool", "Kafka", "lab"],
+        rows: rows.collect(),
+        notes: vec![
+            "Shares of one core, of the round of the median. In the latencies the lab writes and receives."
+                .to_owned(),
+        ],
     }
 }
 
-impl Measurements {
-    fn rate(&mut self, name: &str, rate: Rate) {
-        terminal::line(format_args!(
-            "{name}: {} events/s",
-            grouped(rate.per_second)
-        ));
-        if !self.names.iter().any(|known| known == name) {
-            self.names.push(name.to_owned());
-        }
-        self.rates.entry(name.to_owned()).or_default().push(rate);
-    }
-
-    fn latency_of(&mut self, mode: RelayMode, measured: latency::Measurement) {
-        let p99 = millis(measured.latency.p99);
-        terminal::line(format_args!("{mode}: p99 {p99} ms"));
-        let measurements = self.latencies.entry(mode.to_string()).or_default();
-        measurements.push(measured);
-    }
-
-    /// The round of the median, with the spread.
-    fn median(&self, name: &str) -> Option<(Spread<u64>, &Rate)> {
-        let rounds = self.rates.get(name)?;
-        let spread = Spread::of(rounds.iter().map(|rate| rate.per_second))?;
-        let round = rounds
-            .iter()
-            .find(|rate| rate.per_second == spread.median)?;
-        Some((spread, round))
-    }
-
-    fn speed(&self) -> Table {
-        let rows = self.names.iter().filter_map(|name| {
-            let (spread, _) = self.median(name)?;
-            let rounds = self.rates.get(name)?;
-            let resident = Spread::of(rounds.iter().filter_map(|rate| rate.resident_bytes));
-            let repeated = rounds.iter().map(|rate| rate.repeated).max()?;
-            Some(vec![
-                name.clone(),
-                grouped(spread.median),
-                format!("{} .. {}", grouped(spread.min), grouped(spread.max)),
-                resident.map_or_else(
-                    || "-".to_owned(),
-                    |bytes| megabytes(bytes.median).to_string(),
-                ),
-                repeated.to_string(),
-            ])
-        });
-        Table {
-            title: "A backlog, in events a second".to_owned(),
-            columns: vec!["who", "median", "min .. max", "resident MB", "sent twice"],
-            rows: rows.collect(),
-            notes: vec![
-                "Resident: the peak, with everything that the mode needs besides the relay, without \
-                 PostgreSQL and Kafka. Sent twice: the maximum of all rounds."
-                    .to_owned(),
-            ],
-        }
-    }
-
-    fn latency(&self) -> Table {
-        let rows = self.latencies.iter().filter_map(|(name, rounds)| {
-            let median =
-                |of: fn(&latency::Measurement) -> Duration| Spread::of(rounds.iter().map(of));
-            let p99 = median(|round| round.latency.p99)?;
-            Some(vec![
-                name.clone(),
-                millis(median(|round| round.latency.p50)?.median),
-                millis(p99.median),
-                format!("{} .. {}", millis(p99.min), millis(p99.max)),
-                millis(median(|round| round.latency.max)?.median),
-                millis(median(|round| round.late_max)?.median),
-            ])
-        });
-        Table {
-            title: "From commit to consumer, in milliseconds".to_owned(),
-            columns: vec!["mode", "p50", "p99", "p99 min .. max", "max", "commit late by"],
-            rows: rows.collect(),
-            notes: vec![
-                "Medians of the rounds. Commit late by: how long after its time in the schedule the \
-                 latest commit returned; it is not part of the latency."
-                    .to_owned(),
-            ],
-        }
-    }
-
-    fn profile(&self) -> Table {
-        let rates = self.names.iter().filter_map(|name| {
-            let (_, rate) = self.median(name)?;
-            Some((name.clone(), rate.cpu))
-        });
-        let latencies = self
-            .latencies
-            .iter()
-            .filter_map(|(mode, rounds)| Some((format!("{mode}, latency"), rounds.first()?.cpu)));
-        let rows = rates.chain(latencies).map(|(name, cpu)| {
-            vec![
-                name,
-                shown(cpu.postgres),
-                shown(Some(cpu.services + cpu.tools)),
-                shown(cpu.kafka),
-                shown(Some(cpu.lab)),
-            ]
-        });
-        Table {
-            title: "Who used the CPU".to_owned(),
-            columns: vec!["who", "PostgreSQL", "relay or tool", "Kafka", "lab"],
-            rows: rows.collect(),
-            notes: vec![
-                "Shares of one core; of the round of the median, and of the first round of the \
-                 latencies. The lab writes and receives there."
-                    .to_owned(),
-            ],
-        }
-    }
-
-    fn ratios(&self) -> Table {
-        let rates = |name: &str| {
-            let rounds = self.rates.get(name).into_iter().flatten();
-            rounds.map(|rate| Some(rate.per_second)).collect::<Vec<_>>()
-        };
-        let memory = |name: &str| {
-            let rounds = self.rates.get(name).into_iter().flatten();
-            rounds.map(|rate| rate.resident_bytes).collect::<Vec<_>>()
-        };
-        let p99 = |mode: &str| {
-            let rounds = self.latencies.get(mode).into_iter().flatten();
-            rounds
-                .map(|round| Some(round.latency.p99.as_nanos()))
-                .collect::<Vec<_>>()
-        };
-        let (poller, cdc) = ("poller, held up", "cdc, held up");
-        let debezium = "debezium, held up";
-        let target = |what: &str, hundredths| Target {
-            what: what.to_owned(),
-            hundredths,
-        };
-        targets::table(vec![
-            (
-                target("poller : bare delete loop", 50),
-                targets::of_rounds(rates(poller), rates(DELETE)),
-            ),
-            (
-                target("cdc, deletes included : pg_recvlogical", 60),
-                targets::of_rounds(rates(cdc), rates(RECEIVE)),
-            ),
-            (
-                target("cdc : Debezium", 300),
-                targets::of_rounds(rates(cdc), rates(debezium)),
-            ),
-            (
-                target("memory of Debezium : of cdc", 2_000),
-                targets::of_rounds(memory(debezium), memory(cdc)),
-            ),
-            (
-                target("p99 of Debezium : of cdc", 300),
-                targets::of_rounds(p99("debezium"), p99("cdc")),
-            ),
-        ])
-    }
+fn targets(rates: &[RateSeries<Case>], delays: &[Series<LatencyCase, Delay>]) -> Vec<Target> {
+    let resumed = |mode| Case::Drain(mode, RelayState::Paused);
+    let rate = |case| of_case(rates, &case, |round| round.per_second);
+    let memory = |mode| {
+        let bytes = of_case(rates, &resumed(mode), |round| round.resident_bytes);
+        bytes.into_iter().flatten()
+    };
+    let p99 = |mode| {
+        of_case(delays, &LatencyCase(mode), |round| {
+            micros(round.latency.p99)
+        })
+    };
+    let (poller, cdc) = (resumed(RelayMode::Poller), resumed(RelayMode::Cdc));
+    let debezium = resumed(RelayMode::Debezium);
+    vec![
+        Target::new(
+            "poller : bare delete loop",
+            70,
+            rate(poller),
+            rate(Case::Delete),
+        ),
+        Target::new(
+            "cdc, deletes included : pg_recvlogical",
+            150,
+            rate(cdc),
+            rate(Case::Receive),
+        ),
+        Target::new("cdc : Debezium", 500, rate(cdc), rate(debezium)),
+        Target::new(
+            "memory of Debezium : of cdc",
+            2_000,
+            memory(RelayMode::Debezium),
+            memory(RelayMode::Cdc),
+        ),
+        Target::new(
+            "p99 of Debezium : of cdc",
+            300,
+            p99(RelayMode::Debezium),
+            p99(RelayMode::Cdc),
+        ),
+    ]
 }

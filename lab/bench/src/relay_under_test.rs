@@ -3,21 +3,23 @@
 use lab_stack::process_spec::ProcessSpec;
 use lab_stack::relay_mode::RelayMode;
 
-/// Where the relay is when the backlog comes.
+/// What the relay does when the backlog comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Start {
-    /// Paused at work (SIGSTOP), and then resumed: cdc has its stream open and receives the whole backlog from it.
-    HeldUp,
-    /// Not running: cdc finds the backlog in the table first, as every relay that is started does.
-    Down,
+pub(super) enum RelayState {
+    /// It works.
+    Running,
+    /// It is paused at work (SIGSTOP), and then resumed: cdc has its stream open and receives the whole backlog from it.
+    Paused,
+    /// It is stopped, and then started: cdc finds the backlog in the table first, as every relay that is started does.
+    Stopped,
 }
 
 /// How a backlog may meet a relay of the mode.
-pub(super) const fn starts(mode: RelayMode) -> &'static [Start] {
+pub(super) const fn states(mode: RelayMode) -> &'static [RelayState] {
     match mode {
-        RelayMode::Poller | RelayMode::Cdc => &[Start::HeldUp, Start::Down],
-        // While the relay is down, Kafka Connect continues to publish.
-        RelayMode::Debezium => &[Start::HeldUp],
+        RelayMode::Poller | RelayMode::Cdc => &[RelayState::Paused, RelayState::Stopped],
+        // While the relay is stopped, Kafka Connect continues to publish.
+        RelayMode::Debezium => &[RelayState::Paused],
     }
 }
 
@@ -29,9 +31,9 @@ pub(super) struct RelayUnderTest {
 }
 
 impl RelayUnderTest {
-    /// The relay first: the order to stop in.
-    pub(super) fn names(&self) -> Vec<String> {
+    /// The names of all its processes.
+    pub(super) fn names(&self) -> Vec<&str> {
         let parts = std::iter::once(&self.relay).chain(&self.dependencies);
-        parts.map(|part| part.name.clone()).collect()
+        parts.map(|part| part.name.as_str()).collect()
     }
 }

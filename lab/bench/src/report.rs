@@ -7,53 +7,96 @@ use anyhow::Context as _;
 use lab_stack::kafka;
 use lab_stack::servers::Servers;
 use lab_terminal as terminal;
+use serde_json::{Map, Value, json};
 
 use super::database::{self, Session};
+use super::plot::Plot;
 use super::table::Table;
+use super::targets::{self, Target};
 
 #[derive(Debug)]
 pub(super) struct Report {
     pub title: &'static str,
-    pub about: String,
-    /// Machine, versions and settings, each a name and a value.
-    pub facts: Vec<(&'static str, String)>,
+    pub about: &'static str,
+    /// How large and how long a measurement is.
+    pub size: String,
+    pub plot: Plot,
     pub tables: Vec<Table>,
+    pub targets: Vec<Target>,
+    /// Each case with every number of every round.
+    pub series: Vec<Value>,
 }
 
+/// Machine, versions and settings, each a name and a value.
+pub(super) type Facts = Vec<(&'static str, String)>;
+
 impl Report {
-    /// Prints the tables and, if there is a folder to put it in, writes the page `name`.
-    pub(super) fn publish(&self, name: &str, folder: Option<&Path>) -> anyhow::Result<()> {
-        for table in &self.tables {
+    /// Prints the tables and, if there is a folder to put it in, writes the page `name`, its plot and its data.
+    pub(super) fn publish(
+        &self,
+        name: &str,
+        facts: &Facts,
+        folder: Option<&Path>,
+    ) -> anyhow::Result<()> {
+        for table in self.tables() {
             terminal::line(format_args!("\n{}", table.to_terminal().trim_end()));
         }
         let Some(folder) = folder else {
             return Ok(());
         };
+        let data = serde_json::to_string_pretty(&self.to_json(name, facts))?;
+        std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        for (kind, content) in [
+            ("md", self.to_markdown(name, facts)),
+            ("json", format!("{data}\n")),
+            ("svg", self.plot.to_svg()?),
+        ] {
+            let file = folder.join(format!("{name}.{kind}"));
+            std::fs::write(&file, content)
+                .with_context(|| format!("writing {}", file.display()))?;
+        }
         let page = folder.join(format!("{name}.md"));
-        std::fs::create_dir_all(folder)
-            .and_then(|()| std::fs::write(&page, self.to_markdown()))
-            .with_context(|| format!("writing {}", page.display()))?;
         terminal::line(format_args!("\nWritten to {}.", page.display()));
         Ok(())
     }
 
-    fn to_markdown(&self) -> String {
+    fn tables(&self) -> Vec<Table> {
+        let ratios = (!self.targets.is_empty()).then(|| targets::table("Ratios", &self.targets));
+        self.tables.iter().cloned().chain(ratios).collect()
+    }
+
+    fn to_markdown(&self, name: &str, facts: &Facts) -> String {
         let mut text = format!(
-            "# {}\n\nWritten by the command below; not to be edited.\n\n{}\n\n",
-            self.title, self.about
+            "# {}\n\nWritten by the command below; not to be edited. Every number is in [{name}.json]({name}.json).\n\n\
+             ![{}: a bar is the median, its whisker reaches from the minimum to the maximum]({name}.svg)\n\n{}\n\n",
+            self.title, self.title, self.about
         );
-        for (name, value) in &self.facts {
+        for (name, value) in facts {
             text.push_str(&format!("- {name}: {value}\n"));
         }
-        for table in &self.tables {
+        for table in self.tables() {
             text.push_str(&format!("\n{}", table.to_markdown()));
         }
         text
     }
+
+    fn to_json(&self, name: &str, facts: &Facts) -> Value {
+        let facts = facts
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), json!(value)));
+        let ratios = self.targets.iter().map(Target::to_json);
+        json!({
+            "name": name,
+            "title": self.title,
+            "facts": facts.collect::<Map<_, _>>(),
+            "series": self.series,
+            "ratios": ratios.collect::<Vec<_>>(),
+        })
+    }
 }
 
 /// What there is to know of the machine, the versions and the database's settings.
-pub(super) async fn facts(servers: &Servers) -> anyhow::Result<Vec<(&'static str, String)>> {
+pub(super) async fn facts(servers: &Servers) -> anyhow::Result<Facts> {
     let mut conn = database::connect(&servers.database_url).await?;
     let date = "to_char(now() at time zone 'utc', 'YYYY-MM-DD HH24:MI') || ' UTC'";
     let settings = "(select string_agg(name || ' = ' || current_setting(name), ', ') from unnest(array[\

@@ -12,8 +12,9 @@ use lab_stack::servers::Servers;
 use lab_stack::{connect, databases, ports, system};
 
 use super::cpu;
-use super::database::{Copy, Databases};
+use super::database::{Database, Databases};
 use super::relay_under_test::RelayUnderTest;
+use super::topic::Topic;
 
 const PROGRAMS: [&str; 4] = ["wallet-api", "relay", "bill-payer", "mock-provider"];
 
@@ -25,9 +26,12 @@ pub(super) struct Stage<'a> {
     fresh: &'a mut FreshServers,
     jars_home: &'a Home,
     pub(super) servers: Servers,
-    pub(super) databases: Databases,
+    databases: Databases,
+    /// Copies that the next [`Self::clear`] drops.
+    copies: Vec<Database>,
     programs: PathBuf,
-    topic_prefix: String,
+    /// How many sets of topics were made.
+    topic_sets: u32,
 }
 
 impl<'a> Stage<'a> {
@@ -39,25 +43,62 @@ impl<'a> Stage<'a> {
     ) -> anyhow::Result<Self> {
         Ok(Self {
             databases: Databases::new(&servers.database_url),
+            copies: Vec::new(),
             programs: system::folder_of(&PROGRAMS)?,
-            topic_prefix: format!("bench-{}.", std::process::id()),
+            topic_sets: 0,
             fresh,
             jars_home,
             servers,
         })
     }
 
-    /// Makes the topics and the database of `program` that is to be copied; returns the database's URL.
-    pub(super) async fn prepare(&mut self, program: &str) -> anyhow::Result<String> {
-        self.servers.create_our_topics(&self.topic_prefix).await?;
-        let template = self.databases.template();
-        let server = &self.servers.database_url;
-        let home = &self.fresh.home;
-        databases::prepare(home, &self.programs, server, template, program).await
+    /// Makes topics for the services that are started from now on; returns that of the wallets' events.
+    pub(super) async fn new_topics(&mut self) -> anyhow::Result<Topic> {
+        self.topic_sets += 1;
+        let prefix = self.topic_prefix();
+        self.servers.create_our_topics(&prefix).await?;
+        Topic::new(
+            &self.servers.kafka_brokers,
+            format!("{prefix}wallet.events"),
+        )
     }
 
-    pub(super) fn topic(&self, name: &str) -> String {
-        format!("{}{name}", self.topic_prefix)
+    fn topic_prefix(&self) -> String {
+        format!("bench-{}-{}.", std::process::id(), self.topic_sets)
+    }
+
+    /// Makes a database of `program`, to be copied.
+    pub(super) async fn template(&mut self, program: &str) -> anyhow::Result<Database> {
+        let template = self.databases.next()?;
+        let server = &self.servers.database_url;
+        let home = &self.fresh.home;
+        databases::prepare(home, &self.programs, server, &template.name, program).await?;
+        Ok(template)
+    }
+
+    /// Makes a copy for one measurement.
+    pub(super) async fn copy(&mut self, template: &Database) -> anyhow::Result<Database> {
+        let copy = self.databases.copy(template).await?;
+        self.copies.push(copy.clone());
+        Ok(copy)
+    }
+
+    /// Drops a template that no measurement needs any more.
+    pub(super) async fn drop(&self, template: Database) -> anyhow::Result<()> {
+        self.databases.drop(template).await
+    }
+
+    /// Ends a measurement: stops everything but the servers, and drops the copies.
+    pub(super) async fn clear(&mut self) -> anyhow::Result<()> {
+        self.fresh.supervisor.stop_clients().await;
+        for copy in std::mem::take(&mut self.copies) {
+            self.databases.drop(copy).await?;
+        }
+        anyhow::ensure!(
+            self.fresh.process_table.restarts().await == 0,
+            "the measurements are void: a part died and was started again"
+        );
+        Ok(())
     }
 
     /// Where files of a run may go.
@@ -68,7 +109,17 @@ impl<'a> Stage<'a> {
     pub(super) fn service(
         &self,
         program: &'static str,
-        database: &Copy,
+        database: &Database,
+        env: Vec<(&'static str, String)>,
+    ) -> anyhow::Result<ProcessSpec> {
+        self.named_service(program, program, database, env)
+    }
+
+    fn named_service(
+        &self,
+        name: &str,
+        program: &str,
+        database: &Database,
         env: Vec<(&'static str, String)>,
     ) -> anyhow::Result<ProcessSpec> {
         let [port] = ports::free()?;
@@ -79,8 +130,8 @@ impl<'a> Stage<'a> {
         ];
         Ok(system::service(
             &self.programs,
-            &self.topic_prefix,
-            program,
+            &self.topic_prefix(),
+            name,
             program,
             port,
             common.into_iter().chain(env).collect(),
@@ -91,14 +142,14 @@ impl<'a> Stage<'a> {
     pub(super) async fn relay(
         &self,
         mode: RelayMode,
-        copy: &Copy,
+        database: &Database,
     ) -> anyhow::Result<RelayUnderTest> {
         let mut env = vec![("RELAY_MODE", mode.to_string())];
         let mut dependencies = Vec::new();
         if mode == RelayMode::Debezium {
             let [port] = ports::free()?;
             let brokers = &self.servers.kafka_brokers;
-            let group = format!("connect-{}", copy.name);
+            let group = format!("connect-{}", database.name);
             let connect =
                 connect::part(&self.fresh.home, self.jars_home, port, brokers, &group).await?;
             env.push(("CONNECT_URL", connect.address.clone()));
@@ -106,8 +157,19 @@ impl<'a> Stage<'a> {
         }
         Ok(RelayUnderTest {
             dependencies,
-            relay: self.service("relay", copy, env)?,
+            relay: self.service("relay", database, env)?,
         })
+    }
+
+    /// A second relay in the mode of the first one, not started, for another database.
+    pub(super) fn second_relay(
+        &self,
+        first: &RelayUnderTest,
+        database: &Database,
+    ) -> anyhow::Result<ProcessSpec> {
+        let env = first.relay.env.iter();
+        let env = env.filter(|(name, _)| ["RELAY_MODE", "CONNECT_URL"].contains(name));
+        self.named_service("relay-2", "relay", database, env.cloned().collect())
     }
 
     /// Starts processes and waits until they are ready.
@@ -120,25 +182,21 @@ impl<'a> Stage<'a> {
         self.fresh.supervisor.stop(&[name.to_owned()]).await;
     }
 
-    /// Stops a relay, then what it needed.
-    pub(super) async fn stop_all(&mut self, relay: &RelayUnderTest) {
-        for name in relay.names() {
-            self.stop(&name).await;
-        }
-    }
-
-    /// The processes of a relay and of what it needs.
-    pub(super) async fn processes_of(
-        &self,
-        relay: &RelayUnderTest,
-    ) -> anyhow::Result<Vec<Identity>> {
+    /// The running processes with these names.
+    pub(super) async fn processes(&self, names: &[&str]) -> anyhow::Result<Vec<Identity>> {
         let running = self.fresh.process_table.processes().await;
-        let process = |name: String| {
-            let found = running.iter().find(|(part, _)| *part == name);
+        let process = |name: &&str| {
+            let found = running.iter().find(|(part, _)| part == name);
             let (_, process) = found.with_context(|| format!("{name} does not run"))?;
             Ok(*process)
         };
-        relay.names().into_iter().map(process).collect()
+        names.iter().map(process).collect()
+    }
+
+    /// Resident memory of these processes, their peaks added up.
+    pub(super) async fn resident_peak_bytes(&self, names: &[&str]) -> anyhow::Result<u64> {
+        let processes = self.processes(names).await?.into_iter();
+        Ok(processes.filter_map(Identity::resident_peak_bytes).sum())
     }
 
     pub(super) async fn cpu(&self) -> anyhow::Result<cpu::Sample> {

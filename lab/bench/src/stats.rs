@@ -3,13 +3,18 @@
 use std::fmt;
 use std::time::Duration;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use serde::{Serialize, Serializer};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(super) struct Latency {
     /// Half of them were at most this.
+    #[serde(rename = "p50_us", serialize_with = "serialize_micros")]
     pub p50: Duration,
     /// 99 in a hundred were at most this.
+    #[serde(rename = "p99_us", serialize_with = "serialize_micros")]
     pub p99: Duration,
     /// All were at most this.
+    #[serde(rename = "max_us", serialize_with = "serialize_micros")]
     pub max: Duration,
 }
 
@@ -82,6 +87,16 @@ impl fmt::Display for Ratio {
     }
 }
 
+impl Serialize for Ratio {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let number: f64 = self
+            .to_string()
+            .parse()
+            .expect("a ratio is written as a decimal number");
+        serializer.serialize_f64(number)
+    }
+}
+
 /// 1234567 as "1,234,567".
 pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -98,6 +113,17 @@ pub(super) fn grouped(number: u64) -> String {
 pub(super) fn millis(time: Duration) -> String {
     let hundredths = time.as_micros() / 10;
     format!("{}.{:02}", hundredths / 100, hundredths % 100)
+}
+
+pub(super) fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+pub(super) fn serialize_micros<S: Serializer>(
+    time: &Duration,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(micros(*time))
 }
 
 pub(super) fn megabytes(bytes: u64) -> u64 {

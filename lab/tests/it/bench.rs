@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 use testkit::{TestDatabase, eventually};
 
 /// A folder for one `lab bench`. Its processes inherit the folder's name, and are found by it.
@@ -33,18 +34,45 @@ impl Bench {
             .unwrap()
     }
 
-    /// Measures with tiny sizes; returns the output and the page that it wrote.
-    async fn quick(&self, what: &str) -> String {
-        let bench = self.start(&[what, "--quick"]);
+    /// Measures everything with tiny sizes; returns the output.
+    async fn quick(&self) -> String {
+        let bench = self.start(&["--quick"]);
         let id = bench.id();
         let waiting = tokio::task::spawn_blocking(|| bench.wait_with_output().unwrap());
         let output = waiting.await.unwrap();
         let printed = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{printed}");
         self.assert_nothing_is_left(id).await;
-        let page = fs::read_to_string(self.folder.join(format!("{what}.md"))).unwrap();
+        printed
+    }
+
+    /// A results file.
+    fn result(&self, file: &str) -> String {
+        fs::read_to_string(self.folder.join(file)).unwrap()
+    }
+
+    /// Asserts that each name begins a line of a table, on the terminal and on the page, and that data and plot are there.
+    fn assert_results(&self, name: &str, printed: &str, rows: &[&str]) {
+        let page = self.result(&format!("{name}.md"));
         assert!(page.contains("fsync = "), "{page}");
-        format!("{printed}{page}")
+        assert!(page.contains(&format!("({name}.svg)")), "{page}");
+        for row in rows {
+            assert!(printed.contains(&format!("\n  {row} ")), "{row}: {printed}");
+            assert!(page.contains(&format!("\n| {row} ")), "{row}: {page}");
+        }
+        let data: Value = serde_json::from_str(&self.result(&format!("{name}.json"))).unwrap();
+        assert!(data["facts"]["machine"].is_string() && data["facts"]["commit"].is_string());
+        let series = data["series"].as_array().unwrap();
+        let cases: Vec<_> = series
+            .iter()
+            .map(|one| one["case"].as_str().unwrap())
+            .collect();
+        assert_eq!(cases, rows, "{name}");
+        for one in series {
+            assert_eq!(one["rounds"].as_array().unwrap().len(), 1, "{one}");
+        }
+        let plot = self.result(&format!("{name}.svg"));
+        assert!(plot.starts_with("<svg") && plot.contains(rows[0]), "{plot}");
     }
 
     /// The programs that run for this bench.
@@ -80,19 +108,10 @@ impl Drop for Bench {
     }
 }
 
-/// Each name begins a line of a table, on the terminal and on the page.
-fn assert_rows(found: &str, names: &[&str]) {
-    for name in names {
-        assert!(found.contains(&format!("\n  {name} ")), "{name}: {found}");
-        assert!(found.contains(&format!("\n| {name} ")), "{name}: {found}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn bench_pay_fills_its_table_and_leaves_nothing() {
-    let found = Bench::new("pay").quick("pay").await;
-    assert_rows(
-        &found,
+/// Each benchmark with its cases, the first cells of its tables.
+const RESULTS: [(&str, &[&str]); 7] = [
+    (
+        "pay",
         &[
             "pgbench, 2 connections, many wallets",
             "wallet-api, 4 connections, many wallets",
@@ -101,36 +120,71 @@ async fn bench_pay_fills_its_table_and_leaves_nothing() {
             "wallet-api, 4 connections, one wallet",
             "pgbench in sets, 2 connections, one wallet",
         ],
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn bench_payer_fills_its_table_and_leaves_nothing() {
-    let found = Bench::new("payer").quick("payer").await;
-    assert_rows(
-        &found,
+    ),
+    (
+        "payer",
         &["every call takes 100 ms", "one call in ten hangs"],
-    );
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn bench_relay_fills_its_tables_and_leaves_nothing() {
-    let found = Bench::new("relay").quick("relay").await;
-    assert_rows(
-        &found,
+    ),
+    (
+        "relay",
         &[
             "pg_recvlogical, limit",
             "delete ... returning, limit",
-            "poller, held up",
-            "cdc, held up",
-            "poller, started on it",
-            "cdc, started on it",
-            "poller",
-            "cdc",
+            "poller, resumed",
+            "cdc, resumed",
+            "poller, started",
+            "cdc, started",
             "poller, latency",
             "cdc, latency",
         ],
-    );
+    ),
+    ("latency", &["poller", "cdc"]),
+    (
+        "cost",
+        &[
+            "dual-write, 1 connections",
+            "outbox, 1 connections",
+            "dual-write, 4 connections",
+            "outbox, 4 connections",
+        ],
+    ),
+    (
+        "scale",
+        &[
+            "pay, 100 payments before",
+            "pay, 1,000 payments before",
+            "pay, 10 wallets",
+            "pay, 100 wallets",
+            "poller, backlog of 100",
+            "poller, backlog of 1,000",
+            "cdc, backlog of 100",
+            "cdc, backlog of 1,000",
+        ],
+    ),
+    ("memory", &["cdc, 1,000 events in one transaction"]),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bench_fills_its_tables_and_leaves_nothing() {
+    let bench = Bench::new("quick");
+    let printed = bench.quick().await;
+    for (name, rows) in RESULTS {
+        bench.assert_results(name, &printed, rows);
+    }
+    // The last table has the ratios of all.
+    let (_, ratios) = printed.split_once("\nAll ratios\n").unwrap();
+    for ratio in [
+        "payer: one call in ten hangs : none hangs",
+        "relay: cdc : Debezium",
+        "cost: outbox : dual-write, 4 connections",
+        "scale: pay, 100 wallets : 10",
+        "memory: 128 MB : peak of the relay's memory",
+    ] {
+        assert!(
+            ratios.contains(&format!("\n  {ratio} ")),
+            "{ratio}: {ratios}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,7 +195,7 @@ async fn a_bench_that_is_interrupted_leaves_nothing() {
     let server = TestDatabase::create("empty", Vec::new()).await;
     let at_work = format!(
         "select count(*) from pg_stat_activity \
-         where datname = 'bench_{}_1' and application_name = 'wallet-api'",
+         where datname = 'bench_{}_2' and application_name = 'wallet-api'",
         lab.id()
     );
     eventually("wallet-api is measured", async || {

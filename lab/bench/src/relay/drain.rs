@@ -1,76 +1,62 @@
 //! How fast a relay publishes a backlog to Kafka and deletes its rows.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lab_stack::process::Identity;
 use nix::sys::signal::Signal;
 
-use super::backlog::{self, WITHIN, is_empty};
-use super::topic::Topic;
-use crate::cpu::Shares;
-use crate::database::{self, Copy, Session, wait_until};
-use crate::relay_under_test::{RelayUnderTest, Start};
+use super::backlog::{Backlog, WITHIN, is_empty};
+use crate::database::{self, Database, Session, wait_until};
+use crate::rate::Rate;
+use crate::relay_under_test::{RelayState, RelayUnderTest};
 use crate::stage::Stage;
+use crate::stats::per_second;
+use crate::topic::Topic;
 
-#[derive(Debug, Clone, Copy)]
-pub(super) struct DrainResult {
-    /// From the relay's start, or from its going on, until the last row was deleted and the last event
-    /// was acknowledged.
-    pub time: Duration,
-    /// Records that reached the topic.
-    pub records: u64,
-    /// Resident memory of relay and company, the peaks added up.
-    pub resident_bytes: u64,
-    pub cpu: Shares,
-}
-
-/// Drains `rows` rows.
-pub(super) async fn measure(
+/// Drains a backlog: from the relay's start, from its resumption, or from the return of the commit, until the last row was
+/// deleted and the last event was acknowledged.
+pub(crate) async fn measure(
     stage: &mut Stage<'_>,
-    copy: &Copy,
+    database: &Database,
     topic: &Topic,
     relay: &RelayUnderTest,
-    start: Start,
-    rows: u32,
-) -> anyhow::Result<DrainResult> {
-    let mut conn = database::connect(&copy.url).await?;
-    // The backlog comes while the relay is paused or stopped.
-    let held_up = match start {
-        Start::HeldUp => Some(PausedProcesses::new(stage.processes_of(relay).await?)),
-        Start::Down => {
-            stage.stop(&relay.relay.name).await;
-            None
-        }
-    };
-    backlog::fill(&copy.url, rows).await?;
-    let before = stage.cpu().await?;
+    state: RelayState,
+    backlog: Backlog,
+) -> anyhow::Result<Rate> {
+    let mut conn = database::connect(&database.url).await?;
     let records_before = topic.records().await?;
-    // The clock runs from its start until all is published and deleted.
+    // The backlog comes while the relay is in that state.
+    let mut paused = None;
+    match state {
+        RelayState::Running => {}
+        RelayState::Paused => {
+            paused = Some(PausedProcesses::new(stage.processes(&relay.names()).await?));
+        }
+        RelayState::Stopped => stage.stop(&relay.relay.name).await,
+    }
+    backlog.append(&database.url).await?;
+    let before = stage.cpu().await?;
+    // The clock runs until all is published and deleted.
     let begun = Instant::now();
-    let gone = gone(topic, records_before + u64::from(rows), &mut conn);
-    let ended = match held_up {
-        Some(held_up) => {
-            drop(held_up);
-            gone.await?
-        }
-        None => {
-            let started = stage.start(vec![relay.relay.clone()]);
-            let ((), ended) = futures_util::future::try_join(started, gone).await?;
-            ended
-        }
+    drop(paused);
+    let rows = u64::from(backlog.rows());
+    let gone = gone(topic, records_before + rows, &mut conn);
+    let ended = if state == RelayState::Stopped {
+        let started = stage.start(vec![relay.relay.clone()]);
+        let ((), ended) = futures_util::future::try_join(started, gone).await?;
+        ended
+    } else {
+        gone.await?
     };
     // What that took.
     let after = stage.cpu().await?;
-    let mut resident_bytes = 0;
-    for process in stage.processes_of(relay).await? {
-        resident_bytes += process.resident_peak_bytes().unwrap_or(0);
-    }
     let records = topic.records().await? - records_before;
-    Ok(DrainResult {
-        time: ended.duration_since(begun),
-        records,
-        resident_bytes,
-        cpu: after.since(&before),
+    Ok(Rate {
+        per_second: per_second(rows, ended.duration_since(begun)),
+        resident_bytes: Some(stage.resident_peak_bytes(&relay.names()).await?),
+        sent_twice: Some(records.saturating_sub(rows)),
+        cpu: Some(after.since(&before)),
+        ..Rate::default()
     })
 }
 
@@ -81,7 +67,7 @@ async fn gone(topic: &Topic, records: u64, conn: &mut Session) -> anyhow::Result
     wait_until("the outbox is empty", WITHIN, async || is_empty(conn).await).await
 }
 
-/// Processes that are stopped where they are, until this is dropped.
+/// Processes that are paused where they are, until this is dropped.
 struct PausedProcesses(Vec<Identity>);
 
 impl PausedProcesses {

@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::backlog::KEYS;
-use super::topic::Topic;
-use crate::cpu::Shares;
-use crate::database::Copy;
+use crate::database::Database;
+use crate::delay::Delay;
 use crate::stage::Stage;
 use crate::stats::Latency;
+use crate::topic::Topic;
 
 /// Events a second.
 pub(super) const PER_SECOND: u32 = 500;
@@ -43,22 +43,14 @@ diesel::table! {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Measurement {
-    /// From the return of a commit to the event's arrival at a consumer.
-    pub latency: Latency,
-    /// How late the latest event was committed, after its time in the schedule.
-    pub late_max: Duration,
-    pub cpu: Shares,
-}
-
-/// Writes events one a transaction, on a schedule that waits for nothing, for `time` after a warm-up.
+/// From the return of a commit to the event's arrival at a consumer: writes events one a transaction, on a schedule that waits
+/// for nothing, for `time` after a warm-up.
 pub(super) async fn measure(
     stage: &Stage<'_>,
-    copy: &Copy,
+    database: &Database,
     topic: &Topic,
     time: Duration,
-) -> anyhow::Result<Measurement> {
+) -> anyhow::Result<Delay> {
     let warm_up = WARM_UP.min(time);
     let events = u32::try_from((warm_up + time).as_secs())? * PER_SECOND;
     let first_counted = u32::try_from(warm_up.as_secs())? * PER_SECOND;
@@ -77,7 +69,7 @@ pub(super) async fn measure(
     // Write on schedule and receive at the same time.
     let before = stage.cpu().await?;
     let begun = Instant::now();
-    let writers = (0..WRITERS).map(|writer| write(&copy.url, begun, writer, events));
+    let writers = (0..WRITERS).map(|writer| write(&database.url, begun, writer, events));
     let (committed, received) = try_join(try_join_all(writers), receiving).await?;
     let after = stage.cpu().await?;
 
@@ -92,7 +84,7 @@ pub(super) async fn measure(
         latencies.push(arrived.saturating_duration_since(event.committed));
         late_max = late_max.max(event.committed.saturating_duration_since(event.due));
     }
-    Ok(Measurement {
+    Ok(Delay {
         latency: Latency::of(latencies).context("nothing was written")?,
         late_max,
         cpu: after.since(&before),

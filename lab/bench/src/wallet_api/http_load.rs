@@ -1,4 +1,4 @@
-//! Clients of wallet-api: so many connections, each with one payment after the other.
+//! Clients of wallet-api: so many connections, each with one payment after the other, or all together on a schedule.
 //!
 //! On a machine that runs the servers too, what the clients use is missing there. So they are one
 //! thread that writes ready-made requests and looks at no more of an answer than it must.
@@ -21,52 +21,116 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024;
 
 /// Which clients.
 #[derive(Debug, Clone)]
-pub(super) struct Load {
-    /// Where wallet-api listens, host:port.
-    pub address: String,
+pub(crate) struct Load {
     pub connections: u32,
     /// How many wallets they pay from, each as likely as the others.
     pub wallets: u32,
+    /// How long they pay before that counts.
+    pub warm_up: Duration,
+    /// How long they pay after that.
     pub time: Duration,
+    /// Payments a second, on a schedule that waits for nothing. None: each connection sends its next payment after the answer.
+    pub per_second: Option<u32>,
+    /// The number of the first payment; a payment's idempotency key is made of its number.
+    pub first: u32,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            connections: 1,
+            wallets: 1,
+            warm_up: Duration::ZERO,
+            time: Duration::ZERO,
+            per_second: None,
+            first: 0,
+        }
+    }
+}
+
+/// An accepted payment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Answer {
+    pub number: u32,
+    /// When the schedule wanted it to be sent.
+    pub due: Instant,
+    pub sent: Instant,
+    /// From the beginning of the request to the end of its answer.
+    pub latency: Duration,
 }
 
 #[derive(Debug)]
-pub(super) struct Answers {
-    /// From the beginning of each request to the end of its answer.
-    pub latencies: Vec<Duration>,
-    /// From the first request to the last answer.
+pub(crate) struct Answers {
+    /// How many payments were accepted, with those of the warm-up.
+    pub accepted: u64,
+    /// Those after the warm-up.
+    pub counted: Vec<Answer>,
+    /// When the warm-up ended.
+    pub begun: Instant,
+    /// From the end of the warm-up to the last answer.
     pub elapsed: Duration,
 }
 
-/// Pays. Dropped before, it goes on until a connection breaks or the time is over.
-pub(super) async fn run(load: Load) -> anyhow::Result<Answers> {
+/// Pays at wallet-api, which listens at `address`, host:port. Dropped before, it goes on until a connection breaks or the time
+/// is over.
+pub(crate) async fn run(address: String, load: Load) -> anyhow::Result<Answers> {
     let run = move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .context("starting the clients")?;
-        runtime.block_on(pay(&load))
+        runtime.block_on(pay(&address, &load))
     };
     tokio::task::spawn_blocking(run).await?
 }
 
-async fn pay(load: &Load) -> anyhow::Result<Answers> {
-    let connecting = (0..load.connections).map(|_| TcpStream::connect(&load.address));
+async fn pay(address: &str, load: &Load) -> anyhow::Result<Answers> {
+    let connecting = (0..load.connections).map(|_| TcpStream::connect(address));
     let connections = try_join_all(connecting).await.context("connecting")?;
-    let next = Cell::new(0);
-    let begun = Instant::now();
+    let schedule = Schedule {
+        begun: Instant::now(),
+        next: Cell::new(0),
+    };
     let clients = connections.into_iter().map(|connection| {
         let client = Client {
             connection,
             answer: Vec::with_capacity(ANSWER_BYTES_MAX),
         };
-        client.run(load, begun, &next)
+        client.run(address, load, &schedule)
     });
-    let latencies = try_join_all(clients).await?;
+    let answers = try_join_all(clients).await?;
+    let begun = schedule.begun + load.warm_up;
+    let mut counted: Vec<Answer> = answers.into_iter().flatten().collect();
+    let accepted = u64::try_from(counted.len())?;
+    counted.retain(|answer| answer.due >= begun);
     Ok(Answers {
-        latencies: latencies.into_iter().flatten().collect(),
+        accepted,
+        counted,
+        begun,
         elapsed: begun.elapsed(),
     })
+}
+
+/// Which payment is sent next, and when.
+struct Schedule {
+    begun: Instant,
+    next: Cell<u32>,
+}
+
+impl Schedule {
+    /// The number of the next payment, and its time; none if the time is over.
+    fn next(&self, load: &Load) -> Option<(u32, Instant)> {
+        let nth = self.next.get();
+        let due = match load.per_second {
+            Some(rate) => self.begun + Duration::from_secs(1) * nth / rate,
+            None => Instant::now(),
+        };
+        if due >= self.begun + load.warm_up + load.time {
+            return None;
+        }
+        self.next.set(nth + 1);
+        Some((load.first + nth, due))
+    }
 }
 
 struct Client {
@@ -77,28 +141,36 @@ struct Client {
 impl Client {
     async fn run(
         mut self,
+        host: &str,
         load: &Load,
-        begun: Instant,
-        next: &Cell<u64>,
-    ) -> anyhow::Result<Vec<Duration>> {
+        schedule: &Schedule,
+    ) -> anyhow::Result<Vec<Answer>> {
         self.connection.set_nodelay(true)?;
-        let mut latencies = Vec::new();
+        let mut answers = Vec::new();
         let mut request = Vec::new();
-        while begun.elapsed() < load.time {
-            let number = next.replace(next.get() + 1);
+        while let Some((number, due)) = schedule.next(load) {
+            if load.per_second.is_some() {
+                tokio::time::sleep_until(due.into()).await;
+            }
             request.clear();
-            write_request(&mut request, number, load)?;
+            write_request(&mut request, number, host, load.wallets)?;
             let sent = Instant::now();
             self.connection.write_all(&request).await?;
             let status = self.read_answer().await.context("reading an answer")?;
-            latencies.push(sent.elapsed());
+            let latency = sent.elapsed();
             anyhow::ensure!(
                 status == 202,
                 "the measurement is void: a payment was answered {status}: {}",
                 String::from_utf8_lossy(&self.answer)
             );
+            answers.push(Answer {
+                number,
+                due,
+                sent,
+                latency,
+            });
         }
-        Ok(latencies)
+        Ok(answers)
     }
 
     /// Reads one answer to its end and returns its status.
@@ -118,18 +190,25 @@ impl Client {
     }
 }
 
+/// What stands before the number in the idempotency key of a payment.
+pub(crate) const KEY: &str = "bench-";
+
 /// The payment with this number: its own key, and a wallet by chance, the same in each run.
-fn write_request(request: &mut Vec<u8>, number: u64, load: &Load) -> std::io::Result<()> {
-    let wallet = wallets::wallet_id(scattered(number) % u64::from(load.wallets.max(1)) + 1);
+fn write_request(
+    request: &mut Vec<u8>,
+    number: u32,
+    host: &str,
+    wallets: u32,
+) -> std::io::Result<()> {
+    let wallet = wallets::wallet_id(scattered(number.into()) % u64::from(wallets.max(1)) + 1);
     write!(
         request,
         "POST /wallets/{wallet}/pay-bill HTTP/1.1\r\n\
-         host: {}\r\n\
+         host: {host}\r\n\
          content-type: application/json\r\n\
-         idempotency-key: bench-{number}\r\n\
+         idempotency-key: {KEY}{number}\r\n\
          content-length: {}\r\n\r\n\
          {BODY}",
-        load.address,
         BODY.len()
     )
 }
@@ -170,16 +249,28 @@ mod tests {
     }
 
     #[test]
-    fn each_payment_has_its_own_key_and_any_of_the_wallets() {
+    fn a_schedule_ends_with_the_time() {
         let load = Load {
-            address: "a:1".to_owned(),
-            connections: 1,
-            wallets: 3,
-            time: Duration::ZERO,
+            warm_up: Duration::from_secs(1),
+            time: Duration::from_secs(2),
+            per_second: Some(10),
+            first: 5,
+            ..Load::default()
         };
+        let schedule = Schedule {
+            begun: Instant::now(),
+            next: Cell::new(0),
+        };
+        let all: Vec<_> = std::iter::from_fn(|| schedule.next(&load)).collect();
+        assert_eq!(all.len(), 30);
+        assert_eq!(all[29], (34, schedule.begun + Duration::from_millis(2_900)));
+    }
+
+    #[test]
+    fn each_payment_has_its_own_key_and_any_of_the_wallets() {
         let requests = (0..100).map(|number| {
             let mut request = Vec::new();
-            write_request(&mut request, number, &load).unwrap();
+            write_request(&mut request, number, "a:1", 3).unwrap();
             String::from_utf8(request).unwrap()
         });
         let requests: Vec<String> = requests.collect();
