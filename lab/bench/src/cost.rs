@@ -48,13 +48,13 @@ impl Pattern {
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}, {} connections",
-            self.pattern.name(),
-            self.connections
-        )
+        write!(f, "{}, {}", self.pattern.name(), counted(self.connections))
     }
+}
+
+fn counted(connections: u32) -> String {
+    let plural = if connections == 1 { "" } else { "s" };
+    format!("{connections} connection{plural}")
 }
 
 /// In the order of a round: the peer, ours.
@@ -170,7 +170,7 @@ fn targets(all: &[RateSeries<Case>], connections: &[u32]) -> Vec<Target> {
     };
     let targets = connections.iter().map(|&connections| {
         Target::new(
-            format!("outbox : dual-write, {connections} connections"),
+            format!("outbox : dual-write, {}", counted(connections)),
             100,
             rate(Pattern::Outbox, connections),
             rate(Pattern::DualWrite, connections),

@@ -4,6 +4,7 @@
 //! checked afterwards. No relay runs: the outbox grows, on both sides alike.
 
 mod pgbench;
+mod waits;
 
 use std::fmt;
 
@@ -103,19 +104,10 @@ pub(super) async fn measure(
     let clearing = wallets::clearing_account(&template.url).await?;
     stage.new_topics().await?;
     let one = async |stage: &mut Stage<'_>, case: &Case| {
-        let wallets = match case.from {
-            From::ManyWallets => many,
-            From::OneWallet => 1,
-        };
+        let load = load_of(*case, many, plan);
         let copy = stage.copy(&template).await?;
         match case.payer {
             Payer::Api => {
-                let load = Load {
-                    connections: case.connections,
-                    wallets,
-                    time: plan.time,
-                    ..Load::default()
-                };
                 let api = wallet_api::start(stage, &copy, Vec::new()).await?;
                 let paid = wallet_api::pay(stage, &api, load).await?;
                 check(&copy, paid.answers.accepted).await?;
@@ -126,7 +118,7 @@ pub(super) async fn measure(
                     url: &copy.url,
                     clients: case.connections,
                     in_sets: case.payer == Payer::PgbenchSet,
-                    wallets,
+                    wallets: load.wallets,
                     clearing: &clearing,
                     time: plan.time,
                 };
@@ -135,6 +127,20 @@ pub(super) async fn measure(
         }
     };
     let all = plan.measure(stage, cases(plan), "payments/s", one).await?;
+    // Once more for each of ours, not timed: looking costs time, too.
+    let mut waiting = Vec::new();
+    for ours in all.iter().filter(|series| series.case.payer == Payer::Api) {
+        let copy = stage.copy(&template).await?;
+        let api = wallet_api::start(stage, &copy, Vec::new()).await?;
+        let paying = wallet_api::pay(stage, &api, load_of(ours.case, many, plan));
+        let waits = waits::during(&copy.url, paying).await?;
+        stage.clear().await?;
+        waiting.push(
+            std::iter::once(ours.case.to_string())
+                .chain(waits.cells())
+                .collect(),
+        );
+    }
     let notes = vec!["Latencies are those of the median run.".to_owned()];
     Ok(Report {
         title: "Payments a second",
@@ -148,10 +154,31 @@ pub(super) async fn measure(
         tables: vec![
             rate::table("Payments a second", "who", &all, notes),
             profile(&all),
+            Table {
+                title: "What the writers wait for".to_owned(),
+                columns: waits::Waits::columns(),
+                rows: waiting,
+                notes: vec![
+                    "Of 100 looks at a session of wallet-api that is in a transaction, so many found it there. A run of its own, not timed."
+                        .to_owned(),
+                ],
+            },
         ],
         targets: targets(&all),
         series: plan::to_json(&all),
     })
+}
+
+fn load_of(case: Case, many: u32, plan: &Plan) -> Load {
+    Load {
+        connections: case.connections,
+        wallets: match case.from {
+            From::ManyWallets => many,
+            From::OneWallet => 1,
+        },
+        time: plan.time,
+        ..Load::default()
+    }
 }
 
 const ABOUT: &str = "\

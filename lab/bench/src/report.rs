@@ -62,7 +62,8 @@ impl Report {
 
     fn tables(&self) -> Vec<Table> {
         let ratios = (!self.targets.is_empty()).then(|| targets::table("Ratios", &self.targets));
-        self.tables.iter().cloned().chain(ratios).collect()
+        let tables = self.tables.iter().filter(|table| !table.rows.is_empty());
+        tables.cloned().chain(ratios).collect()
     }
 
     fn to_markdown(&self, name: &str, facts: &Facts) -> String {
