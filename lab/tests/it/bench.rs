@@ -142,8 +142,8 @@ const RESULTS: [(&str, &[&str]); 7] = [
     (
         "cost",
         &[
-            "dual-write, 1 connections",
-            "outbox, 1 connections",
+            "dual-write, 1 connection",
+            "outbox, 1 connection",
             "dual-write, 4 connections",
             "outbox, 4 connections",
         ],
