@@ -93,7 +93,7 @@ pub struct AuditArgs {
 impl AuditArgs {
     /// Audits, prints the outcome, and returns whether nothing is wrong.
     pub async fn run(self, sources: &Sources) -> anyhow::Result<bool> {
-        sources.refuse_poolers().await?;
+        session::refuse_poolers(sources).await?;
         let scope = Scope {
             since: match self.since {
                 Some(since) => Some(since.resolve(now(sources).await?)),

@@ -10,6 +10,8 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
+
+use super::sources::{BILL_PAYER_DATABASE, Sources, WALLET_DATABASE};
 use tokio_postgres::types::FromSql;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -20,10 +22,17 @@ const SETTINGS: &str = "set application_name = 'lab-audit'; set statement_timeou
      set work_mem = '64MB'; set temp_buffers = '64MB'; set client_min_messages = warning; \
      set idle_in_transaction_session_timeout = '60s'";
 
-/// Refuses a pooler that would change the server under a session. To be asked once, before the sessions of an audit.
-pub(crate) async fn refuse_pooler(url: &str, what: &str) -> anyhow::Result<()> {
-    let target = target(url, what)?;
-    answered(target.refuse_transaction_pooling(), url, what).await
+/// Refuses poolers that would change the server under a session, which has temporary tables and settings of its own. To be
+/// called once, by a command; a program that audits again and again knows its databases.
+pub(crate) async fn refuse_poolers(sources: &Sources) -> anyhow::Result<()> {
+    for (url, what) in [
+        (&sources.wallet_database_url, WALLET_DATABASE),
+        (&sources.bill_payer_database_url, BILL_PAYER_DATABASE),
+    ] {
+        let target = target(url, what)?;
+        answered(target.refuse_transaction_pooling(), url, what).await?;
+    }
+    Ok(())
 }
 
 fn target(url: &str, what: &str) -> anyhow::Result<Target> {

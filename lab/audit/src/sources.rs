@@ -2,8 +2,6 @@
 
 use chassis::kafka::{Brokers, SettingError, Settings};
 
-use super::session::refuse_pooler;
-
 /// What the databases are called in an error.
 pub(crate) const WALLET_DATABASE: &str = "the wallet database";
 pub(crate) const BILL_PAYER_DATABASE: &str = "bill-payer's database";
@@ -29,13 +27,6 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// The session has temporary tables and settings of its own: a pooler must not change its server. To be called once,
-    /// by a command; a program that audits again and again knows its databases.
-    pub(crate) async fn refuse_poolers(&self) -> anyhow::Result<()> {
-        refuse_pooler(&self.wallet_database_url, WALLET_DATABASE).await?;
-        refuse_pooler(&self.bill_payer_database_url, BILL_PAYER_DATABASE).await
-    }
-
     /// The brokers, with what `KAFKA_<SETTING>` says in the environment.
     pub(crate) fn brokers(&self) -> Result<Brokers, SettingError> {
         Brokers::new(&self.kafka_brokers, &Settings::from_environment())

@@ -32,7 +32,7 @@ pub struct TraceArgs {
 impl TraceArgs {
     /// Traces, prints what it finds, and returns whether somebody knows the payment.
     pub async fn run(self, sources: &Sources) -> anyhow::Result<bool> {
-        sources.refuse_poolers().await?;
+        crate::session::refuse_poolers(sources).await?;
         let id = match self.payment_id {
             Some(id) => id,
             None => timeline::last(sources)

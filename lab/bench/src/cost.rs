@@ -6,14 +6,14 @@ use std::time::Duration;
 use lab_stack::relay_mode::RelayMode;
 
 use super::database::{Database, wait_until};
-use super::plan::{self, Plan, of_case};
+use super::plan::Plan;
 use super::plot::Plot;
 use super::rate::{self, Rate, RateSeries};
-use super::relay::at_work;
 use super::relay::backlog::WITHIN;
+use super::relay::running::at_work;
 use super::report::Report;
 use super::stage::Stage;
-use super::stats::{grouped, per_second};
+use super::stats::{self, grouped, of_case, per_second};
 use super::targets::Target;
 use super::topic::Topic;
 use super::wallet_api::http_load::Load;
@@ -71,9 +71,9 @@ fn cases(connections: &[u32]) -> Vec<Case> {
 
 /// Measures both patterns in rounds.
 pub(super) async fn measure(stage: &mut Stage<'_>, plan: &Plan) -> anyhow::Result<Report> {
-    let wallets = wallet_api::wallets_of(plan);
-    let template = wallet_api::template(stage, wallets, wallets * wallets::PAYMENTS_EACH).await?;
+    let wallets = wallet_api::wallets_of(plan.quick);
     let topic = stage.new_topics().await?;
+    let template = wallet_api::template(stage, wallets, wallets * wallets::PAYMENTS_EACH).await?;
     let connections: &[u32] = if plan.quick { &[1, 4] } else { &[1, 64, 256] };
     let one = async |stage: &mut Stage<'_>, case: &Case| {
         let copy = stage.copy(&template).await?;
@@ -110,7 +110,7 @@ pub(super) async fn measure(stage: &mut Stage<'_>, plan: &Plan) -> anyhow::Resul
         ),
         tables: vec![rate::table("Payments a second", "pattern", &all, notes)],
         targets: targets(&all, connections),
-        series: plan::to_json(&all),
+        series: stats::to_json(&all),
     })
 }
 

@@ -6,8 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::cpu::Shares;
-use super::plan::{Measured, Series};
-use super::stats::{Latency, Spread, micros, millis, serialize_micros};
+use super::stats::{Latency, Measured, Series, Spread, micros, millis, serialize_micros};
 use super::table::Table;
 
 /// What one round found.

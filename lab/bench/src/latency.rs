@@ -13,12 +13,12 @@ use lab_stack::relay_mode::RelayMode;
 
 use super::database::{self, Database, Session, wait_until};
 use super::delay::{self, Delay};
-use super::plan::{self, Plan};
+use super::plan::Plan;
 use super::plot::Plot;
-use super::relay::{modes, start_relay};
+use super::relay::running::{modes, start_relay};
 use super::report::Report;
 use super::stage::Stage;
-use super::stats::{Latency, grouped, millis};
+use super::stats::{self, Latency, grouped, millis};
 use super::wallet_api::http_load::{self, KEY, Load};
 use super::wallet_api::{self, wallets};
 
@@ -38,7 +38,8 @@ const COMPARISONS: u32 = 20;
 
 /// Measures all relay modes in rounds.
 pub(super) async fn measure(stage: &mut Stage<'_>, plan: &Plan) -> anyhow::Result<Report> {
-    let wallets = wallet_api::wallets_of(plan);
+    let wallets = wallet_api::wallets_of(plan.quick);
+    stage.new_topics().await?;
     let wallet = wallet_api::template(stage, wallets, wallets * wallets::PAYMENTS_EACH).await?;
     let bill = stage.template("bill-payer").await?;
     let load = Load {
@@ -55,7 +56,9 @@ pub(super) async fn measure(stage: &mut Stage<'_>, plan: &Plan) -> anyhow::Resul
         let bill = stage.copy(&bill).await?;
         pay_all(stage, &wallet, &bill, *mode, &load).await
     };
-    let all = plan.measure(stage, modes(plan), delay::UNIT, one).await?;
+    let all = plan
+        .measure(stage, modes(plan.quick), delay::UNIT, one)
+        .await?;
     let size = format!(
         "{} s at {PER_SECOND} payments/s, {} wallets",
         plan.time.as_secs(),
@@ -78,7 +81,7 @@ pub(super) async fn measure(stage: &mut Stage<'_>, plan: &Plan) -> anyhow::Resul
         ),
         tables: vec![delay::table(title, "sent late by", &all, notes)],
         targets: Vec::new(),
-        series: plan::to_json(&all),
+        series: stats::to_json(&all),
     })
 }
 

@@ -4,15 +4,16 @@ use std::fmt;
 
 use lab_stack::relay_mode::RelayMode;
 
-use super::plan::{self, Plan};
+use super::plan::Plan;
 use super::plot::Plot;
 use super::rate;
 use super::relay::backlog::Backlog;
-use super::relay::{at_work, drain};
+use super::relay::drain;
+use super::relay::running::at_work;
 use super::relay_under_test::RelayState;
 use super::report::Report;
 use super::stage::Stage;
-use super::stats::{grouped, megabytes};
+use super::stats::{self, grouped, megabytes};
 use super::targets::Target;
 
 /// Events of the transaction.
@@ -77,7 +78,7 @@ pub(super) async fn measure(stage: &mut Stage<'_>, plan: &Plan) -> anyhow::Resul
         ),
         tables: vec![rate::table("One transaction", "who", &all, notes)],
         targets: vec![target],
-        series: plan::to_json(&all),
+        series: stats::to_json(&all),
     })
 }
 

@@ -12,12 +12,12 @@ use anyhow::Context as _;
 
 use super::cpu::shown;
 use super::database::Database;
-use super::plan::{self, Plan};
+use super::plan::Plan;
 use super::plot::Plot;
 use super::rate::{self, Rate, RateSeries};
 use super::report::Report;
 use super::stage::Stage;
-use super::stats::{Latency, grouped};
+use super::stats::{self, Latency, grouped};
 use super::table::Table;
 use super::targets::Target;
 use super::wallet_api::http_load::Load;
@@ -98,11 +98,11 @@ pub(super) async fn measure(
     sizes: &Sizes,
     plan: &Plan,
 ) -> anyhow::Result<Report> {
-    let default = wallet_api::wallets_of(plan);
+    let default = wallet_api::wallets_of(plan.quick);
     let many = sizes.wallets.unwrap_or(default);
+    stage.new_topics().await?;
     let template = wallet_api::template(stage, many, many * wallets::PAYMENTS_EACH).await?;
     let clearing = wallets::clearing_account(&template.url).await?;
-    stage.new_topics().await?;
     let one = async |stage: &mut Stage<'_>, case: &Case| {
         let load = load_of(*case, many, plan);
         let copy = stage.copy(&template).await?;
@@ -165,7 +165,7 @@ pub(super) async fn measure(
             },
         ],
         targets: targets(&all),
-        series: plan::to_json(&all),
+        series: stats::to_json(&all),
     })
 }
 

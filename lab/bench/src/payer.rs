@@ -11,12 +11,12 @@ use lab_stack::http;
 use serde_json::json;
 
 use super::database::{self, Database};
-use super::plan::{self, Plan, of_case};
+use super::plan::Plan;
 use super::plot::Plot;
 use super::rate::{self, Rate, RateSeries};
 use super::report::Report;
 use super::stage::Stage;
-use super::stats::{grouped, per_second};
+use super::stats::{self, grouped, of_case, per_second};
 use super::targets::Target;
 
 /// Calls at a time, without the slow ones: bill-payer's default.
@@ -84,7 +84,7 @@ pub(super) async fn measure(
         plot: Plot::new("Bills a second", grouped, &all),
         tables: vec![rate::table("Bills a second", "provider", &all, Vec::new())],
         targets: targets(&all),
-        series: plan::to_json(&all),
+        series: stats::to_json(&all),
     })
 }
 

@@ -5,11 +5,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use lab_terminal as terminal;
-use serde::Serialize;
-use serde_json::{Value, json};
 
 use super::stage::Stage;
-use super::stats::{Spread, grouped};
+use super::stats::{Measured, Series, grouped};
 
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -19,18 +17,6 @@ pub(super) struct Plan {
     pub(super) quick: bool,
     /// The largest size of a benchmark that measures several.
     pub(super) largest: u32,
-}
-
-/// A case with what was measured in each round.
-pub(super) struct Series<C, M> {
-    pub(super) case: C,
-    pub(super) rounds: Vec<M>,
-}
-
-/// What was measured in one round.
-pub(super) trait Measured: Serialize {
-    /// The number whose median is reported.
-    fn figure(&self) -> u64;
 }
 
 impl Plan {
@@ -76,44 +62,4 @@ impl Plan {
     pub(super) fn wants(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|part| name.contains(part.as_str()))
     }
-}
-
-impl<C: Display, M: Measured> Series<C, M> {
-    const fn new(case: C) -> Self {
-        Self {
-            case,
-            rounds: Vec::new(),
-        }
-    }
-
-    pub(super) fn spread(&self) -> Option<Spread<u64>> {
-        Spread::of(self.rounds.iter().map(Measured::figure))
-    }
-
-    /// The round that has the median.
-    pub(super) fn median_round(&self) -> Option<&M> {
-        let median = self.spread()?.median;
-        self.rounds.iter().find(|round| round.figure() == median)
-    }
-
-    /// The case with every number of every round.
-    pub(super) fn to_json(&self) -> Value {
-        json!({ "case": self.case.to_string(), "rounds": self.rounds })
-    }
-}
-
-/// Every number of every round.
-pub(super) fn to_json<C: Display, M: Measured>(all: &[Series<C, M>]) -> Vec<Value> {
-    all.iter().map(Series::to_json).collect()
-}
-
-/// What `figure` reads from the rounds of `case`; nothing if the case was not measured.
-pub(super) fn of_case<C: PartialEq, M, T>(
-    all: &[Series<C, M>],
-    case: &C,
-    figure: impl Fn(&M) -> T,
-) -> Vec<T> {
-    let series = all.iter().filter(|series| series.case == *case);
-    let rounds = series.flat_map(|series| &series.rounds);
-    rounds.map(figure).collect()
 }

@@ -7,8 +7,7 @@ use plotters::prelude::{
     IntoTextStyle as _, RGBColor, Rectangle, SVGBackend, Text, WHITE,
 };
 
-use super::plan::{Measured, Series};
-use super::stats::Spread;
+use super::stats::{Measured, Series, Spread};
 
 const WIDTH: u32 = 900;
 

@@ -5,8 +5,7 @@ use std::fmt::Display;
 use serde::Serialize;
 
 use super::cpu::Shares;
-use super::plan::{Measured, Series};
-use super::stats::{Latency, Spread, grouped, megabytes, millis};
+use super::stats::{Latency, Measured, Series, Spread, grouped, megabytes, millis};
 use super::table::Table;
 
 /// What one round found. A benchmark leaves out what it does not measure.

@@ -5,24 +5,24 @@
 pub(super) mod backlog;
 pub(super) mod drain;
 mod latency;
+pub(super) mod running;
 
 use std::fmt;
 use std::time::Duration;
 
-use clap::ValueEnum as _;
 use lab_stack::relay_mode::RelayMode;
 
-use self::backlog::{Backlog, WITHIN, is_empty};
+use self::backlog::Backlog;
+use self::running::{at_work, modes};
 use super::cpu::shown;
-use super::database::{self, Database, wait_until};
 use super::delay::{self, Delay};
-use super::plan::{self, Plan, Series, of_case};
+use super::plan::Plan;
 use super::plot::Plot;
 use super::rate::{self, Rate, RateSeries};
-use super::relay_under_test::{RelayState, RelayUnderTest, states};
+use super::relay_under_test::{RelayState, states};
 use super::report::Report;
 use super::stage::Stage;
-use super::stats::{grouped, micros, per_second};
+use super::stats::{self, Series, grouped, micros, of_case, per_second};
 use super::table::Table;
 use super::targets::Target;
 
@@ -64,22 +64,11 @@ impl fmt::Display for LatencyCase {
     }
 }
 
-/// Events that a relay carries first, so that it is at work when the measurement begins.
-const FIRST_ROWS: u32 = 100;
-
-/// All modes; of a quick run those that need no JVM: starting one takes longer than everything else that it measures.
-pub(super) fn modes(plan: &Plan) -> Vec<RelayMode> {
-    let modes = RelayMode::value_variants().iter().copied();
-    modes
-        .filter(|mode| !(plan.quick && *mode == RelayMode::Debezium))
-        .collect()
-}
-
 /// In the order of a round.
 fn cases(plan: &Plan) -> Vec<Case> {
     let mut cases = vec![Case::Receive, Case::Delete];
     for state in [RelayState::Paused, RelayState::Stopped] {
-        let modes = modes(plan).into_iter();
+        let modes = modes(plan.quick).into_iter();
         let modes = modes.filter(|mode| states(*mode).contains(&state));
         cases.extend(modes.map(|mode| Case::Drain(mode, state)));
     }
@@ -123,7 +112,7 @@ pub(super) async fn measure(
         at_work(stage, case.0, &copy).await?;
         latency::measure(stage, &copy, &topic, plan.time).await
     };
-    let latencies = modes(plan).into_iter().map(LatencyCase);
+    let latencies = modes(plan.quick).into_iter().map(LatencyCase);
     let delays = plan.measure(stage, latencies, delay::UNIT, delays).await?;
     let size = format!(
         "a backlog of {} events of {} wallets; latency at {} events/s for {} s",
@@ -162,7 +151,7 @@ fn report(
             profile(rates, delays),
         ],
         targets: targets(rates, delays),
-        series: [plan::to_json(rates), plan::to_json(delays)].concat(),
+        series: [stats::to_json(rates), stats::to_json(delays)].concat(),
     }
 }
 
@@ -189,44 +178,6 @@ async fn limit(
         cpu: Some(stage.cpu().await?.since(&before)),
         ..Rate::default()
     })
-}
-
-/// Starts a relay and whatever it needs.
-pub(super) async fn start_relay(
-    stage: &mut Stage<'_>,
-    mode: RelayMode,
-    database: &Database,
-) -> anyhow::Result<RelayUnderTest> {
-    let relay = stage.relay(mode, database).await?;
-    stage.start(relay.dependencies.clone()).await?;
-    stage.start(vec![relay.relay.clone()]).await?;
-    if mode != RelayMode::Poller {
-        let mut conn = database::connect(&database.url).await?;
-        wait_until("the relay reads its slot", WITHIN, async || {
-            let streams = "select count(*) as number from pg_replication_slots \
-                where database = current_database() and active";
-            Ok(database::number(&mut conn, streams).await? > 0)
-        })
-        .await?;
-    }
-    Ok(relay)
-}
-
-/// Starts a relay, and has it carry a few events.
-pub(super) async fn at_work(
-    stage: &mut Stage<'_>,
-    mode: RelayMode,
-    database: &Database,
-) -> anyhow::Result<RelayUnderTest> {
-    let relay = start_relay(stage, mode, database).await?;
-    let first = Backlog::Transactions(FIRST_ROWS);
-    first.append(&database.url).await?;
-    let mut conn = database::connect(&database.url).await?;
-    wait_until("the outbox is empty", WITHIN, async || {
-        is_empty(&mut conn).await
-    })
-    .await?;
-    Ok(relay)
 }
 
 fn profile(rates: &[RateSeries<Case>], delays: &[Series<LatencyCase, Delay>]) -> Table {

@@ -9,15 +9,16 @@ use anyhow::Context as _;
 use lab_stack::relay_mode::RelayMode;
 use lab_terminal as terminal;
 
-use super::plan::{self, Plan};
+use super::plan::Plan;
 use super::plot::Plot;
 use super::rate::{self, RateSeries};
 use super::relay::backlog::Backlog;
-use super::relay::{at_work, drain};
+use super::relay::drain;
+use super::relay::running::at_work;
 use super::relay_under_test::RelayState;
 use super::report::Report;
 use super::stage::Stage;
-use super::stats::grouped;
+use super::stats::{self, grouped};
 use super::targets::Target;
 use super::wallet_api::http_load::Load;
 use super::wallet_api::{self, wallets};
@@ -93,7 +94,7 @@ pub(super) async fn measure(stage: &mut Stage<'_>, plan: &Plan) -> anyhow::Resul
         plot: Plot::new("Payments or events a second", grouped, &all),
         tables,
         targets: targets(&all),
-        series: plan::to_json(&all),
+        series: stats::to_json(&all),
     })
 }
 
@@ -124,7 +125,7 @@ async fn pay(stage: &mut Stage<'_>, plan: &Plan, part: Part) -> anyhow::Result<V
         }
         let (wallets, payments) = match part {
             Part::Wallets => (case.size, few),
-            Part::Payments | Part::Backlog(_) => (wallet_api::wallets_of(plan), case.size),
+            Part::Payments | Part::Backlog(_) => (wallet_api::wallets_of(plan.quick), case.size),
         };
         let begun = Instant::now();
         let template = wallet_api::template(stage, wallets, payments).await?;

@@ -1,9 +1,10 @@
 //! Figures made of measurements: pure, and in integers.
 
-use std::fmt;
+use std::fmt::{self, Display};
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(super) struct Latency {
@@ -55,6 +56,58 @@ impl<T: Copy + Ord> Spread<T> {
     }
 }
 
+/// A case with what was measured in each round.
+pub(super) struct Series<C, M> {
+    pub(super) case: C,
+    pub(super) rounds: Vec<M>,
+}
+
+/// What was measured in one round.
+pub(super) trait Measured: Serialize {
+    /// The number whose median is reported.
+    fn figure(&self) -> u64;
+}
+
+impl<C: Display, M: Measured> Series<C, M> {
+    pub(super) const fn new(case: C) -> Self {
+        Self {
+            case,
+            rounds: Vec::new(),
+        }
+    }
+
+    pub(super) fn spread(&self) -> Option<Spread<u64>> {
+        Spread::of(self.rounds.iter().map(Measured::figure))
+    }
+
+    /// The round that has the median.
+    pub(super) fn median_round(&self) -> Option<&M> {
+        let median = self.spread()?.median;
+        self.rounds.iter().find(|round| round.figure() == median)
+    }
+
+    /// The case with every number of every round.
+    pub(super) fn to_json(&self) -> Value {
+        json!({ "case": self.case.to_string(), "rounds": self.rounds })
+    }
+}
+
+/// Every number of every round.
+pub(super) fn to_json<C: Display, M: Measured>(all: &[Series<C, M>]) -> Vec<Value> {
+    all.iter().map(Series::to_json).collect()
+}
+
+/// What `figure` reads from the rounds of `case`; nothing if the case was not measured.
+pub(super) fn of_case<C: PartialEq, M, T>(
+    all: &[Series<C, M>],
+    case: &C,
+    figure: impl Fn(&M) -> T,
+) -> Vec<T> {
+    let series = all.iter().filter(|series| series.case == *case);
+    let rounds = series.flat_map(|series| &series.rounds);
+    rounds.map(figure).collect()
+}
+
 /// How many a second, rounded down; 0 where no time has passed.
 pub(super) fn per_second(count: u64, time: Duration) -> u64 {
     let nanos = u128::from(count) * 1_000_000_000;
@@ -81,7 +134,7 @@ impl Ratio {
     }
 }
 
-impl fmt::Display for Ratio {
+impl Display for Ratio {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{:02}", self.hundredths / 100, self.hundredths % 100)
     }

@@ -10,14 +10,13 @@ use serde_json::json;
 use self::http_load::{Answers, Load};
 use super::cpu::Shares;
 use super::database::Database;
-use super::plan::Plan;
 use super::rate::Rate;
 use super::stage::Stage;
 use super::stats::{Latency, per_second};
 
 /// How many wallets there are, where nothing else is wanted.
-pub(super) const fn wallets_of(plan: &Plan) -> u32 {
-    if plan.quick { 20 } else { 10_000 }
+pub(super) const fn wallets_of(quick: bool) -> u32 {
+    if quick { 20 } else { 10_000 }
 }
 
 /// Makes a database of wallet-api with so many wallets that have made so many payments together, to be copied.

@@ -12,8 +12,6 @@ use futures_util::future::try_join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::wallets;
-
 const BODY: &str = r#"{"amount":"1.00","account_number":"WIFI-42"}"#;
 
 /// Bytes of an answer at most.
@@ -200,7 +198,7 @@ fn write_request(
     host: &str,
     wallets: u32,
 ) -> std::io::Result<()> {
-    let wallet = wallets::wallet_id(scattered(number.into()) % u64::from(wallets.max(1)) + 1);
+    let wallet = wallet_id(scattered(number.into()) % u64::from(wallets.max(1)) + 1);
     write!(
         request,
         "POST /wallets/{wallet}/pay-bill HTTP/1.1\r\n\
@@ -211,6 +209,11 @@ fn write_request(
          {BODY}",
         BODY.len()
     )
+}
+
+/// The id of the wallet with this number, from 1. The script of pgbench makes the same.
+fn wallet_id(number: u64) -> String {
+    format!("00000000-0000-7000-8000-{number:012}")
 }
 
 /// The number-th of a sequence that looks like chance (`SplitMix64`, Steele, Lea and Flood 2014).
@@ -275,7 +278,7 @@ mod tests {
         });
         let requests: Vec<String> = requests.collect();
         for wallet in 1..=3 {
-            let id = wallets::wallet_id(wallet);
+            let id = wallet_id(wallet);
             let of_it = requests.iter().filter(|text| text.contains(&id)).count();
             assert!(of_it > 20, "wallet {wallet} has {of_it}");
         }

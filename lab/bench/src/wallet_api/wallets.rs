@@ -15,12 +15,7 @@ pub(crate) const PAYMENTS_EACH: u32 = 5;
 /// What the idempotency keys of those begin with.
 const BEFORE: &str = "before-";
 
-/// The id of the wallet with this number, from 1. The script of pgbench makes the same.
-pub(crate) fn wallet_id(number: u64) -> String {
-    format!("00000000-0000-7000-8000-{number:012}")
-}
-
-/// Drops what only makes inserts slow, and keeps how it is made: an index that is built at the end takes a tenth of the time.
+/// Drops what only makes inserts slow, and keeps how it is made: an index is built faster at the end.
 const DROP_INDEXES: &str = "
 create temp table dropped on commit drop as
     select format('drop index %s', indexrelid::regclass) as drop, pg_get_indexdef(indexrelid) as make
