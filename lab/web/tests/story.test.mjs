@@ -23,7 +23,8 @@ test("dual-write with crashes loses payments, and the page says how many", async
 test("the same payments and crashes through the outbox lose nothing", async (t) => {
   const page = await openQuiet(t);
   await page.getByRole("button", { name: "Run the same through the outbox" }).click();
-  await says(page.locator('[data-node="client"]'), /sending/);
+  await says(page.locator(".story .flow"), /\d\/s/);
+  await says(page.getByTestId("money-verdict").filter({ visible: true }), /on the way/);
   await picture(page, "flow");
   const step = page.getByTestId("step-cure").filter({ visible: true });
   await step.locator(".verdict.good, .verdict.bad").waitFor({ timeout: LATER });
