@@ -1,6 +1,8 @@
 // Break it: four accidents; folded below them each process with the commands that disturb it, the slot, and the provider. All of it is real.
 import { reset, startTraffic } from "../commands";
+import type { TrafficRequest } from "../contract";
 import { CommandButton, Trouble, useCommand } from "../parts/command";
+import { CopyAsCurl } from "../parts/copy";
 import { live, noTraffic, running } from "../state/store";
 import { Accidents } from "./accidents";
 import { PartCard } from "./part-card";
@@ -48,8 +50,9 @@ export function BreakView() {
 function Something() {
   const command = useCommand();
   const mode = live.value?.relay_mode ?? "poller";
-  const pour = (pattern: "outbox" | "dual-write") =>
-    reset().then(() => startTraffic({ pattern, relay_mode: mode, requests: 6000, rate_per_s: 100, wallets: 50, amount: "1.00", crash_share: 0, provider_fault_share: 0, seed: 7 }));
+  const minute = (pattern: "outbox" | "dual-write"): TrafficRequest =>
+    ({ pattern, relay_mode: mode, requests: 6000, rate_per_s: 100, wallets: 50, amount: "1.00", crash_share: 0, provider_fault_share: 0, seed: 7 });
+  const pour = (pattern: "outbox" | "dual-write") => reset().then(() => startTraffic(minute(pattern)));
   if (running.value) return <p class="hint">Payments are flowing: break something, and watch the money.</p>;
   return (
     <div class="hint">
@@ -58,9 +61,11 @@ function Something() {
         <CommandButton command={command} act={() => pour("outbox")} icon="start" why={noTraffic.value}>
           Send through the outbox
         </CommandButton>
+        <CopyAsCurl of="Send through the outbox" method="POST" path="/api/traffic" body={minute("outbox")} />
         <CommandButton command={command} act={() => pour("dual-write")} icon="start" why={noTraffic.value}>
           Send through dual-write
         </CommandButton>
+        <CopyAsCurl of="Send through dual-write" method="POST" path="/api/traffic" body={minute("dual-write")} />
       </p>
       <Trouble command={command} />
     </div>

@@ -2,6 +2,7 @@
 import { clock, count, duration, shortId } from "../format";
 import { Sign } from "../parts/sign";
 import { CommandButton, Trouble, useCommand } from "../parts/command";
+import { CopyAsCurl } from "../parts/copy";
 import { reset } from "../commands";
 import { traceLink } from "../state/route";
 import { wide } from "../state/screen";
@@ -27,6 +28,7 @@ export function MoneyView() {
         <CommandButton command={command} act={reset} icon="restart" title="Counts only payments from now on, also in the statistics, and sets the provider to normal; no data is deleted">
           Count from now
         </CommandButton>
+        <CopyAsCurl of="Count from now" method="POST" path="/api/reset" />
       </p>
       <Trouble command={command} />
     </section>

@@ -3,8 +3,9 @@ import type { ComponentChildren } from "preact";
 import type { Run } from "../contract";
 import { count } from "../format";
 import { CommandButton, Trouble, useCommand } from "../parts/command";
+import { CopyAsCurl } from "../parts/copy";
 import { Progress, VerdictLine } from "../parts/sign";
-import { type Step, startGuided } from "../state/guide";
+import { guidedTraffic, type Step, startGuided } from "../state/guide";
 import { SlowMotion } from "../slow-motion/view";
 import { isOpen } from "../slow-motion/state";
 import { guided, noTraffic } from "../state/store";
@@ -61,6 +62,7 @@ function GuidedStep({ step, title, button, children }: { step: Step; title: stri
         <CommandButton command={command} act={() => startGuided(step)} look={untried ? "primary" : "plain"} why={noTraffic.value} icon="start">
           {button}
         </CommandButton>
+        <CopyAsCurl of={button} method="POST" path="/api/traffic" body={guidedTraffic(step)} />
       </p>
       <div>
         <Trouble command={command} />
