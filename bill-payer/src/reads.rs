@@ -34,7 +34,7 @@ pub(crate) struct BillView {
     pub(crate) attempts: i32,
     /// When the first of them failed.
     pub(crate) failing_since: Option<DateTime<Utc>>,
-    /// When the next call is planned, or the lease of the one in flight ends; null when there is none.
+    /// When the next call is planned, or the lease of the one in flight ends; null when no call is planned.
     #[diesel(select_expression = bills::next_attempt_at.nullable())]
     pub(crate) next_attempt_at: Option<DateTime<Utc>>,
     /// The provider's, once paid.

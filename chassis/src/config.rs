@@ -145,8 +145,8 @@ impl KafkaConfig {
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct IntakeConfig {
     /// Types of events, separated by commas, that this service skips. An event of any other type that this version does
-    /// not know becomes a dead letter, because it may be about money: name a type here that is none of this service's
-    /// business
+    /// not know becomes a dead letter, because it may be about money: name a type here that does not concern
+    /// this service
     #[arg(long, env, value_delimiter = ',')]
     pub ignored_event_types: Vec<String>,
 }

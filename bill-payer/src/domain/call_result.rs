@@ -47,7 +47,7 @@ impl CallResult {
         }
     }
 
-    /// What an attempt's row keeps: the receipt, or why there is none.
+    /// What an attempt's row keeps: the receipt, or the reason of a failure.
     #[must_use]
     pub fn detail(&self) -> Option<String> {
         match self {

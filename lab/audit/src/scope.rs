@@ -9,8 +9,8 @@ use uuid::Uuid;
 /// Which payments, and from when on a wait counts as damage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Scope {
-    /// Payments accepted from then on, by the clock of wallet-api, which is in their ids; all, if none. The ledger
-    /// is summed up over everything all the same.
+    /// Payments accepted from then on, by the clock of wallet-api, which is in their ids; all, without it. The ledger
+    /// is always summed up over all payments.
     pub since: Option<DateTime<Utc>>,
     /// A payment that is on its way for longer is stuck.
     #[serde(rename = "stuck_after_ms", serialize_with = "as_ms")]
@@ -20,7 +20,7 @@ pub struct Scope {
     #[serde(rename = "lost_after_ms", serialize_with = "as_ms")]
     pub lost_after: Duration,
     /// How many payments the provider's list had at `since`: tells the age of a payment whose id has no time. Without it,
-    /// those are audited only where `since` is none.
+    /// those are audited only without a `since`.
     #[serde(skip)]
     pub at_provider_before: Option<u64>,
 }

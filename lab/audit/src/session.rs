@@ -10,9 +10,9 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
+use tokio_postgres::types::FromSql;
 
 use super::sources::{BILL_PAYER_DATABASE, Sources, WALLET_DATABASE};
-use tokio_postgres::types::FromSql;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 

@@ -274,10 +274,7 @@ fn targets(all: &[RateSeries<Case>]) -> Vec<Target> {
                 "{} : pgbench, {} ({which})",
                 ours.case, peer.case.connections
             );
-            let rates = |series: &RateSeries<Case>| -> Vec<u64> {
-                series.rounds.iter().map(|round| round.per_second).collect()
-            };
-            targets.push(Target::new(what, goal, rates(ours), rates(peer)));
+            targets.push(Target::new(what, goal, ours.figures(), peer.figures()));
         }
     }
     targets

@@ -91,7 +91,7 @@ pub(super) async fn measure(
 const ABOUT: &str = "\
 bill-payer with its default settings (64 calls at a time, and 192 slow ones) pays a backlog of bills at a provider \
 that takes 100 ms for each response, so that 640 bills a second are the most that 64 calls at a time can pay. In the \
-second case one call in ten gets no response until bill-payer gives it up after 5 s, and is made again. From the \
+second case one call in ten gets no response until bill-payer gives it up after 5 s, and is retried. From the \
 beginning of the first call to the record of the last result, by the database's clock.";
 
 /// Pays `bills` bills.

@@ -158,9 +158,8 @@ fn report(
 const ABOUT: &str = "\
 A backlog was committed one event a transaction, and a relay carries it to Kafka (acks=all) and deletes it: from \
 its start until the topic has all events and the outbox has none. \"Resumed\": the relay was at work and was \
-paused with SIGSTOP while the backlog came; this is how fast it is in full work, and cdc has all of it from \
-its replication stream. \"Started\": it was stopped, and its start is part of the time; every relay then looks \
-into the table first, cdc too. The limits are measured on the same rows: `pg_recvlogical` (pgoutput) reads the log \
+paused with SIGSTOP while the backlog came; this is how fast it is in full work. cdc reads old rows from the table, \
+and lets the log pass. \"Started\": it was stopped, and its start is part of the time. The limits are measured on the same rows: `pg_recvlogical` (pgoutput) reads the log \
 to `/dev/null`, and a loop on one connection deletes the oldest 1,000 rows, returning them, until there are none. \
 Latency: from the return of a commit to the arrival of its event at a consumer, by one clock in one process, at a \
 steady rate, one event a transaction. Each measurement has a fresh copy of an empty database.";

@@ -8,9 +8,9 @@ use lab_stack::relay_mode::RelayMode;
 pub(super) enum RelayState {
     /// It works.
     Running,
-    /// It is paused at work (SIGSTOP), and then resumed: cdc has its stream open and receives the whole backlog from it.
+    /// It is paused at work (SIGSTOP), and then resumed.
     Paused,
-    /// It is stopped, and then started: cdc finds the backlog in the table first, as every relay that is started does.
+    /// It is stopped, and then started.
     Stopped,
 }
 

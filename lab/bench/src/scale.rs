@@ -182,9 +182,6 @@ async fn drain_backlogs(stage: &mut Stage<'_>, plan: &Plan) -> anyhow::Result<Ve
 
 /// Of each larger size to the smallest of its part; of the third backlog to the second, too.
 fn targets(all: &[ScaleSeries]) -> Vec<Target> {
-    let rates = |series: &ScaleSeries| -> Vec<u64> {
-        series.rounds.iter().map(|round| round.per_second).collect()
-    };
     let mut targets = Vec::new();
     for sizes in all.chunk_by(|one, next| one.case.part == next.case.part) {
         for (nth, ours) in sizes.iter().enumerate().skip(1) {
@@ -193,7 +190,12 @@ fn targets(all: &[ScaleSeries]) -> Vec<Target> {
             let peers = peers.filter(|(peer, _)| *peer == 0 || (is_backlog && peer + 1 == nth));
             for (_, peer) in peers {
                 let what = format!("{} : {}", ours.case, grouped(peer.case.size.into()));
-                targets.push(Target::new(what, GOAL_HUNDREDTHS, rates(ours), rates(peer)));
+                targets.push(Target::new(
+                    what,
+                    GOAL_HUNDREDTHS,
+                    ours.figures(),
+                    peer.figures(),
+                ));
             }
         }
     }

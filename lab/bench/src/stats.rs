@@ -76,8 +76,13 @@ impl<C: Display, M: Measured> Series<C, M> {
         }
     }
 
+    /// That of each round.
+    pub(super) fn figures(&self) -> impl Iterator<Item = u64> {
+        self.rounds.iter().map(Measured::figure)
+    }
+
     pub(super) fn spread(&self) -> Option<Spread<u64>> {
-        Spread::of(self.rounds.iter().map(Measured::figure))
+        Spread::of(self.figures())
     }
 
     /// The round that has the median.

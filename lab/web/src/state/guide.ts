@@ -11,7 +11,7 @@ const PATTERN_OF: Record<Step, Pattern> = { problem: "dual-write", cure: "outbox
 export function guidedTraffic(step: Step): TrafficRequest {
   return {
     pattern: PATTERN_OF[step],
-    relay_mode: live.peek()?.relay_mode ?? "poller",
+    relay_mode: live.value?.relay_mode ?? "poller",
     requests: 200,
     rate_per_s: 50,
     wallets: 20,
