@@ -5,8 +5,7 @@
 // SCREENSHOTS  a folder for pictures of the views; none are taken without it
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdtemp, mkdir, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { chromium } from "playwright-core";
@@ -27,15 +26,9 @@ const ARGUMENTS = [
  * `expected` are patterns of console errors that the test provokes.
  */
 export async function open(t, { hash = "", width = 1440, height = 900, dark = false, expected = [], before = async () => {} } = {}) {
-  const profile = await mkdtemp(join(tmpdir(), "lab-page-"));
-  const context = await chromium.launchPersistentContext(profile, {
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: ARGUMENTS,
-    viewport: { width, height },
-    colorScheme: dark ? "dark" : "light",
-  });
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ARGUMENTS });
   const complaints = [];
-  const page = context.pages()[0] ?? (await context.newPage());
+  const page = await browser.newPage({ viewport: { width, height }, colorScheme: dark ? "dark" : "light" });
   page.on("console", (message) => {
     if (["error", "warning"].includes(message.type())) complaints.push(`${message.type()}: ${message.text()}`);
   });
@@ -45,8 +38,7 @@ export async function open(t, { hash = "", width = 1440, height = 900, dark = fa
     if (url.protocol !== "data:" && url.host !== LAB_URL.host) complaints.push(`asked ${url.host} for ${url.pathname}`);
   });
   t.after(async () => {
-    await context.close();
-    await rm(profile, { recursive: true, force: true });
+    await browser.close();
     assert.deepEqual(complaints.filter((said) => !expected.some((pattern) => pattern.test(said))), []);
   });
   await before(page);
