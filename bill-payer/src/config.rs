@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chassis::Backoff;
+use chassis::access::AccessConfig;
 use chassis::config::{DatabaseConfig, HttpConfig, IntakeConfig, KafkaConfig, LogConfig};
 use operations::housekeeping::HousekeepingConfig;
 use secrecy::SecretString;
@@ -16,9 +17,11 @@ const LEASE_MARGIN_MS: u64 = 2_000;
 /// Everything that can be set; `bill-payer --help` lists it.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Config {
-    /// Address to serve HTTP on
+    /// Address to serve operators on, with /livez, /readyz and /metrics
     #[arg(long, env, default_value = "127.0.0.1:8081")]
-    pub listen: String,
+    pub admin_listen: String,
+    #[command(flatten)]
+    pub access: AccessConfig,
     #[command(flatten)]
     pub database: DatabaseConfig,
     #[command(flatten)]

@@ -40,5 +40,57 @@ use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 /// The bill-payer database's own migrations; [`outbox::MIGRATIONS`] and [`operations::MIGRATIONS`] go first.
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations/bill-payer");
 
+/// What the metrics of this service mean.
+pub const METRICS: &[chassis::metrics::Help] = &[
+    (
+        "bill_requests_total",
+        "Requests to pay a bill that were read, by what came of them",
+    ),
+    ("bills", "Bills that have not ended, by status"),
+    (
+        "bills_contradictions_total",
+        "Bills that the provider says have ended the other way than it said before",
+    ),
+    (
+        "bills_oldest_age_seconds",
+        "Age of the oldest bill that has not ended, by status",
+    ),
+    (
+        "bills_recorded_total",
+        "Answers of the provider that changed a bill, by its new status",
+    ),
+    (
+        "bills_stale_answers_total",
+        "Answers of the provider that came too late to change a bill",
+    ),
+    (
+        "provider_away",
+        "1 while the provider counts as away and is only probed, by call",
+    ),
+    (
+        "provider_call_duration_seconds",
+        "Seconds of a call to the provider, by call",
+    ),
+    (
+        "provider_calls_in_flight",
+        "Calls to the provider that wait for an answer",
+    ),
+    (
+        "provider_calls_total",
+        "Calls to the provider, by call and by what came of them",
+    ),
+    (
+        "provider_outages_total",
+        "Times that the provider went away, by call",
+    ),
+    (
+        "provider_slow_calls",
+        "Calls that take long and have left their slots to others",
+    ),
+];
+
+/// Who may do what in the bill-payer database; run after the migrations.
+pub const ROLES: &str = include_str!("../../migrations/roles-bill-payer.sql");
+
 /// The name in events, logs, consumer groups and database sessions.
 pub const SERVICE: &str = "bill-payer";

@@ -9,7 +9,8 @@ use bill_payer::executor::Executor;
 use bill_payer::housekeeping::SettledBills;
 use bill_payer::intake::Intake;
 use bill_payer::provider::Provider;
-use bill_payer::{MIGRATIONS, SERVICE, cli, gauges, http};
+use bill_payer::{METRICS, MIGRATIONS, ROLES, SERVICE, cli, gauges, http};
+use chassis::access::Audience;
 use chassis::consumer::{Consumer, ConsumerConfig};
 use chassis::database::Schema;
 use chassis::{Service, database, health::Readiness, kafka};
@@ -33,7 +34,12 @@ struct Cli {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Bring the database up to date, and end
-    Migrate,
+    Migrate {
+        /// Make the roles bill_payer, bill_relay and auditor too, if they are missing, and grant each what it needs. They
+        /// can't log in before they are given a password
+        #[arg(long)]
+        roles: bool,
+    },
     /// Bills, and what to do about those that are parked
     #[command(subcommand)]
     Bills(cli::Command),
@@ -62,10 +68,11 @@ async fn main() -> anyhow::Result<()> {
             dead_letters::cli::run(&command, &pool, &intake, out).await
         }
         Some(Command::OperatorActions(command)) => command.run(&pool()?, out).await,
-        Some(Command::Migrate) => {
+        Some(Command::Migrate { roles }) => {
             let _service = Service::start(SERVICE, &config.log)?;
             let sources = vec![outbox::MIGRATIONS, operations::MIGRATIONS, MIGRATIONS];
-            let applied = database::migrate(&config.database.target()?, sources).await?;
+            let roles = roles.then_some(ROLES);
+            let applied = database::migrate(&config.database.target()?, sources, roles).await?;
             info!(
                 applied = applied.len(),
                 "the bill-payer database is up to date"
@@ -77,8 +84,12 @@ async fn main() -> anyhow::Result<()> {
 
 async fn serve(config: Config) -> anyhow::Result<()> {
     let service = Service::start(SERVICE, &config.log)?;
+    chassis::metrics::describe(METRICS);
+    chassis::metrics::describe(operations::METRICS);
     config.check()?;
     let pool = database::pool(&config.database, SERVICE)?;
+    let of_pool = operations::gauges::run(pool.clone(), service.stop_token());
+    service.spawn("gauges of the pool", of_pool);
     let provider = Provider::new(&config.provider, config.executor.calls_max())?;
     let brokers = config.kafka.brokers()?;
     let probe = kafka::Probe::new(&brokers, SERVICE)?;
@@ -119,14 +130,12 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         })
         .require("kafka", move || probe.clone().check())
         .require("intake", move || std::future::ready(progress.check()));
+    let listens = [("ADMIN_LISTEN", config.admin_listen.as_str())];
+    let access = service.access(&config.access, &listens).await?;
+    let routes = access.guard(Audience::Operators, http::routes(pool, intake));
     service
-        .serve(
-            &config.listen,
-            &config.http,
-            readiness,
-            http::routes(pool, intake),
-        )
+        .serve_operators(&config.admin_listen, &config.http, readiness, routes)
         .await
-        .context("starting the HTTP server")?;
-    service.run().await
+        .context("serving operators")?;
+    service.run(config.http.drain()).await
 }

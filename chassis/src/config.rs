@@ -185,16 +185,26 @@ pub struct HttpConfig {
     /// networks are cut off. Too high: such clients hold connections, and hold up the end of the process.
     #[arg(long, env, default_value_t = 8_000)]
     pub http_write_timeout_ms: u64,
-    /// Open connections at a time. A further one takes the place of the one that is idle longest; when none
-    /// is idle, 16 more are served for /livez, /readyz and /metrics alone
+    /// Open connections of each listener at a time. A further one takes the place of the one that is idle longest; when
+    /// none is idle, 16 more are served, for /livez, /readyz and /metrics alone, or to be told so
     #[arg(long, env, default_value_t = 2_048)]
     pub http_connections_max: usize,
+    /// Milliseconds for which a service that is told to stop goes on as before, while /readyz says that it stops, so that a
+    /// load balancer sends it no new requests. Too low: requests meet a closed port. Too high: each restart takes that long
+    #[arg(long, env, default_value_t = 0)]
+    pub http_drain_ms: u64,
     /// The names under which the service is reached.
     #[command(flatten)]
     pub hosts: Hosts,
 }
 
 impl HttpConfig {
+    /// How long to go on while `/readyz` says that the service stops.
+    #[must_use]
+    pub const fn drain(&self) -> Duration {
+        Duration::from_millis(self.http_drain_ms)
+    }
+
     pub(crate) const fn header_timeout(&self) -> Duration {
         Duration::from_millis(self.http_header_timeout_ms)
     }
@@ -215,6 +225,7 @@ impl Default for HttpConfig {
             http_body_timeout_ms: 5_000,
             http_write_timeout_ms: 8_000,
             http_connections_max: 2_048,
+            http_drain_ms: 0,
             hosts: Hosts::default(),
         }
     }

@@ -172,13 +172,15 @@ impl Target {
     }
 }
 
-/// Applies what is missing of each of `sources`, in their order. Several processes may do so at once.
+/// Applies what is missing of each of `sources`, in their order, and then, if asked to, runs the statements `roles`. Several
+/// processes may do so at once.
 ///
 /// # Errors
 /// The database can't be reached, or a migration fails; a failed migration changes nothing.
 pub async fn migrate(
     target: &Target,
     sources: Vec<EmbeddedMigrations>,
+    roles: Option<&'static str>,
 ) -> anyhow::Result<Vec<String>> {
     let connecting = "connecting to the database to migrate it";
     target
@@ -193,7 +195,11 @@ pub async fn migrate(
     conn.batch_execute("select pg_advisory_lock(20260101)")
         .await
         .context("taking the migration lock")?;
-    tokio::task::spawn_blocking(move || {
+    // A migration that waits for a lock holds up all who come after it.
+    conn.batch_execute("set lock_timeout = '10s'; set statement_timeout = '30min'")
+        .await
+        .context("setting the timeouts of a migration")?;
+    let migrated = tokio::task::spawn_blocking(move || {
         let mut harness = AsyncMigrationHarness::new(conn);
         let mut applied = Vec::new();
         for source in sources {
@@ -203,9 +209,16 @@ pub async fn migrate(
                 .context("migrating the database")?;
             applied.extend(versions.iter().map(ToString::to_string));
         }
-        Ok(applied)
-    })
-    .await?
+        anyhow::Ok((applied, harness.into_inner()))
+    });
+    let (applied, mut conn) = migrated.await??;
+    if let Some(roles) = roles {
+        // One message is one transaction.
+        conn.batch_execute(roles)
+            .await
+            .context("making the roles and granting them what they need")?;
+    }
+    Ok(applied)
 }
 
 /// The schema that a program works with: the migrations that it was built with.

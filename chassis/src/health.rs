@@ -1,6 +1,7 @@
 //! `/livez`, `/readyz` and `/metrics`.
 //!
-//! Live means the process can answer at all. Ready means each named dependency answered just now.
+//! Live means the process can answer at all. Ready means each named dependency answered just now, and the process is not
+//! about to stop.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use futures_util::future::{BoxFuture, FutureExt, join_all};
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio_util::sync::CancellationToken;
 
 /// How long one check may take before it counts as failed.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -66,19 +68,28 @@ impl Readiness {
 }
 
 /// The routes that operations look at.
-pub(crate) fn router(readiness: Readiness, metrics: PrometheusHandle) -> Router {
+pub(crate) fn router(
+    readiness: Readiness,
+    stops_soon: CancellationToken,
+    metrics: PrometheusHandle,
+) -> Router {
     Router::new()
         .route(
             "/livez",
             get(async || Json(serde_json::json!({ "status": "live" }))),
         )
         .route("/readyz", get(readyz))
-        .with_state(Arc::new(readiness))
+        .with_state((Arc::new(readiness), stops_soon))
         .route("/metrics", get(async move || metrics.render()))
 }
 
-async fn readyz(State(readiness): State<Arc<Readiness>>) -> Response {
+async fn readyz(
+    State((readiness, stops_soon)): State<(Arc<Readiness>, CancellationToken)>,
+) -> Response {
     let (status, word, checks) = match readiness.report().await {
+        Ok(checks) | Err(checks) if stops_soon.is_cancelled() => {
+            (StatusCode::SERVICE_UNAVAILABLE, "stopping", checks)
+        }
         Ok(checks) => (StatusCode::OK, "ready", checks),
         Err(checks) => (StatusCode::SERVICE_UNAVAILABLE, "not ready", checks),
     };

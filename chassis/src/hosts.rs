@@ -20,7 +20,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Hosts {
     /// Names under which clients reach this service, without ports, separated by commas, besides
-    /// 127.0.0.1, localhost, `[::1]` and the host in LISTEN; `*` allows any. Other names are refused: a web
+    /// 127.0.0.1, localhost, `[::1]` and the host that the service listens on; `*` allows any. Other names are refused: a web
     /// page can make its own name mean this machine. /livez, /readyz and /metrics are answered under any
     #[arg(long, env, value_delimiter = ',', value_parser = parse_name)]
     pub http_hosts: Vec<String>,

@@ -7,6 +7,7 @@
 
 #![warn(missing_docs, clippy::missing_errors_doc)]
 
+pub mod access;
 pub mod backoff;
 pub mod cli;
 pub mod config;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info};
 
+use crate::access::{Access, AccessConfig};
 use crate::config::{HttpConfig, LogConfig};
 use crate::health::Readiness;
 use crate::{http, metrics, telemetry};
@@ -23,6 +24,8 @@ pub const STOP_WITHIN: Duration = Duration::from_secs(9);
 pub struct Service {
     name: &'static str,
     stop: CancellationToken,
+    /// Cancelled before [`Self::stop`], when `/readyz` is to say that the service stops.
+    stops_soon: CancellationToken,
     tasks: TaskTracker,
     metrics: PrometheusHandle,
     failed_sender: mpsc::Sender<anyhow::Error>,
@@ -40,8 +43,9 @@ impl Service {
         let service = Self {
             name,
             stop: CancellationToken::new(),
+            stops_soon: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            metrics: metrics::install()?,
+            metrics: metrics::install(name)?,
             failed_sender,
             failed,
         };
@@ -49,7 +53,9 @@ impl Service {
         let stop = service.stop_token();
         service.spawn("metrics upkeep", async move {
             let mut tick = tokio::time::interval(metrics::UPKEEP_EVERY);
+            let process = metrics_process::Collector::default();
             while stop.run_until_cancelled(tick.tick()).await.is_some() {
+                process.collect();
                 handle.run_upkeep();
             }
             Ok(())
@@ -88,7 +94,21 @@ impl Service {
         });
     }
 
-    /// Serves `routes`, and `/livez`, `/readyz` and `/metrics`, on `listen`.
+    /// Reads who may call the service at the addresses `listens`, which have the names of their settings, and goes on
+    /// reading it.
+    ///
+    /// # Errors
+    /// [`Access::load`]'s.
+    pub async fn access(
+        &self,
+        config: &AccessConfig,
+        listens: &[(&'static str, &str)],
+    ) -> anyhow::Result<Access> {
+        let spawn = |task| self.spawn("reading who may call", task);
+        Access::load(config, listens, self.stop_token(), spawn).await
+    }
+
+    /// Serves customers' `routes` on `listen`.
     ///
     /// # Errors
     /// The address can't be listened on.
@@ -96,8 +116,33 @@ impl Service {
         &self,
         listen: &str,
         config: &HttpConfig,
+        routes: Router,
+    ) -> anyhow::Result<()> {
+        self.listen(listen, config, routes, Router::new()).await
+    }
+
+    /// Serves operators' `routes` on `listen`, and `/livez`, `/readyz` and `/metrics`.
+    ///
+    /// # Errors
+    /// The address can't be listened on.
+    pub async fn serve_operators(
+        &self,
+        listen: &str,
+        config: &HttpConfig,
         readiness: Readiness,
         routes: Router,
+    ) -> anyhow::Result<()> {
+        let stops_soon = self.stops_soon.clone();
+        let health = crate::health::router(readiness, stops_soon, self.metrics.clone());
+        self.listen(listen, config, routes, health).await
+    }
+
+    async fn listen(
+        &self,
+        listen: &str,
+        config: &HttpConfig,
+        routes: Router,
+        health: Router,
     ) -> anyhow::Result<()> {
         let listener = TcpListener::bind(listen)
             .await
@@ -105,11 +150,10 @@ impl Service {
         info!(address = %listener.local_addr()?, "listening");
         let mut config = config.clone();
         config.hosts = config.hosts.with_own(listen);
-        let operations = crate::health::router(readiness, self.metrics.clone());
-        let app = http::app(routes, operations.clone(), &config);
+        let app = http::app(routes, health.clone(), &config);
         let stop = self.stop_token();
         self.spawn("HTTP server", async move {
-            http::serve(listener, (app, operations), &config, stop).await;
+            http::serve(listener, (app, health), &config, stop).await;
             Ok(())
         });
         Ok(())
@@ -121,19 +165,26 @@ impl Service {
         failure.expect("the service itself keeps a sender")
     }
 
-    /// Runs until SIGTERM, SIGINT or the first failed task, then waits for the tasks to finish.
+    /// Runs until SIGTERM, SIGINT or the first failed task, goes on for `drain` (see [`HttpConfig::drain`]), unless a task has
+    /// failed or does so, and waits for the tasks to finish.
     ///
     /// # Errors
     /// Why the first task failed, or that tasks did not finish within [`STOP_WITHIN`].
-    pub async fn run(mut self) -> anyhow::Result<()> {
+    pub async fn run(mut self, drain: Duration) -> anyhow::Result<()> {
         let mut terminate =
             tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
                 .context("listening for SIGTERM")?;
-        let failure = tokio::select! {
+        let mut failure = tokio::select! {
             _ = terminate.recv() => None,
             _ = tokio::signal::ctrl_c() => None,
             failure = self.failed.recv() => failure,
         };
+        self.stops_soon.cancel();
+        if failure.is_none() && !drain.is_zero() {
+            info!(service = self.name, "stopping in {drain:?}");
+            let failed = tokio::time::timeout(drain, self.failed.recv()).await;
+            failure = failed.ok().flatten();
+        }
         match &failure {
             None => info!(service = self.name, "stopping"),
             Some(failure) => error!(service = self.name, "stopping: {failure:#}"),

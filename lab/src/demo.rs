@@ -194,6 +194,7 @@ mod tests {
     fn the_lines_to_try_carry_the_real_addresses_and_ids() {
         let stack = Stack {
             wallet_api: "http://w".to_owned(),
+            wallet_api_admin: "http://w-admin".to_owned(),
             bill_payer: "http://b".to_owned(),
             mock_provider: "http://p".to_owned(),
             lab: "http://l".to_owned(),

@@ -257,14 +257,27 @@ async fn prepare(
 ) -> anyhow::Result<Stack> {
     servers.create_our_topics(&settings.topic_prefix).await?;
     let server = &servers.database_url;
+    let has_roles = settings.has_own_roles();
     let (wallet_database_url, bill_payer_database_url) = try_join(
-        databases::prepare(home, programs, server, "wallet", "wallet-api"),
-        databases::prepare(home, programs, server, "bill_payer", "bill-payer"),
+        databases::prepare(home, programs, server, "wallet", "wallet-api", has_roles),
+        databases::prepare(
+            home,
+            programs,
+            server,
+            "bill_payer",
+            "bill-payer",
+            has_roles,
+        ),
     )
     .await?;
+    if has_roles {
+        databases::let_roles_in(&wallet_database_url, "wallet_api", "wallet_relay").await?;
+        databases::let_roles_in(&bill_payer_database_url, "bill_payer", "bill_relay").await?;
+    }
     let ports = &settings.ports;
     Ok(Stack {
         wallet_api: base_url(ports.wallet_api_port),
+        wallet_api_admin: base_url(ports.wallet_api_admin_port),
         bill_payer: base_url(ports.bill_payer_port),
         mock_provider: base_url(ports.mock_provider_port),
         lab: base_url(ports.lab_port),

@@ -20,5 +20,5 @@ async fn main() -> anyhow::Result<()> {
     let provider = Provider::start_with_metrics(cli.provider, service.metrics()).await?;
     let stop = service.stop_token();
     service.spawn("HTTP server", async move { Ok(provider.run(stop).await?) });
-    service.run().await
+    service.run(std::time::Duration::ZERO).await
 }

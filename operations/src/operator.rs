@@ -1,7 +1,7 @@
 //! Operators: who does something by hand, why, and what was done so far.
 //!
-//! Promises: no action without a name, and a row of `operator_actions` for each. Leaves to others: whether
-//! the caller is who he says. The services listen on loopback; a proxy that authenticates sets the header.
+//! Promises: no action without a name, and a row of `operator_actions` for each. The name is that of the caller's token;
+//! where no token is asked for, it is what the header [`OPERATOR`] says.
 
 use std::io::Write;
 
@@ -14,6 +14,7 @@ use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use chassis::access::Caller;
 use chassis::database::Pool;
 use chassis::http::{JsonBody, Page, PageQuery, Query};
 use chassis::{Problem, cli};
@@ -73,10 +74,10 @@ impl From<OperatorError> for Problem {
     }
 }
 
-/// A request of an operator: the name from [`OPERATOR`], and a JSON body, or `T`'s default if the body is empty.
+/// A request of an operator: the name of the token or from [`OPERATOR`], and a JSON body, or `T`'s default if the body is empty.
 #[derive(Debug)]
 pub struct OperatorRequest<T> {
-    /// As it was said; [`by`] checks it.
+    /// As it was said; [`identify`] checks it.
     pub operator: String,
     pub body: T,
 }
@@ -85,10 +86,15 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OperatorR
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let operator = request.headers().get(OPERATOR);
-        // Not `to_str`: it takes ASCII only, and people have other names.
-        let operator = operator.and_then(|name| std::str::from_utf8(name.as_bytes()).ok());
-        let operator = operator.unwrap_or_default().to_owned();
+        let operator = match request.extensions().get::<Caller>() {
+            Some(caller) => caller.name.clone(),
+            None => {
+                let header = request.headers().get(OPERATOR);
+                // Not `to_str`: it takes ASCII only, and people have other names.
+                let name = header.and_then(|name| std::str::from_utf8(name.as_bytes()).ok());
+                name.unwrap_or_default().to_owned()
+            }
+        };
         identify(&operator, None)?;
         let has_body = request
             .headers()
@@ -166,7 +172,7 @@ pub struct OperatorArgs {
 }
 
 impl OperatorArgs {
-    /// See [`by`].
+    /// See [`identify`].
     pub fn by(&self) -> Result<Operator<'_>, OperatorError> {
         identify(&self.operator, self.note.as_deref())
     }

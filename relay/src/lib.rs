@@ -63,3 +63,57 @@ mod waiting;
 
 /// The name in logs and database sessions.
 pub const SERVICE: &str = "relay";
+
+/// What the metrics of the relay mean.
+pub const METRICS: &[chassis::metrics::Help] = &[
+    (
+        "outbox_oldest_unpublished_age_seconds",
+        "Age of the oldest event that is not known to be published",
+    ),
+    (
+        "outbox_pending_rows",
+        "Events that are not known to be published, counted up to 10000",
+    ),
+    ("relay_active", "1 if this relay works, 0 if it stands by"),
+    (
+        "relay_connector_restarts_total",
+        "Times that the relay restarted a task of Debezium's connector",
+    ),
+    (
+        "relay_deleted_total",
+        "Rows of the outbox that were deleted after Kafka had them",
+    ),
+    (
+        "relay_delivery_errors_total",
+        "Events that Kafka did not take when they were sent; they are sent again or parked",
+    ),
+    (
+        "relay_parked_events",
+        "Events that Kafka refuses for good, counted up to 10000; the later ones of their keys wait",
+    ),
+    ("relay_published_total", "Events that Kafka has confirmed"),
+    (
+        "relay_refused_total",
+        "Events that were parked because Kafka refuses them for good",
+    ),
+    (
+        "relay_shards_held",
+        "Shards of the outbox that this relay polls",
+    ),
+    (
+        "relay_slot_lag_bytes",
+        "Write-ahead log that the relay has not confirmed",
+    ),
+    (
+        "relay_slot_lag_seconds",
+        "Seconds from the last received commit until PostgreSQL sent it; zero when it has nothing to send",
+    ),
+    (
+        "relay_slot_retained_wal_bytes",
+        "Write-ahead log that PostgreSQL keeps for the slot",
+    ),
+    (
+        "relay_slot_wal_status",
+        "1 for what pg_replication_slots.wal_status says, 0 for the others; all 0 without a slot",
+    ),
+];

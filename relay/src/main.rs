@@ -33,7 +33,7 @@ struct Cli {
 struct ProcessConfig {
     /// Address to serve /livez, /readyz and /metrics on
     #[arg(long, env, default_value = "127.0.0.1:8084")]
-    listen: String,
+    admin_listen: String,
     /// Limits of the HTTP server
     #[command(flatten)]
     http: HttpConfig,
@@ -55,6 +55,7 @@ async fn main() -> anyhow::Result<ExitCode> {
 
 async fn serve(config: Config, process: &ProcessConfig) -> anyhow::Result<()> {
     let service = Service::start(SERVICE, &process.log)?;
+    chassis::metrics::describe(relay::METRICS);
     let stop = service.stop_token();
     let progress = Progress::default();
     let pool = database::pool(&config.database, SERVICE)?;
@@ -80,8 +81,13 @@ async fn serve(config: Config, process: &ProcessConfig) -> anyhow::Result<()> {
         .require("kafka", move || probe.clone().check())
         .require("progress", move || std::future::ready(progress.check()));
     service
-        .serve(&process.listen, &process.http, readiness, Router::new())
+        .serve_operators(
+            &process.admin_listen,
+            &process.http,
+            readiness,
+            Router::new(),
+        )
         .await
-        .context("starting the HTTP server")?;
-    service.run().await
+        .context("serving operators")?;
+    service.run(process.http.drain()).await
 }

@@ -75,19 +75,6 @@ pub(crate) async fn look<T>(
 
 /// Keeps the gauges and `progress` up to date until `stop`.
 pub async fn run(pool: Pool, progress: Progress, stop: CancellationToken) {
-    metrics::describe_gauge!(
-        "outbox_oldest_unpublished_age_seconds",
-        metrics::Unit::Seconds,
-        "Age of the oldest event that is not known to be published"
-    );
-    metrics::describe_gauge!(
-        "outbox_pending_rows",
-        "Events that are not known to be published, counted up to 10000"
-    );
-    metrics::describe_gauge!(
-        "relay_parked_events",
-        "Events that Kafka refuses for good, counted up to 10000; the later ones of their keys wait"
-    );
     let mut tick = tokio::time::interval(SAMPLE_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(tick.tick()).await.is_some() {

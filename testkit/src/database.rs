@@ -209,7 +209,7 @@ async fn clone_template(admin: &mut AsyncPgConnection, template: &str, name: &st
 
 async fn migrate(url: &str, migrations: Vec<EmbeddedMigrations>) {
     let target = Target::parse(url, None).expect("the test's URL is one");
-    let migrated = chassis::database::migrate(&target, migrations).await;
+    let migrated = chassis::database::migrate(&target, migrations, None).await;
     migrated.expect("the database is migrated");
 }
 

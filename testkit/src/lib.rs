@@ -14,6 +14,7 @@ mod cluster;
 mod database;
 mod dump;
 mod eventually;
+mod kafka_acls;
 mod pooler;
 mod process;
 mod proxy;
@@ -27,6 +28,7 @@ pub use certificates::{Authority, Issued, Validity};
 pub use cluster::KafkaCluster;
 pub use database::{InTheWay, TestDatabase};
 pub use eventually::{DEADLINE, eventually};
+pub use kafka_acls::{KafkaOperation, KafkaResource, allow};
 pub use pooler::Pooler;
 pub use process::{Process, command, free_address};
 pub use proxy::Proxy;
@@ -37,6 +39,8 @@ pub use topics::{
     TopicReader, headers, kafka_brokers, produce, remove_header, set_header, unique_prefix,
 };
 
+use std::collections::BTreeSet;
+
 /// The PostgreSQL server, for a test that creates its databases by itself.
 #[must_use]
 pub fn server_url() -> String {
@@ -46,6 +50,24 @@ pub fn server_url() -> String {
 #[must_use]
 pub fn connect_url() -> String {
     setting("TEST_CONNECT_URL")
+}
+
+/// The names of the metrics in Prometheus' text `metrics` that no `# HELP` line says the meaning of.
+#[must_use]
+pub fn metrics_without_help(metrics: &str) -> BTreeSet<&str> {
+    let helps = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# HELP "));
+    let helps = helps.filter_map(|line| line.split_once(' '));
+    let helps: BTreeSet<&str> = helps.map(|(name, _)| name).collect();
+    let types = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "));
+    let named = types.filter_map(|line| line.split_once(' '));
+    named
+        .map(|(name, _)| name)
+        .filter(|name| !helps.contains(name))
+        .collect()
 }
 
 fn setting(name: &str) -> String {

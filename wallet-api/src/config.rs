@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chassis::access::AccessConfig;
 use chassis::config::{DatabaseConfig, HttpConfig, IntakeConfig, KafkaConfig, LogConfig};
 use operations::housekeeping::HousekeepingConfig;
 
@@ -10,9 +11,14 @@ use crate::pattern::Pattern;
 /// Everything that can be set; `wallet-api --help` lists it.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Config {
-    /// Address to serve HTTP on
+    /// Address to serve customers on
     #[arg(long, env, default_value = "127.0.0.1:8080")]
     pub listen: String,
+    /// Address to serve operators on, with /livez, /readyz and /metrics
+    #[arg(long, env, default_value = "127.0.0.1:9080")]
+    pub admin_listen: String,
+    #[command(flatten)]
+    pub access: AccessConfig,
     #[command(flatten)]
     pub database: DatabaseConfig,
     #[command(flatten)]

@@ -2,6 +2,7 @@
 
 mod app;
 mod lab;
+mod ownership;
 mod pay_bill;
 mod redrive;
 mod wallets;
@@ -9,18 +10,17 @@ mod wallets;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
+use chassis::database::Pool;
 
 pub use self::app::App;
 use crate::dead_letters::DeadLetterHandler;
 use crate::settlement::Settlement;
 
-/// The routes of the API.
-///
-/// A route that changes something takes an `Idempotency-Key`, or is an operator's and idempotent by
-/// state: a dead letter is taken or discarded once, whoever asks and however often.
+/// Customers' routes. One that changes something takes an `Idempotency-Key`.
 pub fn routes(app: App) -> Router {
     let pay_bill = post(pay_bill::pay_bill);
     let choose = from_fn_with_state(app.clone(), lab::choose);
+    let own = from_fn_with_state(app.clone(), ownership::check);
     Router::new()
         .route(
             "/wallets",
@@ -32,10 +32,13 @@ pub fn routes(app: App) -> Router {
         .route("/wallets/{id}/payments", get(wallets::list_payments))
         .route("/wallets/{id}/transfers", get(wallets::list_transfers))
         .route("/payments/{id}", get(wallets::show_payment))
-        .with_state(app.clone())
-        .merge(redrive::routes(app.pool.clone()))
-        .merge(operations::dead_letters::routes(
-            app.pool.clone(),
-            DeadLetterHandler::new(Settlement::new(app.pool)),
-        ))
+        .route_layer(own)
+        .with_state(app)
+}
+
+/// Operators' routes. One that changes something is idempotent by state: a dead letter is taken or discarded once,
+/// whoever asks and however often.
+pub fn operators_routes(pool: &Pool) -> Router {
+    let letters = DeadLetterHandler::new(Settlement::new(pool.clone()));
+    redrive::routes(pool.clone()).merge(operations::dead_letters::routes(pool.clone(), letters))
 }

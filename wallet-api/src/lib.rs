@@ -45,5 +45,36 @@ use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 /// The wallet database's own migrations; [`outbox::MIGRATIONS`] and [`operations::MIGRATIONS`] go first.
 pub const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../migrations/wallet");
 
+/// What the metrics of this service mean.
+pub const METRICS: &[chassis::metrics::Help] = &[
+    (
+        "bill_results_total",
+        "Results of bills that were read, by what came of them",
+    ),
+    (
+        "payment_batch_requests",
+        "Requests to pay that were written in one transaction",
+    ),
+    (
+        "payment_commands_total",
+        "Commands to debit a wallet, in the pattern listen-to-yourself, by what came of them",
+    ),
+    (
+        "payment_commands_waiting",
+        "Commands that nobody carries out, because the pattern is another one now",
+    ),
+    (
+        "payment_requests_total",
+        "Requests to pay, by pattern and by what came of them",
+    ),
+    (
+        "wallet_publishes_total",
+        "Messages that requests published by themselves, by topic and by what came of them",
+    ),
+];
+
+/// Who may do what in the wallet database; run after the migrations.
+pub const ROLES: &str = include_str!("../../migrations/roles-wallet.sql");
+
 /// The name in events, logs, consumer groups and database sessions.
 pub const SERVICE: &str = "wallet-api";

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use chassis::access::Audience;
 use chassis::consumer::{Consumer, ConsumerConfig, GroupLag};
 use chassis::database::{self, Pool, Schema};
 use chassis::kafka::SettingError;
@@ -21,7 +22,7 @@ use wallet_api::group_commit::group_commit;
 use wallet_api::http::{self, App};
 use wallet_api::patterns::{COMMANDS_BATCH_MAX, Commands, MessageTimeout, Patterns, Publisher};
 use wallet_api::settlement::Settlement;
-use wallet_api::{MIGRATIONS, SERVICE, recovery};
+use wallet_api::{METRICS, MIGRATIONS, ROLES, SERVICE, recovery};
 
 /// Wallets and their payments over HTTP
 #[derive(Debug, Parser)]
@@ -36,7 +37,12 @@ struct Cli {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Bring the database up to date, and end
-    Migrate,
+    Migrate {
+        /// Make the roles wallet_api, wallet_relay and auditor too, if they are missing, and grant each what it needs. They
+        /// can't log in before they are given a password
+        #[arg(long)]
+        roles: bool,
+    },
     /// Messages that could not be taken, and what to do about them
     #[command(subcommand)]
     DeadLetters(dead_letters::cli::Command),
@@ -71,10 +77,11 @@ async fn main() -> anyhow::Result<()> {
             command.run(&pool()?, kafka, intake, out).await
         }
         Some(Command::OperatorActions(command)) => command.run(&pool()?, out).await,
-        Some(Command::Migrate) => {
+        Some(Command::Migrate { roles }) => {
             let _service = Service::start(SERVICE, &config.log)?;
             let sources = vec![outbox::MIGRATIONS, operations::MIGRATIONS, MIGRATIONS];
-            let applied = database::migrate(&config.database.target()?, sources).await?;
+            let roles = roles.then_some(ROLES);
+            let applied = database::migrate(&config.database.target()?, sources, roles).await?;
             info!(applied = applied.len(), "the wallet database is up to date");
             Ok(())
         }
@@ -84,7 +91,11 @@ async fn main() -> anyhow::Result<()> {
 async fn serve(config: &Config) -> anyhow::Result<()> {
     let lab = config.pattern.lab()?;
     let service = Service::start(SERVICE, &config.log)?;
+    chassis::metrics::describe(METRICS);
+    chassis::metrics::describe(operations::METRICS);
     let pool = database::pool(&config.database, SERVICE)?;
+    let gauges = operations::gauges::run(pool.clone(), service.stop_token());
+    service.spawn("gauges", gauges);
     // The group commit.
     let (queue, writers) = group_commit(&config.writer, &pool);
     for writer in writers {
@@ -132,11 +143,22 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let readiness = readiness.require("database", move || {
         database::check(pool.clone(), schema.clone())
     });
+    let listens = [
+        ("LISTEN", config.listen.as_str()),
+        ("ADMIN_LISTEN", config.admin_listen.as_str()),
+    ];
+    let access = service.access(&config.access, &listens).await?;
+    let operators = access.guard(Audience::Operators, http::operators_routes(&app.pool));
+    let customers = access.guard(Audience::Customers, http::routes(app));
     service
-        .serve(&config.listen, &config.http, readiness, http::routes(app))
+        .serve_operators(&config.admin_listen, &config.http, readiness, operators)
         .await
-        .context("starting the HTTP server")?;
-    service.run().await
+        .context("serving operators")?;
+    service
+        .serve(&config.listen, &config.http, customers)
+        .await
+        .context("serving customers")?;
+    service.run(config.http.drain()).await
 }
 
 fn commands(service: &Service, config: &Config, pool: &Pool) -> anyhow::Result<Consumer<Commands>> {

@@ -121,21 +121,54 @@ struct TransferRow {
     created_at: DateTime<Utc>,
 }
 
-/// Wallets made before `before`. This service makes their ids, which carry the time.
+/// Wallets made before `before`, of `owner` or of everybody. This service makes their ids, which carry the time.
 pub(crate) async fn wallets(
     conn: &mut AsyncPgConnection,
+    owner: Option<&str>,
     before: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<WalletView>, Problem> {
     use schema::wallets::dsl;
-    let rows: Vec<WalletRow> = dsl::wallets
+    let mut wallets = dsl::wallets
         .filter(dsl::id.lt(before.unwrap_or(Uuid::max())))
         .order(dsl::id.desc())
         .limit(limit)
         .select(WalletRow::as_select())
-        .load(conn)
-        .await?;
+        .into_boxed();
+    if let Some(owner) = owner {
+        wallets = wallets.filter(dsl::owner.eq(owner));
+    }
+    let rows: Vec<WalletRow> = wallets.load(conn).await?;
     rows.into_iter().map(TryInto::try_into).collect()
+}
+
+pub(crate) async fn is_wallet_of(
+    conn: &mut AsyncPgConnection,
+    id: Uuid,
+    owner: &str,
+) -> QueryResult<bool> {
+    use schema::wallets::dsl;
+    let wallet = dsl::wallets.find(id).filter(dsl::owner.eq(owner));
+    diesel::select(diesel::dsl::exists(wallet))
+        .get_result(conn)
+        .await
+}
+
+pub(crate) async fn is_payment_of(
+    conn: &mut AsyncPgConnection,
+    id: Uuid,
+    owner: &str,
+) -> QueryResult<bool> {
+    let payment = schema::payments::table.find(id);
+    let wallet_id: Option<Uuid> = payment
+        .select(schema::payments::wallet_id)
+        .first(conn)
+        .await
+        .optional()?;
+    match wallet_id {
+        Some(wallet_id) => is_wallet_of(conn, wallet_id, owner).await,
+        None => Ok(false),
+    }
 }
 
 pub(crate) async fn wallet(conn: &mut AsyncPgConnection, id: Uuid) -> Result<WalletView, Problem> {
@@ -163,7 +196,7 @@ pub(crate) async fn payment(
         .try_into()
 }
 
-fn no_payment(id: Uuid) -> Problem {
+pub(crate) fn no_payment(id: Uuid) -> Problem {
     Problem::new(
         StatusCode::NOT_FOUND,
         "not-found",

@@ -22,6 +22,7 @@ diesel::table! {
         version -> BigInt,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
+        owner -> Nullable<Text>,
     }
 }
 

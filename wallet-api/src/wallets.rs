@@ -98,11 +98,12 @@ impl RetryState {
     }
 }
 
-/// Makes a wallet with `opening_balance` in it, once for each key.
+/// Makes a wallet of `owner` with `opening_balance` in it, once for each key.
 pub(crate) async fn create(
     pool: &Pool,
     currency: Currency,
     opening_balance: Option<Amount>,
+    owner: Option<&str>,
     key: &IdempotencyKey,
 ) -> Result<NewWallet, WalletError> {
     let opening = opening_balance
@@ -114,7 +115,7 @@ pub(crate) async fn create(
     loop {
         let mut conn = pool.get().await?;
         let created = conn
-            .transaction(async |conn| create_once(conn, id, currency, opening, key).await)
+            .transaction(async |conn| create_once(conn, id, currency, opening, owner, key).await)
             .await;
         // Other requests may use it during the wait.
         drop(conn);
@@ -130,6 +131,7 @@ async fn create_once(
     id: Uuid,
     currency: Currency,
     opening: Option<Money>,
+    owner: Option<&str>,
     key: &IdempotencyKey,
 ) -> Result<NewWallet, WalletError> {
     let wallet = |id, replayed| NewWallet {
@@ -138,7 +140,9 @@ async fn create_once(
         replayed,
     };
     let amount = opening.map_or_else(String::new, |money| money.value().to_string());
-    let fingerprint = Fingerprint::of(&["create-wallet", currency.code(), &amount]);
+    let mut parts = vec!["create-wallet", currency.code(), &amount];
+    parts.extend(owner);
+    let fingerprint = Fingerprint::of(&parts);
     // The key, which waits for another request with this key to end.
     let first = diesel::insert_into(wallet_keys::table)
         .values((
@@ -182,7 +186,11 @@ async fn create_once(
         .execute(conn)
         .await?;
     diesel::insert_into(wallets::table)
-        .values((wallets::id.eq(id), wallets::currency.eq(currency.code())))
+        .values((
+            wallets::id.eq(id),
+            wallets::currency.eq(currency.code()),
+            wallets::owner.eq(owner),
+        ))
         .execute(conn)
         .await?;
     if let Some(money) = opening {

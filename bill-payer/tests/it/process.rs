@@ -1,5 +1,6 @@
 //! The process: killed for real, stopped in order, looked at from outside.
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
@@ -8,7 +9,8 @@ use events::BillPaymentRequested;
 use mock_provider::Behaviour;
 use serde_json::{Value, json};
 use testkit::{
-    Process, Proxy, TestDatabase, TopicReader, eventually, kafka_brokers, produce, unique_prefix,
+    Process, Proxy, TestDatabase, TopicReader, eventually, kafka_brokers, metrics_without_help,
+    produce, unique_prefix,
 };
 
 use crate::support::{
@@ -51,7 +53,7 @@ impl Surroundings {
             ("KAFKA_BROKERS", &brokers),
             ("TOPIC_PREFIX", &self.prefix),
             ("PROVIDER_URL", &url),
-            ("LISTEN", &self.address),
+            ("ADMIN_LISTEN", &self.address),
             ("LOG", "warn"),
         ];
         environment.extend_from_slice(settings);
@@ -338,7 +340,19 @@ async fn health_and_metrics_tell_what_the_process_does() {
             "provider_away{call=\"cancel\"} 0",
             "dead_letters_open 0",
             "bills_oldest_age_seconds{status=\"paying\"} 0",
+            "database_pool_waiting 0",
+            "build_info{service=\"bill-payer\",version=\"0.1.0\"} 1",
+            "process_open_fds",
         ];
+        assert_eq!(metrics_without_help(&metrics), BTreeSet::new());
+        let age = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("outbox_oldest_age_seconds "));
+        if age.is_none_or(|age| age == "0") {
+            return Err(format!(
+                "no age of the result that no relay publishes: {age:?}"
+            ));
+        }
         match told.into_iter().find(|line| !metrics.contains(line)) {
             None => Ok(()),
             Some(line) => Err(format!("no {line} in {metrics}")),

@@ -44,7 +44,7 @@ struct Server {
 fn metrics() -> PrometheusHandle {
     static INSTALLED: OnceLock<PrometheusHandle> = OnceLock::new();
     INSTALLED
-        .get_or_init(|| crate::metrics::install().unwrap())
+        .get_or_init(|| crate::metrics::install("test").unwrap())
         .clone()
 }
 
@@ -70,7 +70,7 @@ async fn start(config: HttpConfig) -> Server {
             }),
         )
         .route("/order", post(async || "ok"));
-    let operations = health::router(Readiness::new(), metrics());
+    let operations = health::router(Readiness::new(), CancellationToken::new(), metrics());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();

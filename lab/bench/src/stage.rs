@@ -9,6 +9,7 @@ use lab_stack::process_spec::ProcessSpec;
 use lab_stack::relay_mode::RelayMode;
 use lab_stack::servers::FreshServers;
 use lab_stack::servers::Servers;
+use lab_stack::system::ServicePorts;
 use lab_stack::{connect, databases, ports, system};
 
 use super::cpu;
@@ -72,7 +73,7 @@ impl<'a> Stage<'a> {
         let template = self.databases.next()?;
         let server = &self.servers.database_url;
         let home = &self.fresh.home;
-        databases::prepare(home, &self.programs, server, &template.name, program).await?;
+        databases::prepare(home, &self.programs, server, &template.name, program, false).await?;
         Ok(template)
     }
 
@@ -122,7 +123,15 @@ impl<'a> Stage<'a> {
         database: &Database,
         env: Vec<(&'static str, String)>,
     ) -> anyhow::Result<ProcessSpec> {
-        let [port] = ports::free()?;
+        let [first, second] = ports::free()?;
+        let ports = match program {
+            "mock-provider" => ServicePorts::everybody(first),
+            "wallet-api" => ServicePorts {
+                customers: Some(first),
+                operators: Some(second),
+            },
+            _ => ServicePorts::operators(first),
+        };
         let common = [
             ("DATABASE_URL", database.url.clone()),
             ("KAFKA_BROKERS", self.servers.kafka_brokers.clone()),
@@ -133,7 +142,7 @@ impl<'a> Stage<'a> {
             &self.topic_prefix(),
             name,
             program,
-            port,
+            ports,
             common.into_iter().chain(env).collect(),
         ))
     }

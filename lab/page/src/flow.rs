@@ -95,7 +95,7 @@ async fn ask(lab: &Lab, is_watched: bool) -> Result<ServiceMetrics, Problem> {
         return Err(Problem::unavailable("there are not three relays"));
     };
     let (wallet_api, bill_payer, first, second, bill_relay) = join5(
-        Scrape::of(&stack.wallet_api, SERVICE_WITHIN),
+        Scrape::of(&stack.wallet_api_admin, SERVICE_WITHIN),
         Scrape::of(&stack.bill_payer, SERVICE_WITHIN),
         Scrape::of(first, SERVICE_WITHIN),
         Scrape::of(second, SERVICE_WITHIN),

@@ -72,7 +72,9 @@ pub async fn serve(
         hosts: settings.hosts.clone(),
         ..HttpConfig::default()
     };
-    service.serve(&listen, &config, readiness, routes).await
+    service
+        .serve_operators(&listen, &config, readiness, routes)
+        .await
 }
 
 fn routes(lab: Arc<Lab>) -> Router {

@@ -91,7 +91,10 @@ async fn picture(lab: &Lab) -> Live {
     Live {
         at: now_ms(),
         ready: stack.is_some(),
-        relay_mode: stack.map_or_else(String::new, |stack| stack.relay_mode.to_string()),
+        relay_mode: stack
+            .as_ref()
+            .map_or_else(String::new, |stack| stack.relay_mode.to_string()),
+        wallet_api_admin: stack.map(|stack| stack.wallet_api_admin),
         switching_to: match busy {
             Some(Command::RelayMode(mode)) => Some(mode),
             _ => None,

@@ -64,7 +64,7 @@ pub(super) async fn all(State(lab): State<Arc<Lab>>) -> Result<Json<Redriven>, P
 }
 
 async fn redrive(lab: &Lab, path: &str, order: &Value) -> Result<Value, Problem> {
-    let wallet_api = lab.stack().await?.wallet_api;
+    let wallet_api = lab.stack().await?.wallet_api_admin;
     let order = http::client()
         .post(format!("{wallet_api}{path}"))
         .header("x-operator", OPERATOR)

@@ -456,6 +456,8 @@ pub(super) struct Live {
     pub(super) at: i64,
     pub(super) ready: bool,
     pub(super) relay_mode: String,
+    /// Where wallet-api serves operators, once it is known.
+    pub(super) wallet_api_admin: Option<String>,
     pub(super) switching_to: Option<RelayMode>,
     pub(super) busy: Option<String>,
     pub(super) parts: Vec<ProcessView>,

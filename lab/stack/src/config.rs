@@ -50,6 +50,9 @@ pub struct Ports {
     /// The wallet API
     #[arg(long, env, default_value_t = 8080, value_parser = port)]
     pub wallet_api_port: u16,
+    /// The wallet API's operators
+    #[arg(long, env, default_value_t = 9080, value_parser = port)]
+    pub wallet_api_admin_port: u16,
     /// The bill payer
     #[arg(long, env, default_value_t = 8081, value_parser = port)]
     pub bill_payer_port: u16,
@@ -151,11 +154,21 @@ impl Settings {
         }
     }
 
+    /// Whether each service has a role of its own in PostgreSQL: on a server of the lab's own, where it can make them.
+    pub const fn has_own_roles(&self) -> bool {
+        self.database_url.is_none()
+    }
+
     /// The ports that must be free, with who wants them.
     pub fn wanted_ports(&self, sources: &Sources) -> Vec<WantedPort> {
         let ports = &self.ports;
         let mut wanted = vec![
             WantedPort::new(ports.wallet_api_port, "wallet-api", "WALLET_API_PORT"),
+            WantedPort::new(
+                ports.wallet_api_admin_port,
+                "wallet-api's operators",
+                "WALLET_API_ADMIN_PORT",
+            ),
             WantedPort::new(ports.bill_payer_port, "bill-payer", "BILL_PAYER_PORT"),
             WantedPort::new(
                 ports.mock_provider_port,

@@ -17,23 +17,50 @@ diesel::table! {
 }
 
 /// Makes the database on the server, if it is missing, brings it up to date with the program from
-/// `programs`, and returns its URL.
+/// `programs`, has it make its `roles` or not, and returns the URL.
 pub async fn prepare(
     home: &Home,
     programs: &Path,
     server: &str,
     name: &str,
     program: &str,
+    roles: bool,
 ) -> anyhow::Result<String> {
     create(server, name)
         .await
         .with_context(|| format!("making the database {name}"))?;
     let url = url::database_url(server, name)?;
     let mut migrate = command(programs.join(program), None);
-    migrate.arg("migrate").env("DATABASE_URL", &url);
+    migrate.arg("migrate").args(roles.then_some("--roles"));
+    migrate.env("DATABASE_URL", &url);
     let log = LogFile::new(home.log(&format!("{program}-migrate")));
     run_to_end(&format!("{program} migrate"), migrate, &log).await?;
     Ok(url)
+}
+
+/// Lets the services log in as the roles that their programs make, without passwords: for a server of the lab's own.
+///
+/// The relay owns the outbox, because whoever changes a publication has to: it can switch between its modes by itself.
+pub async fn let_roles_in(url: &str, service: &str, relay: &str) -> anyhow::Result<()> {
+    let mut conn = chassis::database::connect(url, "lab").await?;
+    let database: String = select(diesel::dsl::sql::<diesel::sql_types::Text>(
+        "current_database()::text",
+    ))
+    .get_result(&mut conn)
+    .await?;
+    conn.batch_execute(&format!(
+        "alter role {service} login; \
+         alter role {relay} login replication; \
+         grant create on database {database} to {relay}; \
+         alter table outbox owner to {relay}; \
+         do $$ declare publication text; begin \
+             for publication in select pubname from pg_publication loop \
+                 execute format('alter publication %I owner to {relay}', publication); \
+             end loop; \
+         end $$"
+    ))
+    .await
+    .with_context(|| format!("letting {service} and {relay} in"))
 }
 
 async fn create(server: &str, name: &str) -> anyhow::Result<()> {

@@ -11,6 +11,8 @@ use crate::relay_mode::RelayMode;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Stack {
     pub wallet_api: String,
+    /// Where wallet-api serves operators; the others serve nobody else.
+    pub wallet_api_admin: String,
     pub bill_payer: String,
     pub mock_provider: String,
     pub lab: String,
@@ -56,6 +58,7 @@ mod tests {
     fn the_keys_of_stack_json_do_not_change() {
         let stack = Stack {
             wallet_api: "http://127.0.0.1:8080".to_owned(),
+            wallet_api_admin: "http://127.0.0.1:9080".to_owned(),
             bill_payer: "http://127.0.0.1:8081".to_owned(),
             mock_provider: "http://127.0.0.1:8082".to_owned(),
             lab: "http://127.0.0.1:8090".to_owned(),

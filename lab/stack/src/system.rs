@@ -11,11 +11,18 @@ use crate::ports::base_url;
 use crate::process_spec::{ProcessSpec, Ready};
 use crate::shutdown_order::ShutdownOrder;
 use crate::stack::Stack;
+use crate::url;
 
 pub const PROGRAMS: [&str; 4] = ["mock-provider", "wallet-api", "bill-payer", "relay"];
 
 /// Variables of the services that the lab sets, whatever the environment says, and that are no settings of its own.
-pub const OWN_VARIABLES: [&str; 4] = ["LAB", "LISTEN", "PROVIDER_JOURNAL", "PROVIDER_URL"];
+pub const OWN_VARIABLES: [&str; 5] = [
+    "ADMIN_LISTEN",
+    "LAB",
+    "LISTEN",
+    "PROVIDER_JOURNAL",
+    "PROVIDER_URL",
+];
 
 /// The folder with the programs: the lab's own.
 pub fn programs() -> anyhow::Result<PathBuf> {
@@ -47,24 +54,38 @@ pub fn services(
     settings: &Settings,
 ) -> Vec<ProcessSpec> {
     let ports = &settings.ports;
-    let wallet = &stack.wallet_database_url;
-    let bills = &stack.bill_payer_database_url;
-    let service = |name: &str, port, env: Vec<(&'static str, String)>| {
-        service(programs, &settings.topic_prefix, name, name, port, env)
+    let service = |name: &str, listen, env: Vec<(&'static str, String)>| {
+        service(programs, &settings.topic_prefix, name, name, listen, env)
     };
     let journal = home.provider_journal().display().to_string();
-    let mut bill_payer = data(stack, bills);
+    let mut bill_payer = data(
+        stack,
+        settings,
+        &stack.bill_payer_database_url,
+        "bill_payer",
+    );
     bill_payer.push(("PROVIDER_URL", stack.mock_provider.clone()));
-    let mut wallet_api = data(stack, wallet);
+    let mut wallet_api = data(stack, settings, &stack.wallet_database_url, "wallet_api");
     wallet_api.push(("LAB", "true".to_owned()));
     let mut parts = vec![
         service(
             "mock-provider",
-            ports.mock_provider_port,
+            ServicePorts::everybody(ports.mock_provider_port),
             vec![("PROVIDER_JOURNAL", journal)],
         ),
-        service("wallet-api", ports.wallet_api_port, wallet_api),
-        service("bill-payer", ports.bill_payer_port, bill_payer),
+        service(
+            "wallet-api",
+            ServicePorts {
+                customers: Some(ports.wallet_api_port),
+                operators: Some(ports.wallet_api_admin_port),
+            },
+            wallet_api,
+        ),
+        service(
+            "bill-payer",
+            ServicePorts::operators(ports.bill_payer_port),
+            bill_payer,
+        ),
     ];
     parts.extend(relays(programs, stack, settings));
     parts
@@ -72,9 +93,9 @@ pub fn services(
 
 /// Those of the services that relay.
 pub fn relays(programs: &Path, stack: &Stack, settings: &Settings) -> Vec<ProcessSpec> {
-    let relay = |name: String, nth, database: &str| {
-        let port = settings.ports.relay(nth);
-        let mut env = data(stack, database);
+    let relay = |nth, database: &str, role| {
+        let port = ServicePorts::operators(settings.ports.relay(nth));
+        let mut env = data(stack, settings, database, role);
         env.push(("RELAY_MODE", stack.relay_mode.to_string()));
         // What a mode has left there is removed by the next one.
         let connect_url = stack
@@ -85,11 +106,14 @@ pub fn relays(programs: &Path, stack: &Stack, settings: &Settings) -> Vec<Proces
             "CONNECT_URL",
             connect_url.unwrap_or_else(|| base_url(settings.ports.connect_port)),
         ));
+        let name = relay_name(nth);
         service(programs, &settings.topic_prefix, &name, "relay", port, env)
     };
-    let of_wallet = (0..WALLET_RELAYS).map(|nth| (nth, &stack.wallet_database_url));
-    let all = of_wallet.chain([(WALLET_RELAYS, &stack.bill_payer_database_url)]);
-    all.map(|(nth, database)| relay(relay_name(nth), nth, database))
+    let of_wallet = |nth| relay(nth, &stack.wallet_database_url, "wallet_relay");
+    let of_bills = relay(WALLET_RELAYS, &stack.bill_payer_database_url, "bill_relay");
+    (0..WALLET_RELAYS)
+        .map(of_wallet)
+        .chain([of_bills])
         .collect()
 }
 
@@ -102,41 +126,80 @@ pub fn relay_name(nth: u16) -> String {
     }
 }
 
-/// The settings of every service with a database.
-fn data(stack: &Stack, database: &str) -> Vec<(&'static str, String)> {
+/// The settings of every service with a database; `role` is its own on a server of the lab's.
+fn data(
+    stack: &Stack,
+    settings: &Settings,
+    database: &str,
+    role: &str,
+) -> Vec<(&'static str, String)> {
+    let url = if settings.has_own_roles() {
+        url::as_user(database, role).expect("the lab made the URL")
+    } else {
+        database.to_owned()
+    };
     vec![
-        ("DATABASE_URL", database.to_owned()),
+        ("DATABASE_URL", url),
         ("KAFKA_BROKERS", stack.kafka_brokers.clone()),
     ]
 }
 
-/// One of our services, on `port`; `env` are its settings besides where to listen and the topics' prefix.
+/// Where a service listens.
+#[derive(Debug, Clone, Copy)]
+pub struct ServicePorts {
+    /// `LISTEN`
+    pub customers: Option<u16>,
+    /// `ADMIN_LISTEN`
+    pub operators: Option<u16>,
+}
+
+impl ServicePorts {
+    /// One port for all, as the provider has it.
+    pub const fn everybody(port: u16) -> Self {
+        Self {
+            customers: Some(port),
+            operators: None,
+        }
+    }
+
+    /// A service without customers.
+    pub const fn operators(port: u16) -> Self {
+        Self {
+            customers: None,
+            operators: Some(port),
+        }
+    }
+}
+
+/// One of our services; `env` are its settings besides where to listen and the topics' prefix.
 pub fn service(
     programs: &Path,
     topic_prefix: &str,
     name: &str,
     program: &str,
-    port: u16,
+    ports: ServicePorts,
     env: Vec<(&'static str, String)>,
 ) -> ProcessSpec {
-    let address = base_url(port);
-    let common = [
-        ("LISTEN", listen(port)),
-        ("TOPIC_PREFIX", topic_prefix.to_owned()),
-    ];
+    let ServicePorts {
+        customers,
+        operators,
+    } = ports;
+    let address = customers.or(operators).map(base_url).unwrap_or_default();
+    let health = operators.or(customers).map(base_url).unwrap_or_default();
+    let listens = [("LISTEN", customers), ("ADMIN_LISTEN", operators)];
+    let common = listens
+        .into_iter()
+        .filter_map(|(variable, port)| Some((variable, format!("127.0.0.1:{}", port?))))
+        .chain([("TOPIC_PREFIX", topic_prefix.to_owned())]);
     ProcessSpec {
         name: name.to_owned(),
         shutdown_order: ShutdownOrder::Service,
         program: programs.join(program),
         args: Vec::new(),
-        env: common.into_iter().chain(env).collect(),
+        env: common.chain(env).collect(),
         user: None,
-        ready: Ready::Http(format!("{address}/readyz")),
+        ready: Ready::Http(format!("{health}/readyz")),
         ready_within: Duration::from_secs(60),
         address,
     }
-}
-
-fn listen(port: u16) -> String {
-    format!("127.0.0.1:{port}")
 }

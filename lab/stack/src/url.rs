@@ -11,6 +11,14 @@ pub fn database_url(server: &str, database: &str) -> anyhow::Result<String> {
     Ok(url.into())
 }
 
+/// The same URL for `user`, who needs no password there.
+pub fn as_user(url: &str, user: &str) -> anyhow::Result<String> {
+    let mut url = Url::parse(url).context(NOT_A_URL)?;
+    let named = url.set_username(user).and_then(|()| url.set_password(None));
+    named.map_err(|()| anyhow::anyhow!(NOT_A_URL))?;
+    Ok(url.into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,5 +36,11 @@ mod tests {
         let url = database_url("postgres://postgres@127.0.0.1:15432", "wallet");
         assert_eq!(url.unwrap(), "postgres://postgres@127.0.0.1:15432/wallet");
         assert!(database_url("host=db user=me", "wallet").is_err());
+    }
+
+    #[test]
+    fn another_user_s_url_has_no_password() {
+        let url = as_user("postgres://me:secret@db:5432/wallet", "wallet_api");
+        assert_eq!(url.unwrap(), "postgres://wallet_api@db:5432/wallet");
     }
 }

@@ -93,11 +93,14 @@ async fn a_rolling_restart_of_kafka_loses_no_payment() {
 #[ignore = "runs by name: ./dev test failover"]
 async fn of_three_instances_of_each_service_one_is_killed_at_a_time_and_no_payment_is_lost() {
     let [second, third] = [free_address(), free_address()];
+    let [second_admin, third_admin] = [free_address(), free_address()];
     let settings = vec![
         ("wallet-api-2", "LISTEN", second.clone()),
+        ("wallet-api-2", "ADMIN_LISTEN", second_admin.clone()),
         ("wallet-api-3", "LISTEN", third.clone()),
-        ("bill-payer-2", "LISTEN", free_address()),
-        ("bill-payer-3", "LISTEN", free_address()),
+        ("wallet-api-3", "ADMIN_LISTEN", third_admin.clone()),
+        ("bill-payer-2", "ADMIN_LISTEN", free_address()),
+        ("bill-payer-3", "ADMIN_LISTEN", free_address()),
     ];
     let mut system = System::start_with(settings).await;
     for name in [
@@ -108,7 +111,7 @@ async fn of_three_instances_of_each_service_one_is_killed_at_a_time_and_no_payme
     ] {
         system.start_process(name);
     }
-    for address in [&second, &third] {
+    for address in [&second_admin, &third_admin] {
         system.ready(address).await;
     }
     let load = Load::begin(&system, vec![system.wallet_api.clone(), second, third]).await;
@@ -126,6 +129,46 @@ async fn of_three_instances_of_each_service_one_is_killed_at_a_time_and_no_payme
         load.more_are_paid(&system).await;
         system.start_process(name);
     }
+    load.all_end_well(&system).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_of_every_service_fails_no_request_and_loses_no_payment() {
+    let [second, second_admin] = [free_address(), free_address()];
+    let settings = vec![
+        ("wallet-api-2", "LISTEN", second.clone()),
+        ("wallet-api-2", "ADMIN_LISTEN", second_admin.clone()),
+        ("wallet-api", "HTTP_DRAIN_MS", "1000".to_owned()),
+        ("bill-payer-2", "ADMIN_LISTEN", free_address()),
+    ];
+    let mut system = System::start_with(settings).await;
+    for name in ["wallet-api-2", "bill-payer-2"] {
+        system.start_process(name);
+    }
+    system.ready(&second_admin).await;
+    let first = (system.wallet_api.clone(), system.wallet_api_admin.clone());
+    let instances = vec![first, (second, second_admin)];
+    let load = Load::begin_balanced(&system, instances.clone()).await;
+    for name in [
+        "bill-payer",
+        "bill-payer-2",
+        "relay-wallet-1",
+        "relay-wallet-2",
+        "relay-bill",
+        "wallet-api",
+        "wallet-api-2",
+    ] {
+        load.more_payments().await;
+        system.stop(name).await;
+        load.more_payments().await;
+        system.start_process(name);
+        // As an orchestrator does: the next one when this one is ready.
+        for (_, health) in &instances {
+            system.ready(health).await;
+        }
+        load.more_are_paid(&system).await;
+    }
+    assert_eq!(load.failed.load(Ordering::Relaxed), 0, "failed requests");
     load.all_end_well(&system).await;
 }
 
@@ -165,25 +208,41 @@ async fn nothing_is_parked(system: &System) {
 struct Load {
     enough: Arc<AtomicBool>,
     accepted: Arc<AtomicUsize>,
+    /// Requests without an answer, or with another one than 202 and 503.
+    failed: Arc<AtomicUsize>,
     payers: JoinSet<()>,
 }
 
 impl Load {
     /// Pays at each of the addresses in turn.
     async fn begin(system: &System, addresses: Vec<String>) -> Self {
+        let instances = addresses.into_iter().map(|address| (address, None));
+        Self::begin_at(system, instances.collect()).await
+    }
+
+    /// The same, behind a load balancer: an instance whose `/readyz`, at its second address, does not succeed gets nothing.
+    async fn begin_balanced(system: &System, instances: Vec<(String, String)>) -> Self {
+        let instances = instances.into_iter();
+        let instances = instances.map(|(address, health)| (address, Some(health)));
+        Self::begin_at(system, instances.collect()).await
+    }
+
+    async fn begin_at(system: &System, instances: Vec<(String, Option<String>)>) -> Self {
         let mut wallets = Vec::new();
         for _ in 0..WALLETS {
             wallets.push(system.wallet("100000").await);
         }
-        let (wallets, addresses) = (Arc::new(wallets), Arc::new(addresses));
+        let (wallets, instances) = (Arc::new(wallets), Arc::new(instances));
         let mut load = Self {
             enough: Arc::default(),
             accepted: Arc::default(),
+            failed: Arc::default(),
             payers: JoinSet::new(),
         };
         for payer in 0..PAYERS {
-            let (wallets, addresses) = (Arc::clone(&wallets), Arc::clone(&addresses));
+            let (wallets, instances) = (Arc::clone(&wallets), Arc::clone(&instances));
             let (enough, accepted) = (Arc::clone(&load.enough), Arc::clone(&load.accepted));
+            let failed = Arc::clone(&load.failed);
             let client = system.client.clone();
             load.payers.spawn(async move {
                 let mut pace = tokio::time::interval(PACE);
@@ -192,7 +251,13 @@ impl Load {
                 while !enough.load(Ordering::Relaxed) {
                     pace.tick().await;
                     turn += 1;
-                    let address = &addresses[turn % addresses.len()];
+                    let (address, health) = &instances[turn % instances.len()];
+                    if let Some(health) = health {
+                        let ready = client.get(format!("http://{health}/readyz")).send().await;
+                        if !ready.is_ok_and(|ready| ready.status().is_success()) {
+                            continue;
+                        }
+                    }
                     let wallet = &wallets[(payer + payment) % wallets.len()];
                     let url = format!("http://{address}/wallets/{wallet}/pay-bill");
                     let answer = client
@@ -206,8 +271,14 @@ impl Load {
                             accepted.fetch_add(1, Ordering::Relaxed);
                             payment += 1;
                         }
-                        Ok(answer) => assert!(answer.status().is_server_error(), "{answer:?}"),
-                        Err(_) => {}
+                        Ok(answer) if answer.status() == 503 => {}
+                        Ok(answer) => {
+                            assert!(answer.status().is_server_error(), "{answer:?}");
+                            failed.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Err(_) => {
+                            failed.fetch_add(1, Ordering::Relaxed);
+                        }
                     }
                 }
             });
@@ -247,6 +318,7 @@ impl Load {
             enough,
             accepted,
             payers,
+            ..
         } = self;
         enough.store(true, Ordering::Relaxed);
         payers.join_all().await;

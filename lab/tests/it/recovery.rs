@@ -224,7 +224,7 @@ async fn a_wallet_database_that_was_restored_from_a_backup_gets_its_payments_bac
     for name in ["wallet-api", "relay-wallet-1", "relay-wallet-2"] {
         system.start_process(name);
     }
-    system.ready(&system.wallet_api).await;
+    system.ready(&system.wallet_api_admin).await;
 
     for payment in paid {
         assert_eq!(system.ended(payment).await["status"], "paid");
@@ -341,7 +341,7 @@ async fn what_was_only_in_a_kafka_that_is_lost_is_redriven() {
     ] {
         system.start_process(name);
     }
-    for address in [&system.wallet_api, &system.bill_payer_api] {
+    for address in [&system.wallet_api_admin, &system.bill_payer_api] {
         system.ready(address).await;
     }
     let said = run(&system, "wallet-api", "payments redrive --pending-for 0s");

@@ -57,6 +57,7 @@ impl Up {
         let own = [
             ("LAB_DIR", folder.display().to_string()),
             ("WALLET_API_PORT", port()),
+            ("WALLET_API_ADMIN_PORT", port()),
             ("BILL_PAYER_PORT", port()),
             ("MOCK_PROVIDER_PORT", port()),
             ("RELAY_PORT", (28_000 + nth * 3).to_string()),

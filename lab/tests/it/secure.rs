@@ -1,21 +1,26 @@
-//! A payment over TLS all the way: PostgreSQL with `verify-full`, Kafka with SASL, the provider with https. And
-//! what a run writes shows none of its secrets.
+//! A payment over TLS all the way: PostgreSQL with `verify-full`, Kafka with SASL, the provider with https. Each service
+//! has logins of its own, which can do what it needs and no more. And what a run writes shows none of its secrets.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use diesel_async::SimpleAsyncConnection as _;
 use lab_stack::home::Home;
 use lab_stack::kafka as lab_kafka;
 use lab_stack::sources::KafkaPorts;
+use rdkafka::ClientConfig;
+use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::{Value, json};
 use testkit::{
-    Authority, Issued, PostgresServer, Process, Stop, TestDatabase, TlsFront, Validity, eventually,
-    free_address,
+    Authority, Issued, KafkaOperation, KafkaResource, PostgresServer, Process, Stop, TestDatabase,
+    TlsFront, Validity, allow, eventually, free_address,
 };
 
 const PASSWORD: &str = "planted-database-password";
 const SASL_PASSWORD: &str = "planted-sasl-password";
+/// The users of PostgreSQL and of Kafka, which have the same names.
+const USERS: [&str; 4] = ["wallet_api", "wallet_relay", "bill_payer", "bill_relay"];
 const TOKEN: &str = "planted-provider-token";
 
 /// A broker that its clients reach by SASL over TLS at `address`; ends with the test.
@@ -95,19 +100,43 @@ impl SecureBroker {
 /// A listener that asks for a login over TLS, besides the plain one.
 fn listeners(ports: KafkaPorts, secure: u16, keystore: &Path) -> String {
     let KafkaPorts { broker, controller } = ports;
+    let users = USERS
+        .map(|user| format!("user_{user}=\"{SASL_PASSWORD}\""))
+        .join(" ");
     format!(
         "listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller},SECURE://127.0.0.1:{secure}\n\
          advertised.listeners=PLAINTEXT://127.0.0.1:{broker},SECURE://localhost:{secure}\n\
          listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL\n\
          listener.name.secure.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512\n\
          listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule \
-            required user_app=\"{SASL_PASSWORD}\";\n\
+            required {users};\n\
          listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule \
             required;\n\
          listener.name.secure.ssl.keystore.type=PEM\n\
-         listener.name.secure.ssl.keystore.location={keystore}\n",
+         listener.name.secure.ssl.keystore.location={keystore}\n\
+         authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+         super.users=User:ANONYMOUS\n",
         keystore = keystore.display()
     )
+}
+
+/// What each service needs of Kafka.
+fn acls() -> Vec<(&'static str, KafkaOperation, KafkaResource, &'static str)> {
+    use KafkaOperation::{DescribeConfigs, Read, Write};
+    use KafkaResource::{Group, Topic};
+    vec![
+        ("wallet_relay", Write, Topic, events::WALLET_TOPIC),
+        ("bill_relay", Write, Topic, events::BILL_TOPIC),
+        ("bill_payer", Read, Topic, events::WALLET_TOPIC),
+        ("bill_payer", DescribeConfigs, Topic, events::WALLET_TOPIC),
+        ("bill_payer", Read, Group, "bill-payer"),
+        ("wallet_api", Read, Topic, events::BILL_TOPIC),
+        ("wallet_api", DescribeConfigs, Topic, events::BILL_TOPIC),
+        ("wallet_api", Read, Group, "wallet-api"),
+        // To warn of commands that nobody carries out.
+        ("wallet_api", Read, Topic, events::COMMAND_TOPIC),
+        ("wallet_api", Read, Group, "wallet-api-commands"),
+    ]
 }
 
 impl Drop for SecureBroker {
@@ -142,16 +171,35 @@ impl Secure {
         let migrations = |own| vec![outbox::MIGRATIONS, operations::MIGRATIONS, own];
         let wallet = server.database(migrations(wallet_api::MIGRATIONS)).await;
         let bills = server.database(migrations(bill_payer::MIGRATIONS)).await;
-        let role = format!("create role app superuser login password '{PASSWORD}'");
         let name = |database: &TestDatabase| database.url().rsplit_once('/').unwrap().1.to_owned();
-        wallet.connect().await.batch_execute(&role).await.unwrap();
+        for (database, roles) in [(&wallet, wallet_api::ROLES), (&bills, bill_payer::ROLES)] {
+            let mut conn = database.connect().await;
+            // It may be run again.
+            for _ in 0..2 {
+                conn.batch_execute(roles).await.unwrap();
+            }
+            let publication =
+                "create publication outbox_relay for table outbox with (publish = 'insert')";
+            conn.batch_execute(publication).await.unwrap();
+        }
+        let mut conn = wallet.connect().await;
+        for user in USERS {
+            let more = if user.ends_with("_relay") {
+                "replication"
+            } else {
+                ""
+            };
+            let login = format!("alter role {user} login password '{PASSWORD}' {more}");
+            conn.batch_execute(&login).await.unwrap();
+        }
         server.encrypt(&certificate, &authority.file());
+        let users = USERS.join(",");
         server.admit(&[
-            "hostssl all app 127.0.0.1/32 scram-sha-256",
-            "host all app 127.0.0.1/32 reject",
+            &format!("hostssl all {users} 127.0.0.1/32 scram-sha-256"),
+            &format!("host all {users} 127.0.0.1/32 reject"),
         ]);
         server.restart(Stop::Fast).await;
-        // Kafka: who is `app`.
+        // Kafka.
         let broker = SecureBroker::start(&certificate, folder.path()).await;
         let topics = [
             events::WALLET_TOPIC,
@@ -161,19 +209,15 @@ impl Secure {
         chassis::kafka::create_topics(broker.plain.as_str(), &topics, 2, 1)
             .await
             .unwrap();
-        let user = format!("SCRAM-SHA-512=[password={SASL_PASSWORD}]");
-        broker.tool(
-            "kafka.admin.ConfigCommand",
-            &[
-                "--alter",
-                "--add-config",
-                &user,
-                "--entity-type",
-                "users",
-                "--entity-name",
-                "app",
-            ],
-        );
+        let login = format!("SCRAM-SHA-512=[password={SASL_PASSWORD}]");
+        let mut alter = vec!["--alter", "--add-config", &login];
+        // The relays log in by PLAIN.
+        for user in ["wallet_api", "bill_payer"] {
+            alter.extend(["--entity-type", "users", "--entity-name", user]);
+            broker.tool("kafka.admin.ConfigCommand", &alter);
+            alter.truncate(3);
+        }
+        allow(&broker.plain, &acls()).await;
         // The provider.
         let provider = free_address();
         let environment = [("LISTEN", provider.as_str()), ("LOG", "warn")];
@@ -199,11 +243,21 @@ impl Secure {
         path.display().to_string()
     }
 
-    fn url(&self, database: &str) -> String {
+    /// Who `service` is for PostgreSQL and Kafka.
+    fn user(&self, service: &str, database: &str) -> &'static str {
+        match service {
+            "wallet-api" => "wallet_api",
+            "bill-payer" => "bill_payer",
+            _ if database == self.wallet => "wallet_relay",
+            _ => "bill_relay",
+        }
+    }
+
+    fn url(&self, user: &str, database: &str) -> String {
         let (_, port) = self.server.address().rsplit_once(':').unwrap();
         let ca = self.authority.file();
         format!(
-            "postgres://app:{PASSWORD}@localhost:{port}/{database}?sslmode=verify-full&sslrootcert={}",
+            "postgres://{user}:{PASSWORD}@localhost:{port}/{database}?sslmode=verify-full&sslrootcert={}",
             ca.display()
         )
     }
@@ -211,19 +265,21 @@ impl Secure {
     /// The environment of a service on `database`; `more` override it.
     fn environment(
         &self,
+        service: &str,
         name: &str,
         database: &str,
         more: &[(&str, &str)],
     ) -> Vec<(String, String)> {
+        let user = self.user(service, database);
         let ca = self.authority.file().display().to_string();
         // Files of its own: another service may be reading its files just now.
-        let database = self.file(&format!("{name}.url"), &self.url(database));
+        let database = self.file(&format!("{name}.url"), &self.url(user, database));
         let mut environment: Vec<(String, String)> = [
             ("DATABASE_URL_FILE", database),
             ("KAFKA_BROKERS", self.broker.address.clone()),
             ("KAFKA_SECURITY_PROTOCOL", "SASL_SSL".to_owned()),
             ("KAFKA_SASL_MECHANISM", "SCRAM-SHA-512".to_owned()),
-            ("KAFKA_SASL_USERNAME", "app".to_owned()),
+            ("KAFKA_SASL_USERNAME", user.to_owned()),
             (
                 "KAFKA_SASL_PASSWORD_FILE",
                 self.file(&format!("{name}.sasl"), SASL_PASSWORD),
@@ -251,11 +307,11 @@ impl Secure {
         environment
     }
 
-    /// Starts a service and returns its address; what it writes is in the file of its name.
+    /// Starts a service and returns its address for operators; what it writes is in the file of its name.
     fn run(&mut self, service: &str, name: &str, database: &str, more: &[(&str, &str)]) -> String {
         let address = free_address();
-        let more = [more, &[("LISTEN", address.as_str())]].concat();
-        let environment = self.environment(name, database, &more);
+        let more = [more, &[("ADMIN_LISTEN", address.as_str())]].concat();
+        let environment = self.environment(service, name, database, &more);
         let environment: Vec<(&str, &str)> = environment
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()))
@@ -309,6 +365,108 @@ impl Secure {
         .await;
     }
 
+    /// No login of a service can do another's work, or change what was written.
+    async fn refuses_more_than_each_needs(&self) {
+        for (user, database, statement) in [
+            (
+                "wallet_api",
+                &self.wallet,
+                "update transfers set amount = 1",
+            ),
+            ("wallet_api", &self.wallet, "delete from transfers"),
+            (
+                "wallet_api",
+                &self.wallet,
+                "alter table transfers disable trigger all",
+            ),
+            (
+                "wallet_api",
+                &self.wallet,
+                "drop trigger transfers_are_append_only on transfers",
+            ),
+            (
+                "wallet_api",
+                &self.wallet,
+                "update wallets set owner = 'somebody'",
+            ),
+            ("wallet_api", &self.wallet, "delete from outbox"),
+            (
+                "wallet_api",
+                &self.wallet,
+                "update operator_actions set operator = 'somebody'",
+            ),
+            ("wallet_api", &self.wallet, "create table mine ()"),
+            ("wallet_relay", &self.wallet, "select from wallets"),
+            ("wallet_relay", &self.wallet, "select from payments"),
+            (
+                "wallet_relay",
+                &self.wallet,
+                "update outbox set payload = '{}'",
+            ),
+            (
+                "wallet_relay",
+                &self.wallet,
+                "insert into outbox default values",
+            ),
+            ("bill_payer", &self.bills, "delete from outbox"),
+            ("bill_relay", &self.bills, "select from bills"),
+        ] {
+            let url = self.url(user, database);
+            let mut conn = chassis::database::connect(&url, "test").await.unwrap();
+            let refused = conn.batch_execute(statement).await.unwrap_err().to_string();
+            let is_refused =
+                refused.contains("permission denied") || refused.contains("must be owner");
+            assert!(is_refused, "{user}: {statement}: {refused}");
+        }
+        for (user, database) in [
+            ("bill_payer", &self.wallet),
+            ("bill_relay", &self.wallet),
+            ("wallet_api", &self.bills),
+        ] {
+            let refused = chassis::database::connect(&self.url(user, database), "test").await;
+            let refused = format!("{:#}", refused.err().unwrap());
+            assert!(
+                refused.contains("permission denied for database"),
+                "{user}: {refused}"
+            );
+        }
+        // Nobody but the wallet's relay can forge a payment.
+        for user in ["wallet_api", "bill_payer", "bill_relay"] {
+            let said = self.produces(user, events::WALLET_TOPIC).await;
+            assert_eq!(said, Err("TopicAuthorizationFailed".to_owned()), "{user}");
+        }
+        assert_eq!(
+            self.produces("wallet_relay", events::BILL_TOPIC).await,
+            Err("TopicAuthorizationFailed".to_owned())
+        );
+    }
+
+    /// Publishes a record as `user`.
+    async fn produces(&self, user: &str, topic: &str) -> Result<(), String> {
+        let mechanism = if user.ends_with("_relay") {
+            "PLAIN"
+        } else {
+            "SCRAM-SHA-512"
+        };
+        let producer: FutureProducer = ClientConfig::new()
+            .set("bootstrap.servers", &self.broker.address)
+            .set("security.protocol", "SASL_SSL")
+            .set(
+                "ssl.ca.location",
+                self.authority.file().display().to_string(),
+            )
+            .set("sasl.mechanism", mechanism)
+            .set("sasl.username", user)
+            .set("sasl.password", SASL_PASSWORD)
+            .create()
+            .unwrap();
+        let record = FutureRecord::to(topic).key("forged").payload("{}");
+        match producer.send(record, Duration::from_secs(30)).await {
+            Ok(_) => Ok(()),
+            Err((error, _)) => Err(format!("{:?}", error.rdkafka_error_code().unwrap())),
+        }
+    }
+
     /// What each process wrote last.
     fn last_lines(&self) -> Vec<String> {
         let files = std::fs::read_dir(self.folder.path()).unwrap();
@@ -350,7 +508,9 @@ impl Secure {
 async fn a_payment_goes_over_tls_all_the_way_in_poller_and_cdc_and_no_secret_is_shown() {
     let mut system = Secure::start().await;
     let (wallet, bills) = (system.wallet.clone(), system.bills.clone());
-    let wallet_api = system.run("wallet-api", "wallet-api", &wallet, &[]);
+    let customers = free_address();
+    let listen = [("LISTEN", customers.as_str())];
+    let wallet_api = system.run("wallet-api", "wallet-api", &wallet, &listen);
     let bill_payer = system.run("bill-payer", "bill-payer", &bills, &[]);
     for mode in ["poller", "cdc"] {
         let settings = [("RELAY_MODE", mode), ("KAFKA_SASL_MECHANISM", "PLAIN")];
@@ -361,13 +521,14 @@ async fn a_payment_goes_over_tls_all_the_way_in_poller_and_cdc_and_no_secret_is_
         for address in relays.iter().chain([&wallet_api, &bill_payer]) {
             system.is_ready(address).await;
         }
-        system.pays(&wallet_api).await;
+        system.pays(&customers).await;
         system.shows_no_secret();
         // The relays of the next mode wait for the end of these.
         for _ in relays {
             system.processes.pop().unwrap().kill_9();
         }
     }
+    system.refuses_more_than_each_needs().await;
     // And with all of it wrong: what is said of a failure shows no secret either.
     let wrong = system.file("wrong", "planted-wrong-password");
     let refused = [

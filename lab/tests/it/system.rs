@@ -22,6 +22,8 @@ pub(crate) struct System {
     pub(crate) prefix: String,
     pub(crate) wallet_events: TopicReader,
     pub(crate) wallet_api: String,
+    /// Where wallet-api serves operators.
+    pub(crate) wallet_api_admin: String,
     pub(crate) bill_payer_api: String,
     pub(crate) provider: String,
     pub(crate) client: reqwest::Client,
@@ -104,6 +106,7 @@ impl System {
             prefix,
             wallet_events,
             wallet_api: free_address(),
+            wallet_api_admin: free_address(),
             bill_payer_api: free_address(),
             provider: free_address(),
             client: reqwest::Client::builder()
@@ -121,7 +124,11 @@ impl System {
         ] {
             system.start_process(name);
         }
-        for address in [&system.provider, &system.wallet_api, &system.bill_payer_api] {
+        for address in [
+            &system.provider,
+            &system.wallet_api_admin,
+            &system.bill_payer_api,
+        ] {
             system.ready(address).await;
         }
         system
@@ -143,13 +150,17 @@ impl System {
                 "mock-provider"
             }
             "wallet-api" | "wallet-api-2" | "wallet-api-3" => {
-                environment.extend([("DATABASE_URL", wallet), ("LISTEN", &self.wallet_api)]);
+                environment.extend([
+                    ("DATABASE_URL", wallet),
+                    ("LISTEN", &self.wallet_api),
+                    ("ADMIN_LISTEN", &self.wallet_api_admin),
+                ]);
                 "wallet-api"
             }
             "bill-payer" | "bill-payer-2" | "bill-payer-3" => {
                 environment.extend([
                     ("DATABASE_URL", bills),
-                    ("LISTEN", &self.bill_payer_api),
+                    ("ADMIN_LISTEN", &self.bill_payer_api),
                     ("PROVIDER_URL", &provider),
                     // Short, so that a killed one's bills come back soon.
                     ("PROVIDER_CALL_TIMEOUT_MS", "2000"),
@@ -158,11 +169,11 @@ impl System {
                 "bill-payer"
             }
             "relay-wallet-1" | "relay-wallet-2" => {
-                environment.extend([("DATABASE_URL", wallet), ("LISTEN", &relay)]);
+                environment.extend([("DATABASE_URL", wallet), ("ADMIN_LISTEN", &relay)]);
                 "relay"
             }
             _ => {
-                environment.extend([("DATABASE_URL", bills), ("LISTEN", &relay)]);
+                environment.extend([("DATABASE_URL", bills), ("ADMIN_LISTEN", &relay)]);
                 "relay"
             }
         };
@@ -180,6 +191,17 @@ impl System {
             .processes
             .swap_remove(position.expect("the process runs"));
         process.kill_9();
+    }
+
+    /// Ends a process in order, and waits until it has ended.
+    pub(crate) async fn stop(&mut self, name: &str) {
+        let position = self.processes.iter().position(|(one, _)| *one == name);
+        let (_, process) = self
+            .processes
+            .swap_remove(position.expect("the process runs"));
+        process.terminate();
+        let ended = tokio::task::spawn_blocking(|| process.wait()).await;
+        assert!(ended.unwrap().success(), "{name}");
     }
 
     /// Runs a command of wallet-api or bill-payer to its end; returns whether it succeeded, and its output.

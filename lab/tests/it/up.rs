@@ -158,6 +158,7 @@ async fn a_given_server_that_does_not_answer_is_named_before_anything_is_started
             .args(["up", "--detach"])
             .envs([
                 ("WALLET_API_PORT", port()),
+                ("WALLET_API_ADMIN_PORT", port()),
                 ("BILL_PAYER_PORT", port()),
                 ("MOCK_PROVIDER_PORT", port()),
                 ("RELAY_PORT", "27997".to_owned()),

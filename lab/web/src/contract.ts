@@ -10,6 +10,7 @@ export interface Live {
   at: number;
   ready: boolean;
   relay_mode: RelayMode;
+  wallet_api_admin: string | null;
   switching_to: string | null;
   /** The command that is being carried out, in words. */
   busy: string | null;

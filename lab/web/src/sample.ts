@@ -15,6 +15,7 @@ export function quietSnapshot(change: Partial<Live> = {}): Live {
     at: 1_000_000,
     ready: true,
     relay_mode: "poller",
+    wallet_api_admin: "http://127.0.0.1:9080",
     switching_to: null,
     busy: null,
     parts: ["wallet-api", "relay-wallet-1", "relay-wallet-2", "bill-payer", "relay-bill", "mock-provider", "postgres", "kafka"].map((name) => part(name)),

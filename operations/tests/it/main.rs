@@ -75,7 +75,9 @@ async fn dead_letters_that_are_older_than_their_migrations_stay() {
     }
     let all = || vec![outbox::MIGRATIONS, operations::MIGRATIONS];
     let target = chassis::database::Target::parse(database.url(), None).unwrap();
-    chassis::database::migrate(&target, all()).await.unwrap();
+    chassis::database::migrate(&target, all(), None)
+        .await
+        .unwrap();
     let kept =
         "select count(*) from dead_letters where digest = '' and reason = 'it makes no sense'";
     assert_eq!(database.count(kept).await, 1);
@@ -88,7 +90,9 @@ async fn dead_letters_that_are_older_than_their_migrations_stay() {
     ] {
         conn.batch_execute(statements).await.unwrap();
     }
-    chassis::database::migrate(&target, all()).await.unwrap();
+    chassis::database::migrate(&target, all(), None)
+        .await
+        .unwrap();
     assert_eq!(database.count(kept).await, 1);
 }
 

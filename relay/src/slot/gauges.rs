@@ -20,7 +20,7 @@ const WAL_STATUSES: [&str; 4] = ["reserved", "extended", "unreserved", "lost"];
 
 /// Keeps the gauges up to date until `stop`.
 pub async fn run(pool: Pool, publication: &'static str, stop: CancellationToken) {
-    describe();
+    begin();
     let mut tick = tokio::time::interval(SAMPLE_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(tick.tick()).await.is_some() {
@@ -37,28 +37,8 @@ pub async fn run(pool: Pool, publication: &'static str, stop: CancellationToken)
     }
 }
 
-fn describe() {
-    use metrics::Unit;
-    metrics::describe_gauge!(
-        "relay_slot_retained_wal_bytes",
-        Unit::Bytes,
-        "Write-ahead log that PostgreSQL keeps for the slot"
-    );
-    metrics::describe_gauge!(
-        "relay_slot_lag_bytes",
-        Unit::Bytes,
-        "Write-ahead log that the relay has not confirmed"
-    );
-    metrics::describe_gauge!(
-        "relay_slot_lag_seconds",
-        Unit::Seconds,
-        "Seconds from the last received commit until PostgreSQL sent it; zero when it has nothing to send"
-    );
-    metrics::describe_gauge!(
-        "relay_slot_wal_status",
-        "1 for what pg_replication_slots.wal_status says, 0 for the others; all 0 without a slot"
-    );
-    metrics::describe_gauge!("relay_active", "1 if this relay works, 0 if it stands by");
+/// Both are there from the start, whatever the relay does.
+fn begin() {
     metrics::gauge!("relay_active").set(0.0);
     metrics::gauge!("relay_slot_lag_seconds").set(0.0);
 }

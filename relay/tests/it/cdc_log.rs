@@ -22,7 +22,7 @@ impl TestOutbox {
             .env("DATABASE_URL", self.database.url())
             .env("KAFKA_BROKERS", kafka_brokers())
             .env("TOPIC_PREFIX", &self.prefix)
-            .env("LISTEN", "127.0.0.1:0")
+            .env("ADMIN_LISTEN", "127.0.0.1:0")
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -17,7 +17,7 @@ async fn a_mode_that_is_not_there_is_refused_with_a_list_of_those_that_are() {
         let ended = Command::new(env!("CARGO_BIN_EXE_relay"))
             .env("RELAY_MODE", mode)
             .env("DATABASE_URL", "postgres://127.0.0.1:1/none")
-            .env("LISTEN", "127.0.0.1:0")
+            .env("ADMIN_LISTEN", "127.0.0.1:0")
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output();

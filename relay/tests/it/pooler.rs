@@ -34,7 +34,7 @@ async fn every_service_refuses_a_pooler_of_transactions_and_says_what_to_do() {
             &[
                 ("DATABASE_URL", &url),
                 ("KAFKA_BROKERS", &brokers),
-                ("LISTEN", &address),
+                ("ADMIN_LISTEN", &address),
                 ("LOG", "error"),
             ],
         );

@@ -52,7 +52,7 @@ impl TestOutbox {
             ("KAFKA_BROKERS", &brokers),
             ("CONNECT_URL", &connect),
             ("TOPIC_PREFIX", &self.prefix),
-            ("LISTEN", &address),
+            ("ADMIN_LISTEN", &address),
             ("REBALANCE_EVERY_MS", "50"),
             ("LOG", "error"),
         ];
@@ -193,6 +193,8 @@ impl Relay {
     pub(crate) async fn measures(&self, line: &str) {
         eventually(&format!("/metrics says {line}"), async || {
             let metrics = self.get("metrics").await?.1;
+            let unsaid = testkit::metrics_without_help(&metrics);
+            assert!(unsaid.is_empty(), "{unsaid:?}");
             if metrics.lines().any(|measured| measured == line) {
                 Ok(())
             } else {

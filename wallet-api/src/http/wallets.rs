@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
 use super::app::{App, RequestKey};
+use super::ownership::Owner;
 use crate::reads::{self, PaymentView, TransferView, WalletView};
 use crate::wallets;
 
@@ -59,6 +60,7 @@ struct TopUpView {
 
 pub(super) async fn create_wallet(
     State(app): State<App>,
+    owner: Owner,
     key: RequestKey,
     JsonBody(request): JsonBody<CreateWallet>,
 ) -> Response {
@@ -66,9 +68,15 @@ pub(super) async fn create_wallet(
         currency,
         opening_balance,
     } = request;
-    let wallet = wallets::create(&app.pool, currency, opening_balance, &key.key)
-        .await
-        .map_err(Problem::from);
+    let create = async || {
+        if opening_balance.is_some() {
+            owner.may_add_money()?;
+        }
+        let owner = owner.0.as_deref();
+        let wallet = wallets::create(&app.pool, currency, opening_balance, owner, &key.key).await;
+        wallet.map_err(Problem::from)
+    };
+    let wallet = create().await;
     let answer = wallet.map(|wallet| {
         let location = [(header::LOCATION, format!("/wallets/{}", wallet.id))];
         let view = NewWalletView {
@@ -84,10 +92,12 @@ pub(super) async fn create_wallet(
 
 pub(super) async fn list_wallets(
     State(app): State<App>,
+    Owner(owner): Owner,
     Query(query): Query<PageQuery<Uuid>>,
 ) -> Result<Json<Page<WalletView, Uuid>>, Problem> {
     let mut conn = app.pool.get().await?;
-    let wallets = reads::wallets(&mut conn, query.before, query.limit()).await?;
+    let (before, limit) = (query.before, query.limit());
+    let wallets = reads::wallets(&mut conn, owner.as_deref(), before, limit).await?;
     Ok(Json(query.page(wallets, |wallet| wallet.id)))
 }
 
@@ -102,12 +112,16 @@ pub(super) async fn show_wallet(
 pub(super) async fn top_up(
     State(app): State<App>,
     Path(wallet_id): Path<Uuid>,
+    owner: Owner,
     key: RequestKey,
     JsonBody(request): JsonBody<TopUpRequest>,
 ) -> Response {
-    let top_up = wallets::top_up(&app.pool, wallet_id, request.amount, &key.key)
-        .await
-        .map_err(Problem::from);
+    let top_up = async || {
+        owner.may_add_money()?;
+        let top_up = wallets::top_up(&app.pool, wallet_id, request.amount, &key.key).await;
+        top_up.map_err(Problem::from)
+    };
+    let top_up = top_up().await;
     let answer = top_up.map(|top_up| {
         let currency = top_up.money.currency();
         let view = TopUpView {

@@ -5,6 +5,7 @@
     reason = "tests: a panic is the failure"
 )]
 
+mod access;
 mod bad_input;
 mod contention;
 mod dead_letters;

@@ -21,6 +21,7 @@ struct System {
     database: TestDatabase,
     prefix: String,
     address: String,
+    admin_address: String,
     client: reqwest::Client,
 }
 
@@ -49,7 +50,7 @@ impl System {
                 ("DATABASE_URL", database.url()),
                 ("KAFKA_BROKERS", &kafka_brokers()),
                 ("TOPIC_PREFIX", &prefix),
-                ("LISTEN", &free_address()),
+                ("ADMIN_LISTEN", &free_address()),
                 ("LOG", "warn"),
             ],
         );
@@ -63,6 +64,7 @@ impl System {
             database,
             prefix,
             address: free_address(),
+            admin_address: free_address(),
             client,
         };
         system.start_wallet_api(settings).await;
@@ -76,6 +78,7 @@ impl System {
             ("KAFKA_BROKERS", &brokers),
             ("TOPIC_PREFIX", &self.prefix),
             ("LISTEN", &self.address),
+            ("ADMIN_LISTEN", &self.admin_address),
             ("LOG", "warn"),
         ];
         environment.extend(settings);
@@ -94,12 +97,19 @@ impl System {
     }
 
     async fn get(&self, path: &str) -> reqwest::Result<Value> {
-        let request = self.client.get(format!("http://{}{path}", self.address));
+        let is_customers = path.starts_with("/wallets") || path.starts_with("/payments");
+        let address = if is_customers {
+            &self.address
+        } else {
+            &self.admin_address
+        };
+        let request = self.client.get(format!("http://{address}{path}"));
         request.send().await?.json().await
     }
 
-    async fn text(&self, path: &str) -> Result<String, String> {
-        let request = self.client.get(format!("http://{}{path}", self.address));
+    async fn metrics(&self) -> Result<String, String> {
+        let url = format!("http://{}/metrics", self.admin_address);
+        let request = self.client.get(url);
         let answer = request.send().await.map_err(|error| error.to_string())?;
         answer.text().await.map_err(|error| error.to_string())
     }
@@ -382,7 +392,7 @@ async fn a_command_is_not_carried_out_where_nobody_publishes_commands() {
     let commands = format!("{}{}", system.prefix, events::COMMAND_TOPIC);
     testkit::produce(&commands, &wallet, &[], b"{").await;
     eventually("a gauge shows the command that waits", async || {
-        let metrics = system.text("/metrics").await?;
+        let metrics = system.metrics().await?;
         let found = metrics.contains("payment_commands_waiting 1");
         if found { Ok(()) } else { Err(metrics) }
     })
@@ -459,6 +469,7 @@ async fn does_not_start(pattern: &str) {
             ("DATABASE_URL", database.url()),
             ("KAFKA_BROKERS", &brokers),
             ("LISTEN", &free_address()),
+            ("ADMIN_LISTEN", &free_address()),
             ("PAY_PATTERN", pattern),
             ("LOG", "off"),
         ],

@@ -1,5 +1,6 @@
 //! The process: it stops in order, and does not wait for clients that stall.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -11,6 +12,7 @@ struct Server {
     database: TestDatabase,
     process: Process,
     address: String,
+    admin_address: String,
     client: reqwest::Client,
 }
 
@@ -21,7 +23,7 @@ async fn start() -> Server {
         wallet_api::MIGRATIONS,
     ];
     let database = TestDatabase::create("wallet", migrations).await;
-    let address = free_address();
+    let (address, admin_address) = (free_address(), free_address());
     let process = Process::start(
         "wallet-api",
         &[
@@ -29,6 +31,7 @@ async fn start() -> Server {
             ("KAFKA_BROKERS", &kafka_brokers()),
             ("TOPIC_PREFIX", &unique_prefix()),
             ("LISTEN", &address),
+            ("ADMIN_LISTEN", &admin_address),
             ("HTTP_HEADER_TIMEOUT_MS", "300"),
             ("HTTP_BODY_TIMEOUT_MS", "300"),
             ("LOG", "warn"),
@@ -38,7 +41,7 @@ async fn start() -> Server {
         .timeout(Duration::from_secs(20))
         .build()
         .expect("a client is made");
-    let ready = format!("http://{address}/readyz");
+    let ready = format!("http://{admin_address}/readyz");
     eventually("wallet-api is ready", async || {
         let answer = client
             .get(&ready)
@@ -56,6 +59,7 @@ async fn start() -> Server {
         database,
         process,
         address,
+        admin_address,
         client,
     }
 }
@@ -158,7 +162,7 @@ async fn send_hostile_requests(address: &str, marker: &str) {
             headers.replace("{host}", host)
         );
     }
-    let end = "GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    let end = "GET /wallets HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     let answers = stall_after(address, &(text + end)).await;
     assert_eq!(answers.matches("HTTP/1.1 ").count(), 9, "{answers}");
 }
@@ -169,7 +173,7 @@ async fn hostile_requests_make_no_labels_of_their_own() {
     let series = async || {
         let metrics = server
             .client
-            .get(format!("http://{}/metrics", server.address));
+            .get(format!("http://{}/metrics", server.admin_address));
         let metrics = metrics.send().await.expect("metrics are answered");
         metrics.text().await.expect("they are text")
     };
@@ -183,6 +187,7 @@ async fn hostile_requests_make_no_labels_of_their_own() {
     assert!(!after_many.contains("hostile"), "{after_many}");
     let requests = |metrics: &str| metrics.matches("http_request_duration_seconds").count();
     assert_eq!(requests(&after_many), requests(&after_one), "{after_many}");
+    assert_eq!(testkit::metrics_without_help(&after_many), BTreeSet::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,7 +202,8 @@ async fn an_outage_of_kafka_is_logged_when_it_begins_and_not_at_each_try() {
     let environment = [
         ("DATABASE_URL", database.url()),
         ("KAFKA_BROKERS", &nobody),
-        ("LISTEN", &address),
+        ("LISTEN", &free_address()),
+        ("ADMIN_LISTEN", &address),
         ("LOG", "warn"),
     ];
     let mut process = testkit::command("wallet-api", &environment)

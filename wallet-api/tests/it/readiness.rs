@@ -9,28 +9,34 @@ use testkit::{Process, TestDatabase, eventually, free_address, kafka_brokers, un
 
 struct Server {
     address: String,
+    customers: String,
     client: reqwest::Client,
-    _process: Process,
+    process: Process,
 }
 
 impl Server {
     fn start(database: &TestDatabase) -> Self {
-        let address = free_address();
-        let process = Process::start(
-            "wallet-api",
-            &[
-                ("DATABASE_URL", database.url()),
-                ("KAFKA_BROKERS", &kafka_brokers()),
-                ("TOPIC_PREFIX", &unique_prefix()),
-                ("LISTEN", &address),
-                ("LOG", "off"),
-            ],
-        );
+        Self::start_with(database, &[])
+    }
+
+    fn start_with(database: &TestDatabase, settings: &[(&str, &str)]) -> Self {
+        let (address, customers) = (free_address(), free_address());
+        let (brokers, prefix) = (kafka_brokers(), unique_prefix());
+        let common = [
+            ("DATABASE_URL", database.url()),
+            ("KAFKA_BROKERS", &brokers),
+            ("TOPIC_PREFIX", &prefix),
+            ("LISTEN", &customers),
+            ("ADMIN_LISTEN", &address),
+            ("LOG", "off"),
+        ];
+        let process = Process::start("wallet-api", &[&common, settings].concat());
         let client = reqwest::Client::builder().timeout(Duration::from_secs(20));
         Self {
             address,
+            customers,
             client: client.build().unwrap(),
-            _process: process,
+            process,
         }
     }
 
@@ -66,7 +72,7 @@ async fn a_program_is_ready_once_its_migrations_are_applied() {
     // The database is there, so no request is told that it is away.
     let request = server
         .client
-        .post(format!("http://{}/wallets", server.address));
+        .post(format!("http://{}/wallets", server.customers));
     let request = request.header("content-type", "application/json");
     let answer = request
         .body(json!({ "currency": "INR" }).to_string())
@@ -104,4 +110,25 @@ async fn a_program_is_ready_once_its_migrations_are_applied() {
         missing,
         format!("{OLDER}2026-11-25-000011_payments_by_time)")
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_is_told_to_stop_says_so_and_goes_on_until_its_clients_have_left() {
+    let migrations = vec![
+        outbox::MIGRATIONS,
+        operations::MIGRATIONS,
+        wallet_api::MIGRATIONS,
+    ];
+    let database = TestDatabase::create("wallet", migrations).await;
+    let server = Server::start_with(&database, &[("HTTP_DRAIN_MS", "2000")]);
+    server.says(200, "ok").await;
+    server.process.terminate();
+    // Each answer is one of a service that works.
+    server.says(503, "ok").await;
+    let wallets = server
+        .client
+        .get(format!("http://{}/wallets", server.customers));
+    let answer = wallets.send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 200);
+    assert!(server.process.wait().success());
 }

@@ -17,7 +17,7 @@ use testkit::{TestDatabase, kafka_brokers, unique_prefix};
 use tower::ServiceExt as _;
 use wallet_api::config::{Lab, WriterConfig};
 use wallet_api::group_commit::{PaymentWriter, group_commit};
-use wallet_api::http::{App, routes};
+use wallet_api::http::{App, operators_routes, routes};
 use wallet_api::pattern::Pattern;
 use wallet_api::patterns::{MessageTimeout, Patterns, Publisher};
 
@@ -104,12 +104,13 @@ impl WalletApi {
         let kafka = KafkaConfig::new(kafka_brokers(), unique_prefix());
         let (queue, writers) = group_commit(config, &pool);
         let publisher = Publisher::new(&kafka, MessageTimeout::After(PUBLISH_TIMEOUT)).unwrap();
-        let routes = routes(App {
+        let customers = routes(App {
             pool: pool.clone(),
             payments: Arc::new(Patterns::new(queue, pool.clone(), publisher)),
             pattern,
             lab,
         });
+        let routes = customers.merge(operators_routes(&pool));
         let api = Self {
             database,
             pool,

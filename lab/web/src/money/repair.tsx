@@ -7,7 +7,7 @@ const OPERATOR = "-H 'x-operator: you'";
 
 export function RepairOne({ id }: { id: string }) {
   return (
-    <Repair act={() => redrive(id)} curl={`curl -X POST ${OPERATOR} ${walletApi()}/payments/${id}/redrive`}>
+    <Repair act={() => redrive(id)} curl={`curl -X POST ${OPERATOR} ${operators()}/payments/${id}/redrive`}>
       Send it on its way again
     </Repair>
   );
@@ -17,7 +17,7 @@ export function RepairOne({ id }: { id: string }) {
 export function RepairAll() {
   const order = `-H 'content-type: application/json' -d '{"pending_for": "3s"}'`;
   return (
-    <Repair act={redriveAll} curl={`curl ${OPERATOR} ${order} ${walletApi()}/payments/redrive`}>
+    <Repair act={redriveAll} curl={`curl ${OPERATOR} ${order} ${operators()}/payments/redrive`}>
       Send them on their way again
     </Repair>
   );
@@ -40,6 +40,6 @@ function Repair({ act, curl, children }: { act: () => Promise<unknown>; curl: st
   );
 }
 
-function walletApi(): string {
-  return live.value?.parts.find((part) => part.name === "wallet-api")?.address ?? "localhost:8080";
+function operators(): string {
+  return live.value?.wallet_api_admin ?? "localhost:9080";
 }
