@@ -35,7 +35,7 @@ struct Cli {
 enum Command {
     /// Bring the database up to date, and end
     Migrate {
-        /// Make the roles bill_payer, bill_relay and auditor too, if they are missing, and grant each what it needs. They
+        /// Make the roles `bill_payer`, `bill_relay` and `auditor` too, if they are missing, and grant each what it needs. They
         /// can't log in before they are given a password
         #[arg(long)]
         roles: bool,

@@ -138,7 +138,7 @@ impl Access {
                 let (sender, keys) = watch::channel(read().await?);
                 let kept = Arc::clone(&rates);
                 spawn(Box::pin(keep(sender, read, every, kept, stop)));
-                Some(Known::Jwts(Arc::new(jwts), keys))
+                Some(Known::Jwts(jwts, keys))
             }
         };
         Ok(Self { known, rates })

@@ -38,7 +38,7 @@ struct Cli {
 enum Command {
     /// Bring the database up to date, and end
     Migrate {
-        /// Make the roles wallet_api, wallet_relay and auditor too, if they are missing, and grant each what it needs. They
+        /// Make the roles `wallet_api`, `wallet_relay` and `auditor` too, if they are missing, and grant each what it needs. They
         /// can't log in before they are given a password
         #[arg(long)]
         roles: bool,

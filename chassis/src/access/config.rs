@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jsonwebtoken::Algorithm;
 
@@ -65,7 +66,7 @@ pub(super) enum Source {
     Unsaid,
     Anyone,
     Tokens(PathBuf),
-    Jwts(Jwts, KeySource),
+    Jwts(Arc<Jwts>, KeySource),
 }
 
 impl AccessConfig {
@@ -82,7 +83,7 @@ impl AccessConfig {
                         &text(&self.access_jwt_issuer),
                         &self.access_jwt_algorithms,
                     );
-                    Source::Jwts(jwts, KeySource::parse(keys)?)
+                    Source::Jwts(Arc::new(jwts), KeySource::parse(keys)?)
                 }
                 _ => anyhow::bail!(
                     "ACCESS, ACCESS_TOKENS_FILE and ACCESS_JWKS contradict each other: set one of them"

@@ -366,6 +366,7 @@ impl Secure {
     }
 
     /// No login of a service can do another's work, or change what was written.
+    #[expect(clippy::too_many_lines, reason = "a table")]
     async fn refuses_more_than_each_needs(&self) {
         for (user, database, statement) in [
             (

@@ -130,6 +130,7 @@ fn kind(answer: &(u16, Value)) -> (u16, &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "a table")]
 async fn customers_and_operators_have_a_port_and_a_scope_each() {
     let server = Server::start().await;
     let (customers, operators) = (server.customers.as_str(), server.operators.as_str());
