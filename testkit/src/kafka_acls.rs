@@ -7,8 +7,10 @@ use tokio::net::TcpStream;
 #[derive(Debug, Clone, Copy)]
 #[repr(u8)]
 pub enum KafkaOperation {
+    All = 2,
     Read = 3,
     Write = 4,
+    Create = 5,
     DescribeConfigs = 10,
 }
 

@@ -1,4 +1,4 @@
-//! A payment over TLS all the way: PostgreSQL with `verify-full`, Kafka with SASL, the provider with https. Each service
+//! A payment over TLS all the way, in each mode: PostgreSQL with `verify-full`, Kafka with SASL, the provider with https. Each service
 //! has logins of its own, which can do what it needs and no more. And what a run writes shows none of its secrets.
 
 use std::path::{Path, PathBuf};
@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use diesel_async::SimpleAsyncConnection as _;
+use lab_stack::connect;
 use lab_stack::home::Home;
 use lab_stack::kafka as lab_kafka;
 use lab_stack::sources::KafkaPorts;
@@ -100,9 +101,9 @@ impl SecureBroker {
 /// A listener that asks for a login over TLS, besides the plain one.
 fn listeners(ports: KafkaPorts, secure: u16, keystore: &Path) -> String {
     let KafkaPorts { broker, controller } = ports;
-    let users = USERS
-        .map(|user| format!("user_{user}=\"{SASL_PASSWORD}\""))
-        .join(" ");
+    let users = USERS.into_iter().chain([CONNECT]);
+    let users = users.map(|user| format!("user_{user}=\"{SASL_PASSWORD}\""));
+    let users = users.collect::<Vec<_>>().join(" ");
     format!(
         "listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller},SECURE://127.0.0.1:{secure}\n\
          advertised.listeners=PLAINTEXT://127.0.0.1:{broker},SECURE://localhost:{secure}\n\
@@ -122,9 +123,13 @@ fn listeners(ports: KafkaPorts, secure: u16, keystore: &Path) -> String {
 
 /// What each service needs of Kafka.
 fn acls() -> Vec<(&'static str, KafkaOperation, KafkaResource, &'static str)> {
-    use KafkaOperation::{DescribeConfigs, Read, Write};
+    use KafkaOperation::{All, DescribeConfigs, Read, Write};
     use KafkaResource::{Group, Topic};
-    vec![
+    let of_connect = CONNECT_TOPICS.map(|topic| (CONNECT, All, Topic, topic));
+    let of_services = [
+        (CONNECT, All, Group, CONNECT),
+        (CONNECT, Write, Topic, events::WALLET_TOPIC),
+        (CONNECT, Write, Topic, events::BILL_TOPIC),
         ("wallet_relay", Write, Topic, events::WALLET_TOPIC),
         ("bill_relay", Write, Topic, events::BILL_TOPIC),
         ("bill_payer", Read, Topic, events::WALLET_TOPIC),
@@ -136,7 +141,64 @@ fn acls() -> Vec<(&'static str, KafkaOperation, KafkaResource, &'static str)> {
         // To warn of commands that nobody carries out.
         ("wallet_api", Read, Topic, events::COMMAND_TOPIC),
         ("wallet_api", Read, Group, "wallet-api-commands"),
-    ]
+    ];
+    of_services.into_iter().chain(of_connect).collect()
+}
+
+/// The user of Kafka Connect, the name of its group, and its topics.
+const CONNECT: &str = "connect";
+const CONNECT_TOPICS: [&str; 3] = ["connect.configs", "connect.offsets", "connect.status"];
+
+/// A worker of Kafka Connect with Debezium; ends with the test.
+struct Worker {
+    url: String,
+    process: Child,
+}
+
+impl Worker {
+    async fn start(broker: &SecureBroker, authority: &Authority, folder: &Path) -> Self {
+        let address = free_address();
+        let port = address.rsplit_once(':').unwrap().1.parse().unwrap();
+        let jars = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.dev");
+        let home = Home::new(&folder.join("connect-home")).unwrap();
+        let jars = Home::new(&jars).unwrap();
+        let part = connect::part(&home, &jars, port, &broker.address, CONNECT).await;
+        let part = part.unwrap();
+        let login = format!(
+            "security.protocol=SASL_SSL\n\
+             sasl.mechanism=PLAIN\n\
+             sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
+                username=\"{CONNECT}\" password=\"{SASL_PASSWORD}\";\n\
+             ssl.truststore.type=PEM\n\
+             ssl.truststore.location={}\n",
+            authority.file().display()
+        );
+        // The worker's own clients, and those that publish the events.
+        let of_producers = login.lines().map(|line| format!("producer.{line}\n"));
+        let settings = part.args.last().unwrap();
+        let plain = std::fs::read_to_string(settings).unwrap();
+        let text = plain + &login + &of_producers.collect::<String>();
+        std::fs::write(settings, text).unwrap();
+        let log = std::fs::File::create(folder.join("connect.log")).unwrap();
+        let process = Command::new(&part.program)
+            .args(&part.args)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Self {
+            url: part.address,
+            process,
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
 }
 
 impl Drop for SecureBroker {
@@ -178,9 +240,11 @@ impl Secure {
             for _ in 0..2 {
                 conn.batch_execute(roles).await.unwrap();
             }
-            let publication =
-                "create publication outbox_relay for table outbox with (publish = 'insert')";
-            conn.batch_execute(publication).await.unwrap();
+            for name in ["outbox_relay", "outbox_debezium"] {
+                let publication =
+                    format!("create publication {name} for table outbox with (publish = 'insert')");
+                conn.batch_execute(&publication).await.unwrap();
+            }
         }
         let mut conn = wallet.connect().await;
         for user in USERS {
@@ -218,6 +282,22 @@ impl Secure {
             alter.truncate(3);
         }
         allow(&broker.plain, &acls()).await;
+        for (relay, database) in [("wallet_relay", &wallet), ("bill_relay", &bills)] {
+            let heartbeats = format!("__debezium-heartbeat.outbox_debezium_{}", name(database));
+            let creates = (
+                relay,
+                KafkaOperation::Create,
+                KafkaResource::Topic,
+                heartbeats.as_str(),
+            );
+            let writes = (
+                CONNECT,
+                KafkaOperation::Write,
+                KafkaResource::Topic,
+                heartbeats.as_str(),
+            );
+            allow(&broker.plain, &[creates, writes]).await;
+        }
         // The provider.
         let provider = free_address();
         let environment = [("LISTEN", provider.as_str()), ("LOG", "warn")];
@@ -506,15 +586,20 @@ impl Secure {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_payment_goes_over_tls_all_the_way_in_poller_and_cdc_and_no_secret_is_shown() {
+async fn a_payment_goes_over_tls_all_the_way_in_each_mode_and_no_secret_is_shown() {
     let mut system = Secure::start().await;
     let (wallet, bills) = (system.wallet.clone(), system.bills.clone());
     let customers = free_address();
     let listen = [("LISTEN", customers.as_str())];
     let wallet_api = system.run("wallet-api", "wallet-api", &wallet, &listen);
     let bill_payer = system.run("bill-payer", "bill-payer", &bills, &[]);
-    for mode in ["poller", "cdc"] {
-        let settings = [("RELAY_MODE", mode), ("KAFKA_SASL_MECHANISM", "PLAIN")];
+    let worker = Worker::start(&system.broker, &system.authority, system.folder.path()).await;
+    for mode in ["poller", "cdc", "debezium"] {
+        let settings = [
+            ("RELAY_MODE", mode),
+            ("KAFKA_SASL_MECHANISM", "PLAIN"),
+            ("CONNECT_URL", &worker.url),
+        ];
         let relays = [("wallet", &wallet), ("bills", &bills)].map(|(of, database)| {
             let name = format!("relay-{of}-{mode}");
             system.run("relay", &name, database, &settings)

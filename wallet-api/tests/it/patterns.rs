@@ -393,6 +393,8 @@ async fn a_command_is_not_carried_out_where_nobody_publishes_commands() {
     testkit::produce(&commands, &wallet, &[], b"{").await;
     eventually("a gauge shows the command that waits", async || {
         let metrics = system.metrics().await?;
+        let unsaid = testkit::metrics_without_help(&metrics);
+        assert!(unsaid.is_empty(), "{unsaid:?}");
         let found = metrics.contains("payment_commands_waiting 1");
         if found { Ok(()) } else { Err(metrics) }
     })
