@@ -27,7 +27,7 @@ fn faults() -> Value {
 }
 
 /// Settings for relays in this mode and a bill-payer with short waits.
-fn settings(mode: &str) -> Vec<(&'static str, &'static str, String)> {
+pub(crate) fn settings(mode: &str) -> Vec<(&'static str, &'static str, String)> {
     vec![
         ("relay", "RELAY_MODE", mode.to_owned()),
         ("relay", "CONNECT_URL", connect_url()),
@@ -145,7 +145,7 @@ async fn taken(system: &System) -> i64 {
 }
 
 /// Has the poller remove the mode's slot and connector, which would outlive the test's databases.
-async fn leave(system: &mut System, mode: &str) {
+pub(crate) async fn leave(system: &mut System, mode: &str) {
     if mode == "poller" {
         return;
     }

@@ -208,6 +208,69 @@ impl Drop for SecureBroker {
     }
 }
 
+/// Roles that can log in and, the relays, replicate; and the publications, which none of them owns.
+async fn make_roles(wallet: &TestDatabase, bills: &TestDatabase) {
+    for (database, roles) in [(wallet, wallet_api::ROLES), (bills, bill_payer::ROLES)] {
+        let mut conn = database.connect().await;
+        // It may be run again.
+        for _ in 0..2 {
+            conn.batch_execute(roles).await.unwrap();
+        }
+        for name in ["outbox_relay", "outbox_debezium"] {
+            let publication =
+                format!("create publication {name} for table outbox with (publish = 'insert')");
+            conn.batch_execute(&publication).await.unwrap();
+        }
+    }
+    let mut conn = wallet.connect().await;
+    for user in USERS {
+        let more = if user.ends_with("_relay") {
+            "replication"
+        } else {
+            ""
+        };
+        let login = format!("alter role {user} login password '{PASSWORD}' {more}");
+        conn.batch_execute(&login).await.unwrap();
+    }
+}
+
+/// Topics, and users of Kafka who may do what they need.
+async fn make_users(broker: &SecureBroker, databases: &[String]) {
+    let topics = [
+        events::WALLET_TOPIC,
+        events::BILL_TOPIC,
+        events::COMMAND_TOPIC,
+    ];
+    chassis::kafka::create_topics(broker.plain.as_str(), &topics, 2, 1)
+        .await
+        .unwrap();
+    let login = format!("SCRAM-SHA-512=[password={SASL_PASSWORD}]");
+    let mut alter = vec!["--alter", "--add-config", &login];
+    // The relays log in by PLAIN.
+    for user in ["wallet_api", "bill_payer"] {
+        alter.extend(["--entity-type", "users", "--entity-name", user]);
+        broker.tool("kafka.admin.ConfigCommand", &alter);
+        alter.truncate(3);
+    }
+    allow(&broker.plain, &acls()).await;
+    for (relay, database) in ["wallet_relay", "bill_relay"].into_iter().zip(databases) {
+        let heartbeats = format!("__debezium-heartbeat.outbox_debezium_{database}");
+        let creates = (
+            relay,
+            KafkaOperation::Create,
+            KafkaResource::Topic,
+            heartbeats.as_str(),
+        );
+        let writes = (
+            CONNECT,
+            KafkaOperation::Write,
+            KafkaResource::Topic,
+            heartbeats.as_str(),
+        );
+        allow(&broker.plain, &[creates, writes]).await;
+    }
+}
+
 /// Everything of a system that asks for TLS and logins.
 struct Secure {
     /// First, so that they end before their servers do.
@@ -234,28 +297,7 @@ impl Secure {
         let wallet = server.database(migrations(wallet_api::MIGRATIONS)).await;
         let bills = server.database(migrations(bill_payer::MIGRATIONS)).await;
         let name = |database: &TestDatabase| database.url().rsplit_once('/').unwrap().1.to_owned();
-        for (database, roles) in [(&wallet, wallet_api::ROLES), (&bills, bill_payer::ROLES)] {
-            let mut conn = database.connect().await;
-            // It may be run again.
-            for _ in 0..2 {
-                conn.batch_execute(roles).await.unwrap();
-            }
-            for name in ["outbox_relay", "outbox_debezium"] {
-                let publication =
-                    format!("create publication {name} for table outbox with (publish = 'insert')");
-                conn.batch_execute(&publication).await.unwrap();
-            }
-        }
-        let mut conn = wallet.connect().await;
-        for user in USERS {
-            let more = if user.ends_with("_relay") {
-                "replication"
-            } else {
-                ""
-            };
-            let login = format!("alter role {user} login password '{PASSWORD}' {more}");
-            conn.batch_execute(&login).await.unwrap();
-        }
+        make_roles(&wallet, &bills).await;
         server.encrypt(&certificate, &authority.file());
         let users = USERS.join(",");
         server.admit(&[
@@ -265,39 +307,7 @@ impl Secure {
         server.restart(Stop::Fast).await;
         // Kafka.
         let broker = SecureBroker::start(&certificate, folder.path()).await;
-        let topics = [
-            events::WALLET_TOPIC,
-            events::BILL_TOPIC,
-            events::COMMAND_TOPIC,
-        ];
-        chassis::kafka::create_topics(broker.plain.as_str(), &topics, 2, 1)
-            .await
-            .unwrap();
-        let login = format!("SCRAM-SHA-512=[password={SASL_PASSWORD}]");
-        let mut alter = vec!["--alter", "--add-config", &login];
-        // The relays log in by PLAIN.
-        for user in ["wallet_api", "bill_payer"] {
-            alter.extend(["--entity-type", "users", "--entity-name", user]);
-            broker.tool("kafka.admin.ConfigCommand", &alter);
-            alter.truncate(3);
-        }
-        allow(&broker.plain, &acls()).await;
-        for (relay, database) in [("wallet_relay", &wallet), ("bill_relay", &bills)] {
-            let heartbeats = format!("__debezium-heartbeat.outbox_debezium_{}", name(database));
-            let creates = (
-                relay,
-                KafkaOperation::Create,
-                KafkaResource::Topic,
-                heartbeats.as_str(),
-            );
-            let writes = (
-                CONNECT,
-                KafkaOperation::Write,
-                KafkaResource::Topic,
-                heartbeats.as_str(),
-            );
-            allow(&broker.plain, &[creates, writes]).await;
-        }
+        make_users(&broker, &[name(&wallet), name(&bills)]).await;
         // The provider.
         let provider = free_address();
         let environment = [("LISTEN", provider.as_str()), ("LOG", "warn")];
