@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use reqwest::Url;
+use reqwest::redirect::Policy;
 use serde::Deserialize;
 
 use super::{Caller, FETCH_EVERY, FILE_EVERY, Scope};
@@ -55,7 +56,9 @@ impl KeySource {
             Self::File(path) => std::fs::read(path)
                 .with_context(|| format!("the file of keys, {}", path.display()))?,
             Self::Url(url) => {
-                let client = reqwest::Client::builder().timeout(FETCH_WITHIN).build()?;
+                let client = reqwest::Client::builder().timeout(FETCH_WITHIN);
+                // Another address would be one that nobody has named.
+                let client = client.redirect(Policy::none()).build()?;
                 let response = client.get(url.clone()).send().await;
                 let response = response.and_then(reqwest::Response::error_for_status);
                 let body = response.context("fetching ACCESS_JWKS")?.bytes().await;

@@ -378,3 +378,42 @@ async fn a_jwt_is_taken_from_its_issuer_for_this_audience_while_it_lasts() {
         assert_eq!(was, status, "{why}: {body}");
     }
 }
+
+#[tokio::test]
+async fn keys_are_fetched_from_where_nobody_can_change_them_on_their_way() {
+    let (key, public) = keys("one");
+    let set = json!({ "keys": [public] }).to_string();
+    let routes = Router::new().route("/keys", get(async move || set));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/keys", listener.local_addr().unwrap());
+    let tasks = tokio_util::task::TaskTracker::new();
+    tasks.spawn(axum::serve(listener, routes).into_future());
+    let fetched = jwt::KeySource::parse(&url).unwrap().read().await.unwrap();
+    let jwts = Jwts::new("wallet", "me", &[Algorithm::ES256]);
+    let header = Header {
+        kid: Some("one".to_owned()),
+        ..Header::new(Algorithm::ES256)
+    };
+    let claims = json!({ "sub": "asha", "aud": "wallet", "iss": "me", "exp": 9_999_999_999_u64, "owner": "asha" });
+    let token = jsonwebtoken::encode(&header, &claims, &key).unwrap();
+    let caller = jwts.caller(&token, &fetched).unwrap();
+    assert_eq!(
+        (caller.name, caller.owner),
+        ("asha".to_owned(), Some("asha".to_owned()))
+    );
+
+    let missing = jwt::KeySource::parse(&format!("{url}/none")).unwrap();
+    let error = format!("{:#}", missing.read().await.unwrap_err());
+    assert!(
+        error.contains("fetching ACCESS_JWKS") && error.contains("404"),
+        "{error}"
+    );
+    for text in [
+        "http://id.example/keys",
+        "http://127.0.0.1.evil.example/keys",
+        "ftp://id.example/keys",
+    ] {
+        assert!(jwt::KeySource::parse(text).is_err(), "{text}");
+    }
+    assert!(jwt::KeySource::parse("https://id.example/keys").is_ok());
+}
