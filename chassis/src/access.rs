@@ -83,8 +83,8 @@ impl Audience {
     }
 }
 
-/// Who may call a service.
-#[derive(Debug, Clone)]
+/// Who may call a service; by default anyone.
+#[derive(Debug, Clone, Default)]
 pub struct Access {
     known: Option<Known>,
     rates: Arc<CallerRates>,
@@ -144,9 +144,15 @@ impl Access {
         Ok(Self { known, rates })
     }
 
+    /// Whether a request has to say who sends it.
+    #[must_use]
+    pub const fn asks_who_calls(&self) -> bool {
+        self.known.is_some()
+    }
+
     /// The routes, for callers that have the scope.
     pub fn guard(&self, audience: Audience, routes: Router) -> Router {
-        if self.known.is_none() {
+        if !self.asks_who_calls() {
             return routes;
         }
         let guard = (self.clone(), audience);

@@ -10,18 +10,18 @@ mod wallets;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
+use chassis::access::{Access, Audience};
 use chassis::database::Pool;
 
 pub use self::app::App;
 use crate::dead_letters::DeadLetterHandler;
 use crate::settlement::Settlement;
 
-/// Customers' routes. One that changes something takes an `Idempotency-Key`.
-pub fn routes(app: App) -> Router {
+/// Customers' routes, for those who have access. One that changes something takes an `Idempotency-Key`.
+pub fn routes(app: App, access: &Access) -> Router {
     let pay_bill = post(pay_bill::pay_bill);
     let choose = from_fn_with_state(app.clone(), lab::choose);
-    let own = from_fn_with_state(app.clone(), ownership::check);
-    Router::new()
+    let routes = Router::new()
         .route(
             "/wallets",
             post(wallets::create_wallet).get(wallets::list_wallets),
@@ -32,8 +32,12 @@ pub fn routes(app: App) -> Router {
         .route("/wallets/{id}/payments", get(wallets::list_payments))
         .route("/wallets/{id}/transfers", get(wallets::list_transfers))
         .route("/payments/{id}", get(wallets::show_payment))
-        .route_layer(own)
-        .with_state(app)
+        .with_state(app.clone());
+    if !access.asks_who_calls() {
+        return routes;
+    }
+    let own = from_fn_with_state(app, ownership::check);
+    access.guard(Audience::Customers, routes.route_layer(own))
 }
 
 /// Operators' routes. One that changes something is idempotent by state: a dead letter is taken or discarded once,

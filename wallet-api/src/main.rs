@@ -149,7 +149,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     ];
     let access = service.access(&config.access, &listens).await?;
     let operators = access.guard(Audience::Operators, http::operators_routes(&app.pool));
-    let customers = access.guard(Audience::Customers, http::routes(app));
+    let customers = http::routes(app, &access);
     service
         .serve_operators(&config.admin_listen, &config.http, readiness, operators)
         .await

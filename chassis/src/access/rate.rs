@@ -8,7 +8,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use super::Refusal;
 
 /// Requests of each caller.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct CallerRates(Option<DefaultKeyedRateLimiter<String>>);
 
 impl CallerRates {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, Request, StatusCode};
+use chassis::access::Access;
 use chassis::config::{DatabaseConfig, HttpConfig, KafkaConfig};
 use chassis::database::Pool;
 use chassis::http::app;
@@ -104,12 +105,13 @@ impl WalletApi {
         let kafka = KafkaConfig::new(kafka_brokers(), unique_prefix());
         let (queue, writers) = group_commit(config, &pool);
         let publisher = Publisher::new(&kafka, MessageTimeout::After(PUBLISH_TIMEOUT)).unwrap();
-        let customers = routes(App {
+        let app_state = App {
             pool: pool.clone(),
             payments: Arc::new(Patterns::new(queue, pool.clone(), publisher)),
             pattern,
             lab,
-        });
+        };
+        let customers = routes(app_state, &Access::default());
         let routes = customers.merge(operators_routes(&pool));
         let api = Self {
             database,
