@@ -86,6 +86,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let service = Service::start(SERVICE, &config.log)?;
     chassis::metrics::describe(METRICS);
     chassis::metrics::describe(operations::METRICS);
+    chassis::metrics::from_zero(&["bills_contradictions_total", "bills_stale_answers_total"]);
     config.check()?;
     let pool = database::pool(&config.database, SERVICE)?;
     let of_pool = operations::gauges::run(pool.clone(), service.stop_token());

@@ -114,6 +114,14 @@ impl<H: Handler> Consumer<H> {
 
     fn with_timing(config: ConsumerConfig, handler: H, timing: Timing) -> anyhow::Result<Self> {
         let log = LogContext::of("reading from Kafka");
+        // As in `metrics::from_zero`.
+        for name in [
+            "kafka_consumer_errors_total",
+            "kafka_consumer_records_total",
+            "kafka_consumer_restarts_total",
+        ] {
+            metrics::counter!(name, "topic" => config.topic.clone()).increment(0);
+        }
         let mut looks = tokio::time::interval(timing.look_every);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {

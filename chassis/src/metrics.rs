@@ -51,6 +51,13 @@ pub fn describe(metrics: &[Help]) {
     }
 }
 
+/// Shows counters that have counted nothing yet: an alert on an increase misses the first one otherwise.
+pub fn from_zero(counters: &[&'static str]) {
+    for name in counters {
+        metrics::counter!(*name).increment(0);
+    }
+}
+
 /// How often recorded samples are folded into the buckets; memory grows meanwhile.
 pub(crate) const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 

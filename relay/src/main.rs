@@ -56,6 +56,13 @@ async fn main() -> anyhow::Result<ExitCode> {
 async fn serve(config: Config, process: &ProcessConfig) -> anyhow::Result<()> {
     let service = Service::start(SERVICE, &process.log)?;
     chassis::metrics::describe(relay::METRICS);
+    chassis::metrics::from_zero(&[
+        "relay_connector_restarts_total",
+        "relay_deleted_total",
+        "relay_delivery_errors_total",
+        "relay_published_total",
+        "relay_refused_total",
+    ]);
     let stop = service.stop_token();
     let progress = Progress::default();
     let pool = database::pool(&config.database, SERVICE)?;

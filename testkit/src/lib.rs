@@ -27,6 +27,7 @@ mod topics;
 pub use certificates::{Authority, Issued, Validity};
 pub use cluster::KafkaCluster;
 pub use database::{InTheWay, TestDatabase};
+pub use dump::up_down_up;
 pub use eventually::{DEADLINE, eventually};
 pub use kafka_acls::{KafkaOperation, KafkaResource, allow};
 pub use pooler::Pooler;

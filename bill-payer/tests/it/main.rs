@@ -17,6 +17,7 @@ mod domain;
 mod housekeeping;
 mod https;
 mod intake;
+mod migrations;
 mod outage;
 mod parked;
 mod paying;

@@ -341,6 +341,8 @@ async fn health_and_metrics_tell_what_the_process_does() {
             "dead_letters_open 0",
             "bills_oldest_age_seconds{status=\"paying\"} 0",
             "database_pool_waiting 0",
+            "bills_contradictions_total 0",
+            "kafka_consumer_restarts_total{topic=",
             "build_info{service=\"bill-payer\",version=\"0.1.0\"} 1",
             "process_open_fds",
         ];

@@ -15,6 +15,7 @@ mod idempotency;
 mod lab;
 mod ledger_rules;
 mod listen_to_yourself;
+mod migrations;
 mod mutating_routes;
 mod patterns;
 mod pay_bill;
