@@ -1,7 +1,6 @@
 //! Access control lists of Kafka, which no Rust client can make: a request written byte by byte.
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use crate::raw_produce::{exchange, string};
 
 /// What a user may do, by Kafka's numbers.
 #[derive(Debug, Clone, Copy)]
@@ -24,22 +23,7 @@ pub enum KafkaResource {
 
 /// Lets each user do what stands there, at the broker `address`, which takes the request from anybody.
 pub async fn allow(address: &str, acls: &[(&str, KafkaOperation, KafkaResource, &str)]) {
-    let mut connection = TcpStream::connect(address)
-        .await
-        .expect("the broker listens");
-    let request = request(acls);
-    let length = i32::try_from(request.len()).expect("a test's request is short");
-    let whole = [&length.to_be_bytes()[..], &request].concat();
-    connection
-        .write_all(&whole)
-        .await
-        .expect("the broker reads");
-    let length = connection.read_i32().await.expect("the broker answers");
-    let mut answer = vec![0; usize::try_from(length).expect("an answer has a length")];
-    connection
-        .read_exact(&mut answer)
-        .await
-        .expect("the answer is whole");
+    let answer = exchange(address, &request(acls)).await;
     // After the correlation id, the throttle time and the count: a code and an empty message for each.
     let results = answer.get(12..).expect("the answer has results");
     assert_eq!(results, [0; 4].repeat(acls.len()), "{answer:?}");
@@ -64,10 +48,4 @@ fn request(acls: &[(&str, KafkaOperation, KafkaResource, &str)]) -> Vec<u8> {
         request.push(3); // is allowed
     }
     request
-}
-
-fn string(into: &mut Vec<u8>, text: &str) {
-    let length = i16::try_from(text.len()).expect("a name is short");
-    into.extend(length.to_be_bytes());
-    into.extend(text.as_bytes());
 }

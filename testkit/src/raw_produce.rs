@@ -20,19 +20,7 @@ pub async fn produce_bytes(
 ) {
     let request = request(topic, partition, &batch(&record(key, payload, headers)));
     let published = async || {
-        let mut connection = TcpStream::connect(kafka_brokers())
-            .await
-            .expect("the test broker is one, and listens");
-        connection
-            .write_all(&request)
-            .await
-            .expect("the broker reads");
-        let length = connection.read_i32().await.expect("the broker answers");
-        let mut answer = vec![0; usize::try_from(length).expect("an answer has a length")];
-        connection
-            .read_exact(&mut answer)
-            .await
-            .expect("the answer is whole");
+        let answer = exchange(&kafka_brokers(), &request).await;
         // The correlation id, two counts, the topic's name with its length and the partition come before it.
         let at = 4 + 4 + 2 + topic.len() + 4 + 4;
         let code = answer.get(at..at + 2).expect("the answer has a code");
@@ -46,7 +34,23 @@ pub async fn produce_bytes(
     eventually("the partition has a leader", published).await;
 }
 
-/// A `Produce` request of version 3, with the length in front.
+/// Sends a request, and returns the answer of the broker at `address`.
+pub(crate) async fn exchange(address: &str, request: &[u8]) -> Vec<u8> {
+    let mut connection = TcpStream::connect(address)
+        .await
+        .expect("the test broker is one, and listens");
+    let mut whole = Vec::new();
+    with_length(&mut whole, request);
+    let written = connection.write_all(&whole).await;
+    written.expect("the broker reads");
+    let length = connection.read_i32().await.expect("the broker answers");
+    let mut answer = vec![0; usize::try_from(length).expect("an answer has a length")];
+    let read = connection.read_exact(&mut answer).await;
+    read.expect("the answer is whole");
+    answer
+}
+
+/// A `Produce` request of version 3.
 fn request(topic: &str, partition: i32, batch: &[u8]) -> Vec<u8> {
     let mut request = Vec::new();
     request.extend(0_i16.to_be_bytes()); // which request
@@ -57,15 +61,11 @@ fn request(topic: &str, partition: i32, batch: &[u8]) -> Vec<u8> {
     request.extend((-1_i16).to_be_bytes()); // acknowledged by all
     request.extend(10_000_i32.to_be_bytes()); // within so many milliseconds
     request.extend(1_i32.to_be_bytes()); // topics
-    let length = i16::try_from(topic.len()).expect("a topic's name is short");
-    request.extend(length.to_be_bytes());
-    request.extend(topic.as_bytes());
+    string(&mut request, topic);
     request.extend(1_i32.to_be_bytes()); // partitions
     request.extend(partition.to_be_bytes());
     with_length(&mut request, batch);
-    let mut whole = Vec::new();
-    with_length(&mut whole, &request);
-    whole
+    request
 }
 
 /// A record batch of format 2 with one record.
@@ -113,6 +113,12 @@ fn record(key: &[u8], payload: &[u8], headers: &[(&[u8], &[u8])]) -> Vec<u8> {
         }
     }
     record
+}
+
+pub(crate) fn string(into: &mut Vec<u8>, text: &str) {
+    let length = i16::try_from(text.len()).expect("a name is short");
+    into.extend(length.to_be_bytes());
+    into.extend(text.as_bytes());
 }
 
 fn with_length(into: &mut Vec<u8>, bytes: &[u8]) {
