@@ -39,7 +39,7 @@ const OWN: &[Help] = &[
     ("kafka_consumer_records_total", "Records read, by topic"),
     (
         "kafka_consumer_restarts_total",
-        "Times that a consumer began anew because it stood still, by topic",
+        "Times that a consumer was started again because it stood still, by topic",
     ),
 ];
 
