@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString, IntoStaticStr, VariantArray};
+use utoipa::ToSchema;
 
 pub use self::call_result::{CallResult, CancellationResult, Health, PaymentResult, UnknownCause};
 
@@ -32,6 +33,7 @@ const CANCELLED: &str = "the provider did not answer in time, and the payment wa
     EnumString,
     IntoStaticStr,
     VariantArray,
+    ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", const_into_str)]
@@ -61,7 +63,16 @@ impl StatusError {
 
 /// What the provider is asked.
 #[derive(
-    Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize, IntoStaticStr, clap::ValueEnum,
+    Debug,
+    Default,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Deserialize,
+    IntoStaticStr,
+    clap::ValueEnum,
+    ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case", const_into_str)]

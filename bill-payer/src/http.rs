@@ -6,16 +6,36 @@ use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use chassis::Problem;
+use chassis::access::Audience;
 use chassis::database::Pool;
 use chassis::http::{Page, PageQuery, Path, Query};
-use operations::operator::{OperatorRequest, identify};
+use chassis::openapi::Id;
+use operations::operator::{OperatorHeader, OperatorRequest, identify};
 use serde::Deserialize;
+use utoipa::{OpenApi, ToSchema};
 use uuid::Uuid;
 
 use crate::domain::{Call, Status};
 use crate::intake::Intake;
 use crate::parked::{self, RetrySummary};
 use crate::reads::{self, BillView, BillWithCalls};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "bill-payer",
+        description = "Bills, and the messages that could not be taken."
+    ),
+    paths(list_bills, show_bill, retry_bill, retry_bills)
+)]
+struct Bills;
+
+/// The document of [`routes`].
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    let bills = Bills::openapi().merge_from(operations::dead_letters::Document::openapi());
+    chassis::openapi::complete(bills, Audience::Operators)
+}
 
 /// The routes of the API; `intake` takes dead letters that are retried.
 pub fn routes(pool: Pool, intake: Intake) -> Router {
@@ -29,14 +49,23 @@ pub fn routes(pool: Pool, intake: Intake) -> Router {
 }
 
 /// `?status=parked&limit=50&before=<cursor>`. Spelled out: the query string's decoder can't flatten.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct BillsQuery {
+    #[param(inline)]
     status: Option<Status>,
+    /// More than 500 counts as 500.
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 65535, default = 50)]
     limit: Option<NonZeroU16>,
     before: Option<Uuid>,
 }
 
+/// Lists bills, newest first
+#[utoipa::path(get, path = "/bills", tag = "bills", params(BillsQuery), responses(
+    (status = 200, description = "A page of bills", body = Page<BillView, Id>),
+    (status = 422, description = "`invalid-request`: `before` is not a bill", body = Problem, content_type = "application/problem+json"),
+))]
 async fn list_bills(
     State(pool): State<Pool>,
     Query(query): Query<BillsQuery>,
@@ -47,6 +76,10 @@ async fn list_bills(
     Ok(Json(page.page(bills, |bill| bill.payment_id)))
 }
 
+/// Shows a bill with its calls to the provider
+#[utoipa::path(get, path = "/bills/{payment_id}", tag = "bills", params(("payment_id" = Uuid, Path)), responses(
+    (status = 200, description = "The bill", body = BillWithCalls),
+))]
 async fn show_bill(
     State(pool): State<Pool>,
     Path(payment_id): Path<Uuid>,
@@ -57,7 +90,7 @@ async fn show_bill(
         .map(Json)
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct RetryBill {
     #[serde(default)]
@@ -65,6 +98,11 @@ struct RetryBill {
     note: Option<String>,
 }
 
+/// Cancels or pays a parked bill
+#[utoipa::path(post, path = "/bills/{payment_id}/retry", tag = "bills", params(("payment_id" = Uuid, Path), OperatorHeader), request_body = Option<RetryBill>, responses(
+    (status = 200, description = "The bill", body = BillWithCalls),
+    (status = 409, description = "`bill-not-parked`", body = Problem, content_type = "application/problem+json"),
+))]
 async fn retry_bill(
     State(pool): State<Pool>,
     Path(payment_id): Path<Uuid>,
@@ -78,10 +116,11 @@ async fn retry_bill(
         .map(Json)
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct RetryBills {
     /// How their last error begins.
+    #[schema(required, min_length = 1)]
     #[serde(default)]
     reason: String,
     #[serde(default)]
@@ -89,6 +128,10 @@ struct RetryBills {
     note: Option<String>,
 }
 
+/// Cancels or pays parked bills, at most 500
+#[utoipa::path(post, path = "/bills/retry", tag = "bills", params(OperatorHeader), request_body = RetryBills, responses(
+    (status = 200, description = "How many", body = RetrySummary),
+))]
 async fn retry_bills(
     State(pool): State<Pool>,
     request: OperatorRequest<RetryBills>,

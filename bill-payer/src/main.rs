@@ -13,7 +13,7 @@ use bill_payer::{METRICS, MIGRATIONS, ROLES, SERVICE, cli, gauges, http};
 use chassis::access::Audience;
 use chassis::consumer::{Consumer, ConsumerConfig};
 use chassis::database::Schema;
-use chassis::{Service, database, health::Readiness, kafka};
+use chassis::{Service, database, health::Readiness, kafka, openapi};
 use clap::Parser;
 use operations::dead_letters;
 use operations::housekeeping::Housekeeping;
@@ -134,6 +134,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let listens = [("ADMIN_LISTEN", config.admin_listen.as_str())];
     let access = service.access(&config.access, &listens).await?;
     let routes = access.guard(Audience::Operators, http::routes(pool, intake));
+    let routes = routes.merge(openapi::routes(http::document()));
     service
         .serve_operators(&config.admin_listen, &config.http, readiness, routes)
         .await

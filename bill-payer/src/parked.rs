@@ -13,6 +13,7 @@ use operations::operator_action::{self, Action, Operator};
 use outbox::statement;
 use serde::Serialize;
 use tracing::info;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::domain::{Call, Status};
@@ -64,7 +65,7 @@ pub async fn retry(
     Ok(())
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RetrySummary {
     /// Bills for which the provider is asked again.
     pub retried: usize,

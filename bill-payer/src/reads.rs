@@ -1,6 +1,7 @@
 //! The bills to read: a page at a time, newest first; and how many wait, for the gauges.
 
 use chassis::Problem;
+use chassis::openapi::Sum;
 use chrono::{DateTime, Utc};
 use diesel::dsl::sql;
 use diesel::expression::SqlLiteral;
@@ -11,24 +12,25 @@ use events::Currency;
 use outbox::statement;
 use rust_decimal::Decimal;
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::domain::Status;
 use crate::schema::{bill_attempts, bills};
 
 /// A bill, as the API shows it.
-#[derive(Debug, Serialize, Queryable, Selectable)]
+#[derive(Debug, Serialize, Queryable, Selectable, ToSchema)]
 #[diesel(table_name = bills, check_for_backend(diesel::pg::Pg))]
 pub(crate) struct BillView {
     pub(crate) payment_id: Uuid,
     pub(crate) wallet_id: Uuid,
-    /// At the currency's scale.
+    #[schema(value_type = Sum)]
     #[diesel(select_expression = sql("amount::text"), select_expression_type = SqlLiteral<Text>)]
     pub(crate) amount: String,
     pub(crate) currency: String,
     pub(crate) provider: String,
     pub(crate) account_number: String,
-    /// `paying`, `cancelling`, `parked`, `paid` or `failed`.
+    #[schema(pattern = "^(paying|cancelling|parked|paid|failed)$")]
     pub(crate) status: String,
     /// Calls in this status, without those that failed in an outage.
     pub(crate) attempts: i32,
@@ -119,7 +121,7 @@ async fn bill(conn: &mut AsyncPgConnection, payment_id: Uuid) -> Result<BillView
 }
 
 /// What became of an attempt at a bill, as the API shows it; the migration describes the columns.
-#[derive(Debug, Serialize, Queryable, Selectable)]
+#[derive(Debug, Serialize, Queryable, Selectable, ToSchema)]
 #[diesel(table_name = bill_attempts, check_for_backend(diesel::pg::Pg))]
 pub(crate) struct AttemptView {
     /// `pay` or `cancel`.
@@ -136,7 +138,7 @@ pub(crate) struct AttemptView {
 }
 
 /// A bill with its attempts, in the order of their results.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct BillWithCalls {
     #[serde(flatten)]
     pub(crate) bill: BillView,

@@ -24,11 +24,12 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{Instrument as _, info, info_span};
+use utoipa::ToSchema;
 
 pub(crate) use self::server::serve;
 use crate::config::HttpConfig;
 use crate::hosts::{self, Hosts};
-use crate::{Problem, Traceparent};
+use crate::{Problem, Traceparent, openapi};
 
 /// Bytes of a request's body; a larger one is answered 413.
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -367,10 +368,11 @@ impl<C> PageQuery<C> {
 }
 
 /// One page of a list, newest first.
-#[derive(Debug, serde::Serialize)]
+#[derive(Debug, serde::Serialize, ToSchema)]
 pub struct Page<T, C> {
     /// The items.
     pub items: Vec<T>,
     /// Pass it as `before` to get the next page; null when this is the last.
+    #[schema(schema_with = openapi::nullable::<C>)]
     pub next_before: Option<C>,
 }

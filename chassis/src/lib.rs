@@ -20,6 +20,7 @@ pub mod hosts;
 pub mod http;
 pub mod kafka;
 pub mod metrics;
+pub mod openapi;
 pub mod problem;
 pub mod repeated;
 pub mod replay;

@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tracing::error;
+use utoipa::ToSchema;
 
 use crate::error_chain::chain;
 
@@ -13,13 +14,19 @@ use crate::error_chain::chain;
 ///
 /// `type` is `urn:problem:<slug>`: stable, for programs. `title` says what kind of problem it is,
 /// `detail` what is wrong with this request and, where it helps, what to do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Problem {
     #[serde(rename = "type")]
+    #[schema(
+        pattern = "^urn:problem:[a-z-]+$",
+        example = "urn:problem:insufficient-funds"
+    )]
     kind: String,
     title: &'static str,
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
     detail: String,
+    #[schema(nullable = false)]
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<String>,
     #[serde(skip)]

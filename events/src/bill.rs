@@ -22,6 +22,7 @@ pub const BILL_SOURCE: &str = "bill-payer";
 
 /// A wallet was debited for a bill: the provider is to be paid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BillPaymentRequested {
     /// The payment, and the provider's idempotency key.
     pub payment_id: Uuid,
@@ -32,9 +33,11 @@ pub struct BillPaymentRequested {
     pub money: Money,
     /// Which provider, such as `wifi`.
     #[serde(deserialize_with = "text")]
+    #[cfg_attr(test, schemars(length(max = TEXT_CHARS_MAX)))]
     pub provider: String,
     /// The customer's account number at the provider.
     #[serde(deserialize_with = "text")]
+    #[cfg_attr(test, schemars(length(max = TEXT_CHARS_MAX)))]
     pub account_number: String,
     /// The client's name for its request, so that a payment that is booked again from its event keeps it. Events of
     /// older versions have none; the bill payer has no use for it.
@@ -47,17 +50,21 @@ pub struct BillPaymentRequested {
 
 /// Whose bill it is: what a result is compared with, so that no payment counts as paid that somebody else got.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Payee {
     /// Which provider, such as `wifi`.
     #[serde(deserialize_with = "text")]
+    #[cfg_attr(test, schemars(length(max = TEXT_CHARS_MAX)))]
     pub provider: String,
     /// The customer's account number at the provider.
     #[serde(deserialize_with = "text")]
+    #[cfg_attr(test, schemars(length(max = TEXT_CHARS_MAX)))]
     pub account_number: String,
 }
 
 /// The provider took the money.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BillPaid {
     /// The payment.
     pub payment_id: Uuid,
@@ -68,6 +75,7 @@ pub struct BillPaid {
     pub money: Money,
     /// The provider's proof of payment.
     #[serde(deserialize_with = "text")]
+    #[cfg_attr(test, schemars(length(max = TEXT_CHARS_MAX)))]
     pub receipt: String,
     /// Whom and for what; none in events of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,6 +84,7 @@ pub struct BillPaid {
 
 /// The provider will never take the money: the wallet is to be refunded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BillPaymentFailed {
     /// The payment.
     pub payment_id: Uuid,
@@ -86,6 +95,7 @@ pub struct BillPaymentFailed {
     pub money: Money,
     /// Why, in the provider's words.
     #[serde(deserialize_with = "text")]
+    #[cfg_attr(test, schemars(length(max = TEXT_CHARS_MAX)))]
     pub reason: String,
     /// Whom and for what; none in events of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -12,6 +12,7 @@ pub const COMMAND_TOPIC: &str = "wallet.commands";
 /// A bill is to be paid out of a wallet, if the wallet allows it. The form of the request was checked; nothing is
 /// decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PayBill {
     /// The payment that comes of it, accepted or declined.
     pub payment_id: Uuid,
@@ -20,8 +21,13 @@ pub struct PayBill {
     /// The client's name for the request.
     pub idempotency_key: String,
     /// How much, in the wallet's currency.
+    #[cfg_attr(
+        test,
+        schemars(with = "String", regex(pattern = r"^[0-9]+(\.[0-9]+)?$"))
+    )]
     pub amount: Amount,
     /// The wallet's currency, where the client wants to be sure of it.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub currency: Option<Currency>,
     /// Which provider, such as `wifi`.
     pub provider: String,

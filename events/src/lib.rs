@@ -6,6 +6,8 @@
 
 #![warn(missing_docs, clippy::missing_errors_doc)]
 
+#[cfg(test)]
+mod asyncapi;
 mod bill;
 mod command;
 mod envelope;

@@ -234,6 +234,7 @@ impl<'de> Deserialize<'de> for Currency {
 ///
 /// In JSON: `{"amount": "100.00", "currency": "INR"}`, the amount at the currency's scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(into = "MoneyJson", try_from = "MoneyJson")]
 pub struct Money {
     amount: Amount,
@@ -287,8 +288,13 @@ impl fmt::Display for Money {
 }
 
 #[derive(Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct MoneyJson {
+    /// At the scale of the currency.
+    #[cfg_attr(test, schemars(regex(pattern = r"^[0-9]+(\.[0-9]+)?$")))]
     amount: String,
+    /// A code of ISO 4217.
+    #[cfg_attr(test, schemars(with = "String", regex(pattern = "^[A-Z]{3}$")))]
     currency: Currency,
 }
 

@@ -13,12 +13,13 @@ use diesel_async::{AsyncConnection as _, AsyncPgConnection};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use tracing::{info, warn};
+use utoipa::ToSchema;
 
 use chassis::consumer::{HandleError, Record, headers_from_json, headers_to_json};
 use chassis::database::{Failure, Pool, classify};
 use chassis::telemetry::chain;
 
-pub use http::routes;
+pub use http::{Document, routes};
 
 /// One request retries at most so many dead letters.
 pub const RETRIED_AT_ONCE_MAX: i64 = 100;
@@ -105,7 +106,7 @@ pub enum RedeliverError {
 
 /// The result of [`retry`].
 #[must_use]
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Retried {
     /// It has taken effect, now or before.
@@ -183,7 +184,7 @@ async fn retry_in_transaction(
 }
 
 /// The result of [`retry_many`].
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct RetriedMany {
     pub taken: u64,
     pub refused: u64,
@@ -244,7 +245,7 @@ pub async fn discard(
 }
 
 /// The result of [`discard_many`].
-#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct DiscardedMany {
     pub discarded: u64,
     /// Continue after this one; none if all were met.

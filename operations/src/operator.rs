@@ -13,10 +13,12 @@ use axum::{Json, Router};
 use chrono::{DateTime, Utc};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use chassis::access::Caller;
 use chassis::database::Pool;
 use chassis::http::{JsonBody, Page, PageQuery, Query};
+use chassis::openapi::PageParams;
 use chassis::{Problem, cli};
 
 /// The header that names the operator.
@@ -109,16 +111,27 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OperatorR
     }
 }
 
+/// The header of an [`OperatorRequest`], for the document.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Header)]
+pub struct OperatorHeader {
+    /// Who asks, in UTF-8: required where no token says it.
+    #[param(rename = "X-Operator", nullable = false, max_length = 100)]
+    #[expect(dead_code, reason = "only the schema is used")]
+    operator: Option<String>,
+}
+
 /// A body that says why.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Note {
     /// In the operator's words.
+    #[schema(min_length = 1, max_length = 1000)]
     pub note: Option<String>,
 }
 
 /// An action, as the API shows it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct ActionView {
     id: i64,
     at: DateTime<Utc>,
@@ -150,7 +163,11 @@ pub fn routes(pool: Pool) -> Router {
         .with_state(pool)
 }
 
-async fn list(
+/// Lists what operators did, newest first
+#[utoipa::path(get, path = "/operator-actions", tag = "operators", params(PageParams<i64>), responses(
+    (status = 200, description = "A page of actions", body = Page<ActionView, i64>),
+))]
+pub(crate) async fn list(
     State(pool): State<Pool>,
     Query(query): Query<PageQuery<i64>>,
 ) -> Result<Json<Page<ActionView, i64>>, Problem> {

@@ -19,6 +19,7 @@ mod pooler;
 mod process;
 mod proxy;
 mod raw_produce;
+mod routes;
 mod server;
 mod server_user;
 mod tls_front;
@@ -34,6 +35,7 @@ pub use pooler::Pooler;
 pub use process::{Process, command, free_address};
 pub use proxy::Proxy;
 pub use raw_produce::produce_bytes;
+pub use routes::{documented_routes, routes};
 pub use server::{PostgresServer, Stop};
 pub use tls_front::TlsFront;
 pub use topics::{
@@ -71,7 +73,9 @@ pub fn metrics_without_help(metrics: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-fn setting(name: &str) -> String {
+/// A setting of the tests.
+#[must_use]
+pub fn setting(name: &str) -> String {
     #[expect(
         clippy::disallowed_methods,
         reason = "the test servers are found by the environment; this is the tests' config"

@@ -5,6 +5,7 @@ mod lab;
 mod ownership;
 mod pay_bill;
 mod redrive;
+mod schemas;
 mod wallets;
 
 use axum::Router;
@@ -12,10 +13,54 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use chassis::access::{Access, Audience};
 use chassis::database::Pool;
+use chassis::openapi;
+use utoipa::OpenApi;
 
 pub use self::app::App;
 use crate::dead_letters::DeadLetterHandler;
 use crate::settlement::Settlement;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "wallet-api",
+        description = "Wallets, and bills that are paid from them."
+    ),
+    paths(
+        wallets::create_wallet,
+        wallets::list_wallets,
+        wallets::show_wallet,
+        wallets::top_up,
+        pay_bill::pay_bill,
+        wallets::list_payments,
+        wallets::list_transfers,
+        wallets::show_payment,
+    )
+)]
+struct Customers;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "wallet-api, for operators",
+        description = "Dead letters, and payments that were lost."
+    ),
+    paths(redrive::redrive_one, redrive::redrive_pending)
+)]
+struct Operators;
+
+/// The document of [`routes`].
+#[must_use]
+pub fn customers_document() -> utoipa::openapi::OpenApi {
+    openapi::complete(Customers::openapi(), Audience::Customers)
+}
+
+/// The document of [`operators_routes`].
+#[must_use]
+pub fn operators_document() -> utoipa::openapi::OpenApi {
+    let document = Operators::openapi().merge_from(operations::dead_letters::Document::openapi());
+    openapi::complete(document, Audience::Operators)
+}
 
 /// Customers' routes, for those who have access. One that changes something takes an `Idempotency-Key`.
 pub fn routes(app: App, access: &Access) -> Router {

@@ -9,7 +9,7 @@ use chassis::access::Audience;
 use chassis::consumer::{Consumer, ConsumerConfig, GroupLag};
 use chassis::database::{self, Pool, Schema};
 use chassis::kafka::SettingError;
-use chassis::{RepeatedError, Service, health::Readiness};
+use chassis::{RepeatedError, Service, health::Readiness, openapi};
 use clap::Parser;
 use operations::dead_letters;
 use operations::housekeeping::{Housekeeping, NoOwnTables};
@@ -149,7 +149,9 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     ];
     let access = service.access(&config.access, &listens).await?;
     let operators = access.guard(Audience::Operators, http::operators_routes(&app.pool));
+    let operators = operators.merge(openapi::routes(http::operators_document()));
     let customers = http::routes(app, &access);
+    let customers = customers.merge(openapi::routes(http::customers_document()));
     service
         .serve_operators(&config.admin_listen, &config.http, readiness, operators)
         .await

@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use chassis::Problem;
+use chassis::openapi::Sum;
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Timestamptz, Uuid as SqlUuid};
@@ -10,30 +11,35 @@ use events::Currency;
 use outbox::statement;
 use rust_decimal::Decimal;
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::domain::Decline;
 use crate::schema::{self, PaymentRow};
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WalletView {
     pub(crate) id: Uuid,
+    #[schema(pattern = "^[A-Z]{3}$", example = "INR")]
     pub(crate) currency: String,
     /// At the currency's scale.
+    #[schema(value_type = Sum)]
     pub(crate) balance: String,
     pub(crate) created_at: DateTime<Utc>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PaymentView {
     pub(crate) id: Uuid,
     pub(crate) wallet_id: Uuid,
     /// At the currency's scale; a declined payment keeps all decimals of its request.
+    #[schema(value_type = Sum)]
     pub(crate) amount: String,
+    #[schema(pattern = "^[A-Z]{3}$", example = "INR")]
     pub(crate) currency: String,
     pub(crate) provider: String,
     pub(crate) account_number: String,
-    /// `pending`, `paid`, `refunded` or `declined`.
+    #[schema(pattern = "^(pending|paid|refunded|declined)$")]
     pub(crate) status: String,
     pub(crate) receipt: Option<String>,
     pub(crate) reason: Option<String>,
@@ -41,15 +47,17 @@ pub(crate) struct PaymentView {
     pub(crate) updated_at: DateTime<Utc>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct TransferView {
     pub(crate) id: Uuid,
-    /// `top_up`, `payment` or `refund`.
+    #[schema(pattern = "^(top_up|payment|refund)$")]
     pub(crate) kind: String,
     pub(crate) debit_account: Uuid,
     pub(crate) credit_account: Uuid,
     /// At the currency's scale.
+    #[schema(value_type = Sum)]
     pub(crate) amount: String,
+    #[schema(pattern = "^[A-Z]{3}$", example = "INR")]
     pub(crate) currency: String,
     pub(crate) payment_id: Option<Uuid>,
     pub(crate) created_at: DateTime<Utc>,

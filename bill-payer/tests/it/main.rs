@@ -18,6 +18,7 @@ mod housekeeping;
 mod https;
 mod intake;
 mod migrations;
+mod openapi;
 mod outage;
 mod parked;
 mod paying;

@@ -54,7 +54,7 @@ pub(crate) struct BillPayer {
     pub(crate) pool: Pool,
     pub(crate) provider: mock_provider::Provider,
     new_bills: Arc<Notify>,
-    router: Router,
+    pub(crate) router: Router,
 }
 
 /// A running executor; it is stopped in order by [`Self::stop`], and cut off when dropped.

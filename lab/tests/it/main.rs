@@ -6,6 +6,7 @@
 )]
 
 mod amounts;
+mod asyncapi;
 mod audit;
 mod bench;
 mod crashes;

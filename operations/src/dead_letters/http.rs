@@ -8,12 +8,13 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
+use utoipa::{OpenApi, ToSchema};
 
 use super::{
     ActionError, DiscardedMany, Redeliver, Retried, RetriedMany, discard, discard_many, retry,
     retry_many,
 };
-use crate::operator::{self, Note, OperatorError, OperatorRequest, identify};
+use crate::operator::{self, Note, OperatorError, OperatorHeader, OperatorRequest, identify};
 use chassis::Problem;
 use chassis::consumer::hex;
 use chassis::database::Pool;
@@ -24,6 +25,19 @@ struct Letters<R> {
     pool: Pool,
     redeliver: R,
 }
+
+/// The document of [`routes`].
+#[derive(OpenApi)]
+#[openapi(paths(
+    list,
+    show,
+    retry_one,
+    discard_one,
+    retry_matching,
+    discard_matching,
+    operator::list
+))]
+pub struct Document;
 
 /// `/dead-letters`, to look and to act, and `/operator-actions`.
 pub fn routes<R: Redeliver>(pool: Pool, redeliver: R) -> Router {
@@ -43,8 +57,9 @@ pub fn routes<R: Redeliver>(pool: Pool, redeliver: R) -> Router {
 }
 
 /// `?status=open&reason=no pending&search=<payment id>&limit=50&before=<cursor>`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 struct LettersQuery {
     #[serde(default)]
     status: StatusQuery,
@@ -54,12 +69,14 @@ struct LettersQuery {
     /// What stands somewhere in the message or in the reason.
     #[serde(default)]
     search: String,
+    /// More than 500 counts as 500.
+    #[param(value_type = Option<u16>, minimum = 1, maximum = 65535, default = 50)]
     limit: Option<NonZeroU16>,
     before: Option<i64>,
 }
 
 /// A status, as it is asked for.
-#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum StatusQuery {
     #[default]
@@ -78,6 +95,10 @@ impl From<StatusQuery> for Status {
     }
 }
 
+/// Lists messages that could not be taken, newest first
+#[utoipa::path(get, path = "/dead-letters", tag = "dead letters", params(LettersQuery), responses(
+    (status = 200, description = "A page of dead letters", body = Page<DeadLetterView, i64>),
+))]
 async fn list<R: Redeliver>(
     State(letters): State<Letters<R>>,
     Query(query): Query<LettersQuery>,
@@ -98,6 +119,10 @@ async fn list<R: Redeliver>(
     Ok(Json(page.page(views, |letter| letter.id)))
 }
 
+/// Shows a dead letter with its bytes
+#[utoipa::path(get, path = "/dead-letters/{id}", tag = "dead letters", params(("id" = i64, Path)), responses(
+    (status = 200, description = "The dead letter", body = WholeLetterView),
+))]
 async fn show<R: Redeliver>(
     State(letters): State<Letters<R>>,
     Path(id): Path<i64>,
@@ -108,6 +133,12 @@ async fn show<R: Redeliver>(
     Ok(Json(letter.into()))
 }
 
+/// Takes a dead letter again
+#[utoipa::path(post, path = "/dead-letters/{id}/retry", tag = "dead letters", params(("id" = i64, Path), OperatorHeader), request_body = Option<Note>, responses(
+    (status = 200, description = "Taken, or refused again", body = Retried),
+    (status = 409, description = "`dead-letter-ended`: the dead letter is not open", body = Problem,
+        content_type = "application/problem+json"),
+))]
 async fn retry_one<R: Redeliver>(
     State(letters): State<Letters<R>>,
     Path(id): Path<i64>,
@@ -119,7 +150,7 @@ async fn retry_one<R: Redeliver>(
 }
 
 /// Which are to be retried or discarded.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Matching {
     /// How their reason begins.
@@ -149,6 +180,10 @@ impl Matching {
     }
 }
 
+/// Takes all open dead letters again that match, at most 100
+#[utoipa::path(post, path = "/dead-letters/retry", tag = "dead letters", params(OperatorHeader), request_body = Matching, responses(
+    (status = 200, description = "How many, and where to go on", body = RetriedMany),
+))]
 async fn retry_matching<R: Redeliver>(
     State(letters): State<Letters<R>>,
     order: OperatorRequest<Matching>,
@@ -161,6 +196,10 @@ async fn retry_matching<R: Redeliver>(
     Ok(Json(retried))
 }
 
+/// Gives up all open dead letters that match, at most 500; a note is required
+#[utoipa::path(post, path = "/dead-letters/discard", tag = "dead letters", params(OperatorHeader), request_body = Matching, responses(
+    (status = 200, description = "How many, and where to go on", body = DiscardedMany),
+))]
 async fn discard_matching<R: Redeliver>(
     State(letters): State<Letters<R>>,
     order: OperatorRequest<Matching>,
@@ -175,6 +214,12 @@ async fn discard_matching<R: Redeliver>(
     ))
 }
 
+/// Gives up a dead letter; a note is required
+#[utoipa::path(post, path = "/dead-letters/{id}/discard", tag = "dead letters", params(("id" = i64, Path), OperatorHeader), request_body = Note, responses(
+    (status = 204, description = "Given up"),
+    (status = 409, description = "`dead-letter-ended`: the dead letter is not open", body = Problem,
+        content_type = "application/problem+json"),
+))]
 async fn discard_one<R: Redeliver>(
     State(letters): State<Letters<R>>,
     Path(id): Path<i64>,
@@ -204,7 +249,7 @@ impl From<ActionError> for Problem {
 }
 
 /// A dead letter, as the API lists it: bytes as text, lossily, and of a long payload the beginning.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct DeadLetterView {
     pub(super) id: i64,
     /// `open`, `taken` or `discarded`.
@@ -229,7 +274,7 @@ pub(super) struct DeadLetterView {
 }
 
 /// A whole dead letter, with its bytes, in hexadecimal digits too.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct WholeLetterView {
     #[serde(flatten)]
     pub(super) letter: DeadLetterView,

@@ -9,8 +9,9 @@ use axum::{Json, Router};
 use chassis::database::Pool;
 use chassis::http::Path;
 use chassis::{Problem, since};
-use operations::operator::{Note, OperatorRequest, identify};
+use operations::operator::{Note, OperatorHeader, OperatorRequest, identify};
 use serde::{Deserialize, Deserializer};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::recovery::redrive::{RedrivenMany, redrive, redrive_many};
@@ -22,6 +23,11 @@ pub(super) fn routes(pool: Pool) -> Router {
         .with_state(pool)
 }
 
+/// Publishes the event of a pending payment again
+#[utoipa::path(post, path = "/payments/{id}/redrive", tag = "payments", params(("id" = Uuid, Path), OperatorHeader), request_body = Option<Note>, responses(
+    (status = 204, description = "The event will be published again"),
+    (status = 409, description = "`payment-ended`: the payment is not pending", body = Problem, content_type = "application/problem+json"),
+))]
 async fn redrive_one(
     State(pool): State<Pool>,
     Path(id): Path<Uuid>,
@@ -33,9 +39,10 @@ async fn redrive_one(
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Pending {
+    #[schema(value_type = String, example = "1h")]
     #[serde(default, deserialize_with = "duration")]
     pending_for: Option<Duration>,
     /// `next_after` of the previous answer.
@@ -50,6 +57,10 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duratio
     Ok(Some(duration))
 }
 
+/// Publishes the events of payments that have been pending for long again, at most 500
+#[utoipa::path(post, path = "/payments/redrive", tag = "payments", params(OperatorHeader), request_body = Pending, responses(
+    (status = 200, description = "How many, and where to go on", body = RedrivenMany),
+))]
 async fn redrive_pending(
     State(pool): State<Pool>,
     order: OperatorRequest<Pending>,

@@ -6,20 +6,27 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use chassis::Problem;
 use chassis::http::{JsonBody, Page, PageQuery, Path, Query};
+use chassis::openapi::{Id, PageParams, Sum};
 use events::{Amount, Currency};
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::app::{App, RequestKey};
 use super::ownership::Owner;
+use super::schemas::{AmountSchema, CurrencyCode, CurrencyInUse, KeyHeader};
 use crate::reads::{self, PaymentView, TransferView, WalletView};
 use crate::wallets;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "currency": "INR", "opening_balance": "1000.00" }))]
 pub(super) struct CreateWallet {
+    #[schema(value_type = CurrencyInUse)]
     #[serde(deserialize_with = "in_use")]
     currency: Currency,
+    /// Zero is allowed, too.
+    #[schema(value_type = AmountSchema, required = false)]
     #[serde(default, deserialize_with = "events::amount_or_zero")]
     opening_balance: Option<Amount>,
 }
@@ -35,29 +42,44 @@ fn in_use<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Currency, D::Err
     )))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(example = json!({ "amount": "500.00" }))]
 pub(super) struct TopUpRequest {
+    #[schema(value_type = AmountSchema)]
     amount: Amount,
 }
 
-#[derive(Debug, Serialize)]
-struct NewWalletView {
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct NewWalletView {
     id: Uuid,
+    #[schema(value_type = CurrencyCode)]
     currency: Currency,
+    #[schema(value_type = Sum)]
     balance: String,
 }
 
-#[derive(Debug, Serialize)]
-struct TopUpView {
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TopUpView {
     id: Uuid,
     wallet_id: Uuid,
+    #[schema(value_type = Sum)]
     amount: String,
+    #[schema(value_type = CurrencyCode)]
     currency: Currency,
     /// The wallet's balance after the top-up.
+    #[schema(value_type = Sum)]
     balance: String,
 }
 
+/// Creates a wallet
+#[utoipa::path(post, path = "/wallets", tag = "wallets", params(KeyHeader), request_body = CreateWallet, responses(
+    (status = 201, description = "The wallet", body = NewWalletView, headers(
+        ("Location" = String, description = "The wallet's path"),
+        ("Idempotency-Key" = String, description = "The key of the request"),
+        ("Idempotency-Replayed" = String, description = "`true`: this is the response of an earlier request"),
+    )),
+))]
 pub(super) async fn create_wallet(
     State(app): State<App>,
     owner: Owner,
@@ -90,6 +112,10 @@ pub(super) async fn create_wallet(
     key.echo(answer)
 }
 
+/// Lists wallets, newest first
+#[utoipa::path(get, path = "/wallets", tag = "wallets", params(PageParams<Id>), responses(
+    (status = 200, description = "A page of wallets", body = Page<WalletView, Id>),
+))]
 pub(super) async fn list_wallets(
     State(app): State<App>,
     Owner(owner): Owner,
@@ -101,6 +127,10 @@ pub(super) async fn list_wallets(
     Ok(Json(query.page(wallets, |wallet| wallet.id)))
 }
 
+/// Shows a wallet
+#[utoipa::path(get, path = "/wallets/{id}", tag = "wallets", params(("id" = Uuid, Path)), responses(
+    (status = 200, description = "The wallet", body = WalletView),
+))]
 pub(super) async fn show_wallet(
     State(app): State<App>,
     Path(id): Path<Uuid>,
@@ -109,6 +139,13 @@ pub(super) async fn show_wallet(
     reads::wallet(&mut conn, id).await.map(Json)
 }
 
+/// Adds money to a wallet
+#[utoipa::path(post, path = "/wallets/{id}/top-ups", tag = "wallets", params(("id" = Uuid, Path), KeyHeader), request_body = TopUpRequest, responses(
+    (status = 201, description = "The top-up", body = TopUpView, headers(
+        ("Idempotency-Key" = String, description = "The key of the request"),
+        ("Idempotency-Replayed" = String, description = "`true`: this is the response of an earlier request"),
+    )),
+))]
 pub(super) async fn top_up(
     State(app): State<App>,
     Path(wallet_id): Path<Uuid>,
@@ -137,6 +174,12 @@ pub(super) async fn top_up(
     key.echo(answer)
 }
 
+/// Lists a wallet's payments, newest first
+#[utoipa::path(get, path = "/wallets/{id}/payments", tag = "payments", params(("id" = Uuid, Path), PageParams<Id>), responses(
+    (status = 200, description = "A page of payments", body = Page<PaymentView, Id>),
+    (status = 422, description = "`invalid-request`: `before` is not a payment of this wallet", body = Problem,
+        content_type = "application/problem+json"),
+))]
 pub(super) async fn list_payments(
     State(app): State<App>,
     Path(wallet_id): Path<Uuid>,
@@ -147,6 +190,10 @@ pub(super) async fn list_payments(
     Ok(Json(query.page(payments, |payment| payment.id)))
 }
 
+/// Lists the ledger entries that changed a wallet's balance, newest first
+#[utoipa::path(get, path = "/wallets/{id}/transfers", tag = "wallets", params(("id" = Uuid, Path), PageParams<Id>), responses(
+    (status = 200, description = "A page of transfers", body = Page<TransferView, Id>),
+))]
 pub(super) async fn list_transfers(
     State(app): State<App>,
     Path(wallet_id): Path<Uuid>,
@@ -157,6 +204,10 @@ pub(super) async fn list_transfers(
     Ok(Json(query.page(transfers, |transfer| transfer.id)))
 }
 
+/// Shows a payment
+#[utoipa::path(get, path = "/payments/{id}", tag = "payments", params(("id" = Uuid, Path)), responses(
+    (status = 200, description = "The payment", body = PaymentView),
+))]
 pub(super) async fn show_payment(
     State(app): State<App>,
     Path(id): Path<Uuid>,

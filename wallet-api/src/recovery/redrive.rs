@@ -24,6 +24,7 @@ use operations::operator_action::{self, Action, Operator};
 use outbox::statement;
 use serde::Serialize;
 use tracing::info;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::subject;
@@ -68,7 +69,7 @@ pub(crate) async fn redrive(
     Ok(())
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct RedrivenMany {
     pub(crate) redriven: usize,
     /// The next call begins after this payment; none if all were looked at.

@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use testkit::{Process, TestDatabase, eventually, free_address, kafka_brokers, unique_prefix};
 
-struct Server {
-    customers: String,
-    operators: String,
-    client: reqwest::Client,
+pub(crate) struct Server {
+    pub(crate) customers: String,
+    pub(crate) operators: String,
+    pub(crate) client: reqwest::Client,
     database: TestDatabase,
     _tokens: tempfile::NamedTempFile,
     _process: Process,
@@ -53,7 +53,7 @@ async fn database() -> TestDatabase {
 }
 
 impl Server {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let database = database().await;
         let tokens = token_file();
         let (customers, operators) = (free_address(), free_address());
@@ -117,7 +117,7 @@ impl Server {
             .await
     }
 
-    async fn post(&self, who: &str, path: &str, body: Value) -> (u16, Value) {
+    pub(crate) async fn post(&self, who: &str, path: &str, body: Value) -> (u16, Value) {
         let body = Some(body);
         self.ask(&self.customers, who, Method::POST, path, body)
             .await

@@ -17,6 +17,7 @@ mod ledger_rules;
 mod listen_to_yourself;
 mod migrations;
 mod mutating_routes;
+mod openapi;
 mod patterns;
 mod pay_bill;
 mod plans;

@@ -1,0 +1,58 @@
+//! What the API's document says of amounts, currencies and the `Idempotency-Key`.
+
+#![expect(dead_code, reason = "only the schemas are used")]
+
+use events::Currency;
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
+use utoipa::{IntoParams, ToSchema};
+
+/// More than zero, at most 1000000000, with as many decimals as the currency has. A number is read digit by digit, never as a
+/// float.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub(super) enum AmountSchema {
+    Text(#[schema(inline)] AmountText),
+    Number(#[schema(inline)] AmountNumber),
+}
+
+#[derive(ToSchema)]
+#[schema(pattern = r"^(0|[1-9][0-9]{0,9})(\.[0-9]+)?$", example = "499.00")]
+pub(super) struct AmountText(String);
+
+#[derive(ToSchema)]
+#[schema(exclusive_minimum = 0, maximum = 1_000_000_000)]
+pub(super) struct AmountNumber(f64);
+
+/// A code of ISO 4217.
+#[derive(ToSchema)]
+#[schema(pattern = "^[A-Z]{3}$", example = "INR")]
+pub(crate) struct CurrencyCode(String);
+
+/// A currency of ISO 4217 that is in use.
+pub(super) struct CurrencyInUse;
+
+impl utoipa::PartialSchema for CurrencyInUse {
+    fn schema() -> RefOr<Schema> {
+        let words = ('A'..='Z').flat_map(|a| ('A'..='Z').map(move |b| format!("{a}{b}")));
+        let words = words.flat_map(|ab| ('A'..='Z').map(move |c| format!("{ab}{c}")));
+        let currencies = words.filter_map(|word| word.parse::<Currency>().ok());
+        let codes = currencies.filter(|it| it.is_in_use()).map(Currency::code);
+        let object = ObjectBuilder::new().schema_type(Type::String);
+        object.enum_values(Some(codes)).build().into()
+    }
+}
+
+impl ToSchema for CurrencyInUse {}
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(super) struct KeyHeader {
+    /// The client's name for this request: repeated with the same key, the request takes effect once. Without one the service
+    /// generates a key.
+    #[param(
+        rename = "Idempotency-Key",
+        pattern = "^[!-~]{1,255}$",
+        example = "march-bill"
+    )]
+    key: Option<String>,
+}

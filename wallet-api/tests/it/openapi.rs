@@ -1,0 +1,90 @@
+//! The documents of the API say what the routes do.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use testkit::{documented_routes, routes, setting};
+use tokio::process::Command;
+use wallet_api::http::{customers_document, operators_document};
+
+use crate::access::Server;
+use crate::support::WalletApi;
+
+#[test]
+fn the_customers_document_is_as_it_was() {
+    insta::assert_json_snapshot!(customers_document());
+}
+
+#[test]
+fn the_operators_document_is_as_it_was() {
+    insta::assert_json_snapshot!(operators_document());
+}
+
+#[tokio::test]
+async fn each_route_is_documented_and_nothing_else_is() {
+    let api = WalletApi::start().await;
+    let documents = [customers_document(), operators_document()];
+    let documents = documents.map(|it| serde_json::to_value(it).unwrap());
+    let documented: BTreeSet<String> = documents.iter().flat_map(documented_routes).collect();
+    assert_eq!(routes(&api.router).await, documented);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documents_and_their_pages_need_no_token_and_nothing_from_elsewhere() {
+    let server = Server::start().await;
+    for address in [&server.customers, &server.operators] {
+        let get = async |path: &str| {
+            let response = server.client.get(format!("http://{address}{path}"));
+            let response = response.send().await.unwrap();
+            assert_eq!(response.status(), 200, "{path}");
+            response.text().await.unwrap()
+        };
+        let document: Value = serde_json::from_str(&get("/openapi.json").await).unwrap();
+        assert_eq!(document["openapi"], "3.1.0");
+        let page = get("/docs/").await;
+        let links = page.split(['"', '\'']).filter(|text| text.contains("//"));
+        assert_eq!(links.collect::<Vec<_>>(), [""; 0], "{page}");
+        let script = get("/docs/swagger-initializer.js").await;
+        assert!(script.contains("/openapi.json"), "{script}");
+        assert!(script.contains(r#""validatorUrl": "none""#), "{script}");
+    }
+}
+
+/// Generated requests, valid and invalid, alone and in a row: no response is a 5xx or contradicts the document, and each
+/// route has succeeded, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn schemathesis_finds_no_response_that_is_not_documented() {
+    let server = Server::start().await;
+    let url = format!("http://{}/openapi.json", server.customers);
+    let wallet = json!({ "currency": "KWD", "opening_balance": "1000000" });
+    let (status, wallet) = server.post("shop", "/wallets", wallet).await;
+    assert_eq!(status, 201, "{wallet}");
+    // Schemathesis leaves a folder where it is called.
+    let folder = tempfile::tempdir().unwrap();
+    let config = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/schemathesis.toml");
+    let run = Command::new(setting("SCHEMATHESIS"))
+        .current_dir(folder.path())
+        .env("SCHEMATHESIS_WALLET", wallet["id"].as_str().unwrap())
+        .args(["--config-file", config, "run", &url])
+        .args(["--header", "Authorization: Bearer shop"])
+        .args(["--max-examples", &setting("SCHEMATHESIS_EXAMPLES")])
+        .kill_on_drop(true)
+        .output()
+        .await
+        .unwrap();
+    println!("{}", String::from_utf8_lossy(&run.stdout));
+    assert!(
+        run.status.success(),
+        "{}",
+        String::from_utf8_lossy(&run.stderr)
+    );
+    let metrics = server
+        .client
+        .get(format!("http://{}/metrics", server.operators));
+    let metrics = metrics.send().await.unwrap().text().await.unwrap();
+    for route in documented_routes(&serde_json::to_value(customers_document()).unwrap()) {
+        let (method, path) = route.split_once(' ').unwrap();
+        let label = format!(r#"method="{method}",route="{path}",status="2"#);
+        assert!(metrics.contains(&label), "{route} has never succeeded");
+    }
+}
