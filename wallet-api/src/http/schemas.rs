@@ -23,6 +23,18 @@ pub(super) struct AmountText(String);
 #[schema(exclusive_minimum = 0, maximum = 1_000_000_000)]
 pub(super) struct AmountNumber(f64);
 
+/// An amount, or zero.
+#[derive(ToSchema)]
+#[serde(untagged)]
+pub(super) enum AmountOrZeroSchema {
+    Text(#[schema(inline)] AmountText),
+    Number(#[schema(inline)] NumberOrZero),
+}
+
+#[derive(ToSchema)]
+#[schema(minimum = 0, maximum = 1_000_000_000)]
+pub(super) struct NumberOrZero(f64);
+
 /// A code of ISO 4217.
 #[derive(ToSchema)]
 #[schema(pattern = "^[A-Z]{3}$", example = "INR")]

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::app::{App, RequestKey};
 use super::ownership::Owner;
-use super::schemas::{AmountSchema, CurrencyCode, CurrencyInUse, KeyHeader};
+use super::schemas::{AmountOrZeroSchema, AmountSchema, CurrencyCode, CurrencyInUse, KeyHeader};
 use crate::reads::{self, PaymentView, TransferView, WalletView};
 use crate::wallets;
 
@@ -25,8 +25,7 @@ pub(super) struct CreateWallet {
     #[schema(value_type = CurrencyInUse)]
     #[serde(deserialize_with = "in_use")]
     currency: Currency,
-    /// Zero is allowed, too.
-    #[schema(value_type = AmountSchema, required = false)]
+    #[schema(value_type = AmountOrZeroSchema, required = false)]
     #[serde(default, deserialize_with = "events::amount_or_zero")]
     opening_balance: Option<Amount>,
 }
