@@ -21,7 +21,13 @@ use testkit::{
 const PASSWORD: &str = "planted-database-password";
 const SASL_PASSWORD: &str = "planted-sasl-password";
 /// The users of PostgreSQL and of Kafka, which have the same names.
-const USERS: [&str; 4] = ["wallet_api", "wallet_relay", "bill_payer", "bill_relay"];
+const USERS: [&str; 5] = [
+    "wallet_api",
+    "wallet_relay",
+    "bill_payer",
+    "bill_relay",
+    "auditor",
+];
 const TOKEN: &str = "planted-provider-token";
 
 /// A broker that its clients reach by SASL over TLS at `address`; ends with the test.
@@ -123,7 +129,7 @@ fn listeners(ports: KafkaPorts, secure: u16, keystore: &Path) -> String {
 
 /// What each service needs of Kafka.
 fn acls() -> Vec<(&'static str, KafkaOperation, KafkaResource, &'static str)> {
-    use KafkaOperation::{All, DescribeConfigs, Read, Write};
+    use KafkaOperation::{All, Describe, DescribeConfigs, Read, Write};
     use KafkaResource::{Group, Topic};
     let of_connect = CONNECT_TOPICS.map(|topic| (CONNECT, All, Topic, topic));
     let of_services = [
@@ -132,6 +138,9 @@ fn acls() -> Vec<(&'static str, KafkaOperation, KafkaResource, &'static str)> {
         (CONNECT, Write, Topic, events::BILL_TOPIC),
         ("wallet_relay", Write, Topic, events::WALLET_TOPIC),
         ("bill_relay", Write, Topic, events::BILL_TOPIC),
+        // For `relay doctor`.
+        ("wallet_relay", DescribeConfigs, Topic, events::WALLET_TOPIC),
+        ("bill_relay", DescribeConfigs, Topic, events::BILL_TOPIC),
         ("bill_payer", Read, Topic, events::WALLET_TOPIC),
         ("bill_payer", DescribeConfigs, Topic, events::WALLET_TOPIC),
         ("bill_payer", Read, Group, "bill-payer"),
@@ -141,6 +150,12 @@ fn acls() -> Vec<(&'static str, KafkaOperation, KafkaResource, &'static str)> {
         // To warn of commands that nobody carries out.
         ("wallet_api", Read, Topic, events::COMMAND_TOPIC),
         ("wallet_api", Read, Group, "wallet-api-commands"),
+        ("auditor", Read, Topic, events::WALLET_TOPIC),
+        ("auditor", Read, Topic, events::BILL_TOPIC),
+        ("auditor", Read, Topic, events::COMMAND_TOPIC),
+        ("auditor", Describe, Group, "bill-payer"),
+        ("auditor", Describe, Group, "wallet-api"),
+        ("auditor", Describe, Group, "wallet-api-commands"),
     ];
     of_services.into_iter().chain(of_connect).collect()
 }
@@ -151,6 +166,7 @@ const CONNECT_TOPICS: [&str; 3] = ["connect.configs", "connect.offsets", "connec
 
 /// A worker of Kafka Connect with Debezium; ends with the test.
 struct Worker {
+    home: Home,
     url: String,
     process: Child,
 }
@@ -187,10 +203,21 @@ impl Worker {
             .stderr(log)
             .spawn()
             .unwrap();
+        for user in USERS.into_iter().filter(|user| user.ends_with("_relay")) {
+            connect::save_password(&home, user, PASSWORD).unwrap();
+        }
         Self {
+            home,
             url: part.address,
             process,
         }
+    }
+
+    /// What everybody who reaches the worker can read of its connectors.
+    async fn connectors(&self, client: &reqwest::Client) -> String {
+        let url = format!("{}/connectors?expand=info", self.url);
+        let answer = client.get(url).send().await.unwrap();
+        answer.text().await.unwrap()
     }
 }
 
@@ -247,7 +274,7 @@ async fn make_users(broker: &SecureBroker, databases: &[String]) {
     let login = format!("SCRAM-SHA-512=[password={SASL_PASSWORD}]");
     let mut alter = vec!["--alter", "--add-config", &login];
     // The relays log in by PLAIN.
-    for user in ["wallet_api", "bill_payer"] {
+    for user in ["wallet_api", "bill_payer", "auditor"] {
         alter.extend(["--entity-type", "users", "--entity-name", user]);
         broker.tool("kafka.admin.ConfigCommand", &alter);
         alter.truncate(3);
@@ -292,7 +319,7 @@ impl Secure {
         let authority = Authority::new("the authority");
         let certificate = authority.issue("server", &["localhost"], Validity::Tomorrow);
         // PostgreSQL.
-        let mut server = PostgresServer::start(&["wal_level = logical"]).await;
+        let mut server = PostgresServer::start(&["wal_level = logical", "fsync = on", "full_page_writes = on"]).await;
         let migrations = |own| vec![outbox::MIGRATIONS, operations::MIGRATIONS, own];
         let wallet = server.database(migrations(wallet_api::MIGRATIONS)).await;
         let bills = server.database(migrations(bill_payer::MIGRATIONS)).await;
@@ -338,6 +365,7 @@ impl Secure {
         match service {
             "wallet-api" => "wallet_api",
             "bill-payer" => "bill_payer",
+            "audit" => "auditor",
             _ if database == self.wallet => "wallet_relay",
             _ => "bill_relay",
         }
@@ -453,6 +481,44 @@ impl Secure {
             }
         })
         .await;
+    }
+
+    /// A program that ends: returns what it printed. Its settings are those of a service.
+    fn prints(&self, program: &str, arguments: &[&str], more: &[(&str, &str)]) -> String {
+        let environment = self.environment(program, program, &self.wallet, more);
+        let environment: Vec<(&str, &str)> = environment
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let mut command = testkit::command(program, &environment);
+        let ended = command.args(arguments).output().unwrap();
+        let printed = [ended.stdout, ended.stderr].map(|text| String::from_utf8(text).unwrap());
+        let printed = printed.concat();
+        let log = self.folder.path().join(format!("{program}-end.log"));
+        std::fs::write(log, &printed).unwrap();
+        assert!(ended.status.success(), "{program}: {printed}");
+        printed
+    }
+
+    /// Both find nothing wrong, by logins that may do no more than they need.
+    fn doctor_and_audit_are_content(&self) {
+        let doctor = ["doctor", "--topic=wallet.events"];
+        let settings = [("KAFKA_SASL_MECHANISM", "PLAIN"), ("REPLICAS_MIN", "1")];
+        let said = self.prints("relay", &doctor, &settings);
+        for found in ["Kafka version", "sasl_ssl", "PostgreSQL TLS"] {
+            assert!(said.contains(found), "{said}");
+        }
+        assert!(!said.contains("does not tell"), "{said}");
+        let url = |database: &str| {
+            self.file(&format!("{database}.url"), &self.url("auditor", database))
+        };
+        let (wallet, bills) = (url(&self.wallet), url(&self.bills));
+        let settings = [
+            ("WALLET_DATABASE_URL_FILE", wallet.as_str()),
+            ("BILL_PAYER_DATABASE_URL_FILE", bills.as_str()),
+        ];
+        let said = self.prints("audit", &["check"], &settings);
+        assert!(said.contains("paid"), "{said}");
     }
 
     /// No login of a service can do another's work, or change what was written.
@@ -605,13 +671,16 @@ async fn a_payment_goes_over_tls_all_the_way_in_each_mode_and_no_secret_is_shown
     let bill_payer = system.run("bill-payer", "bill-payer", &bills, &[]);
     let worker = Worker::start(&system.broker, &system.authority, system.folder.path()).await;
     for mode in ["poller", "cdc", "debezium"] {
-        let settings = [
-            ("RELAY_MODE", mode),
-            ("KAFKA_SASL_MECHANISM", "PLAIN"),
-            ("CONNECT_URL", &worker.url),
-        ];
         let relays = [("wallet", &wallet), ("bills", &bills)].map(|(of, database)| {
             let name = format!("relay-{of}-{mode}");
+            let role = system.user("relay", database);
+            let reference = connect::password_reference(&worker.home, role);
+            let settings = [
+                ("RELAY_MODE", mode),
+                ("KAFKA_SASL_MECHANISM", "PLAIN"),
+                ("CONNECT_URL", &worker.url),
+                ("CONNECT_DATABASE_PASSWORD", &reference),
+            ];
             system.run("relay", &name, database, &settings)
         });
         for address in relays.iter().chain([&wallet_api, &bill_payer]) {
@@ -619,11 +688,17 @@ async fn a_payment_goes_over_tls_all_the_way_in_each_mode_and_no_secret_is_shown
         }
         system.pays(&customers).await;
         system.shows_no_secret();
+        if mode == "debezium" {
+            let connectors = worker.connectors(&system.client).await;
+            assert!(connectors.contains("database.password"), "{connectors}");
+            assert!(!connectors.contains("planted-"), "{connectors}");
+        }
         // The relays of the next mode wait for the end of these.
         for _ in relays {
             system.processes.pop().unwrap().kill_9();
         }
     }
+    system.doctor_and_audit_are_content();
     system.refuses_more_than_each_needs().await;
     // And with all of it wrong: what is said of a failure shows no secret either.
     let wrong = system.file("wrong", "planted-wrong-password");
