@@ -64,9 +64,9 @@ def settings(program):
     variables = set(re.findall(r"\[env: (\w+)", shown))
     # The value of a secret is not shown.
     secrets = set(re.findall(r"\[env: (\w+)\]", shown))
-    # Any other setting of Kafka's client; operations.md names those that matter here.
-    kafka = set(re.findall(r"KAFKA_\w+", (ROOT / "docs/operations.md").read_text()))
-    return variables | kafka | {f"{secret}_FILE" for secret in secrets | kafka}
+    # Any other setting of Kafka's client and of OpenTelemetry; operations.md names those that matter here.
+    others = set(re.findall(r"(?:KAFKA|OTEL)_\w+", (ROOT / "docs/operations.md").read_text()))
+    return variables | others | {f"{secret}_FILE" for secret in secrets | others}
 
 
 def environment(container, maps):
