@@ -16,11 +16,10 @@ def settings(program, *subcommands):
     variables = set(re.findall(r"\[env: (\w+)", shown))
     # The value of a secret is not shown.
     secrets = set(re.findall(r"\[env: (\w+)\]", shown))
-    # Any other setting of Kafka's client; operations.md names those that matter here.
-    kafka = set()
-    if "KAFKA_BROKERS" in variables:
-        kafka = set(re.findall(r"KAFKA_\w+", (ROOT / "docs/operations.md").read_text()))
-    return variables | kafka | {f"{secret}_FILE" for secret in secrets | kafka}
+    # Any other setting of OpenTelemetry and of Kafka's client; operations.md names those that matter here.
+    kinds = "OTEL|KAFKA" if "KAFKA_BROKERS" in variables else "OTEL"
+    others = set(re.findall(rf"(?:{kinds})_\w+", (ROOT / "docs/operations.md").read_text()))
+    return variables | others | {f"{secret}_FILE" for secret in secrets | others}
 
 
 def files_in(texts):

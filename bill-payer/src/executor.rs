@@ -14,12 +14,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chassis::database::{Connection, Failure, Pool, PoolError, classify};
-use chassis::{Backoff, RepeatedError, telemetry};
+use chassis::{Backoff, RepeatedError, spans, telemetry};
 use outbox::AppendError;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, warn};
+use tracing::{Instrument as _, debug, error, warn};
 
 use crate::config::ExecutorConfig;
 use crate::domain::{CallResult, NextStep, Policy, ProviderState, UnknownCause, decide};
@@ -199,7 +199,7 @@ impl Executor {
     fn begin(&mut self, bill: ClaimedBill) {
         debug!(
             payment_id = %bill.request.payment_id,
-            trace_id = bill.traceparent.trace_id(),
+            trace_id = %bill.trace.trace_id(),
             call = ?bill.call,
             attempt = bill.attempt_state.attempts,
             "bill claimed"
@@ -357,11 +357,22 @@ impl Executor {
 }
 
 /// Calls the provider; ends within the provider's timeout, or when the call is given up.
-async fn call(provider: Provider, bill: ClaimedBill, give_up: CancellationToken) -> FinishedCall {
+async fn call(
+    provider: Provider,
+    mut bill: ClaimedBill,
+    give_up: CancellationToken,
+) -> FinishedCall {
     let begun = Instant::now();
-    let result = give_up.run_until_cancelled(provider.call(&bill)).await;
+    let span = provider.span(&bill);
+    // From here the provider continues the trace, and so does the event of the result.
+    bill.trace = bill.trace.at(&span);
+    let called = give_up.run_until_cancelled(provider.call(&bill));
+    let result = called.instrument(span.clone()).await;
     let result = result.unwrap_or_else(|| bill.call.unknown(UnknownCause::Stopped));
     let took = begun.elapsed();
+    if result.cause().is_some() {
+        spans::failed(&span, result.label());
+    }
     report_call(&bill, &result, took);
     FinishedCall {
         bill,

@@ -115,6 +115,8 @@ impl Start<'_> {
             // rdkafka's own lines would only repeat that a broker which is being started is not there yet.
             log: "warn,librdkafka=off,rdkafka=off".to_owned(),
             log_format: LogFormat::Pretty,
+            otlp_endpoint: None,
+            otel_service_name: None,
         };
         let mut service = Service::start("lab", &log)?;
         let (commands, mut requests) = commands::channel();

@@ -74,6 +74,7 @@ async fn place_order(
             event_type: "OrderPlaced",
             source: "shop",
             traceparent: String::new(),
+            tracestate: String::new(),
             payload: json!({ "item": item, "quantity": quantity }),
         };
         append(conn, vec![event]).await

@@ -13,10 +13,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use chassis::TraceContext;
 use chassis::consumer::{HandleError, Handler, Record};
 use chassis::database::Pool;
 use chassis::telemetry::chain;
-use chassis::trace::trace_id;
 use diesel::prelude::*;
 use diesel::sql_types::{Nullable, Numeric, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
@@ -115,7 +115,7 @@ impl Redeliver for Settlement {
 struct BillResult<'a> {
     record: &'a Record,
     event_id: Uuid,
-    traceparent: &'a str,
+    trace: TraceContext,
     event: BillEvent,
 }
 
@@ -126,7 +126,7 @@ fn read(record: &Record) -> Result<BillResult<'_>, String> {
     Ok(BillResult {
         record,
         event_id: envelope.id,
-        traceparent: envelope.traceparent.unwrap_or_default(),
+        trace: TraceContext::of_message(envelope.traceparent, envelope.tracestate),
         event,
     })
 }
@@ -163,8 +163,8 @@ impl Report<'_> {
     fn log(&self) {
         let log = |result: &BillResult<'_>, outcome: &str| {
             let payment_id = result.event.payment_id();
-            let trace_id = trace_id(result.traceparent);
-            info!(%payment_id, trace_id, "payment {outcome}");
+            let trace_id = result.trace.trace_id();
+            info!(%payment_id, %trace_id, "payment {outcome}");
         };
         self.settled
             .iter()

@@ -16,7 +16,7 @@ pub(super) fn report_call(bill: &ClaimedBill, result: &CallResult, elapsed: Dura
     let cause = result.cause();
     info!(
         payment_id = %bill.request.payment_id,
-        trace_id = bill.traceparent.trace_id(),
+        trace_id = %bill.trace.trace_id(),
         call,
         attempt = bill.attempt_state.attempts,
         outcome,

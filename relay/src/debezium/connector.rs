@@ -164,7 +164,9 @@ fn router(topic_prefix: &str, epoch: &str) -> Settings {
         transforms.outbox.route.topic.replacement = {topic_prefix}${{routedByValue}}.events
         transforms.outbox.table.fields.additional.placement = id:header:ce_id,type:header:ce_type,\
             source:header:ce_source,specversion:header:ce_specversion,contenttype:header:content-type,\
-            traceparent:header:traceparent,seq:header:outbox_seq
+            traceparent:header:traceparent,tracestate:header:tracestate,seq:header:outbox_seq
+        # Rows in the log that are older than a column lack it.
+        transforms.outbox.table.fields.additional.error.on.missing = false
         # The router writes the id into a header of its own too.
         transforms.id.type = org.apache.kafka.connect.transforms.DropHeaders
         transforms.id.headers = id

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Extension, Json};
-use chassis::Traceparent;
+use chassis::TraceContext;
 use chassis::http::{JsonBody, Path};
 use events::{Amount, Currency};
 use serde::{Deserialize, Serialize};
@@ -45,7 +45,7 @@ pub(super) async fn pay_bill(
     State(app): State<App>,
     Path(wallet_id): Path<Uuid>,
     Extension(choice): Extension<Choice>,
-    trace: Traceparent,
+    trace: TraceContext,
     key: RequestKey,
     JsonBody(body): JsonBody<PayBillBody>,
 ) -> Response {
@@ -58,7 +58,7 @@ pub(super) async fn pay_bill(
         currency: body.currency,
         provider: body.provider,
         account_number: body.account_number,
-        traceparent: trace.to_string(),
+        trace,
     };
     let answer = match app.payments.pay(choice, &request).await {
         Ok(Answer::Pending(accepted)) => {
