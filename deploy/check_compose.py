@@ -49,6 +49,10 @@ def check_settings(name, service):
     if command:
         unknown = set(variables) - settings(*command)
         expect(not unknown, f"{name}: {command[0].name} has no setting {', '.join(sorted(unknown))}")
+        if service["restart"] != "no":
+            # Fails if the program has no such command.
+            _, asked, *subcommands = service["healthcheck"]["test"]
+            settings(PROGRAMS / asked, *subcommands)
     for port in service.get("ports", []):
         address = port if isinstance(port, str) else port.get("host_ip", "")
         expect(address.startswith("127.0.0.1"), f"{name}: a port is published beyond loopback: {port}")
