@@ -22,6 +22,7 @@ mod readme;
 mod recovery;
 mod running;
 mod secure;
+mod spans;
 mod system;
 mod trace;
 mod up;
