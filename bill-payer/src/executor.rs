@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chassis::database::{Connection, Failure, Pool, PoolError, classify};
-use chassis::{Backoff, RepeatedError, spans, telemetry};
+use chassis::{Backoff, RepeatedError, telemetry};
 use outbox::AppendError;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
@@ -213,11 +213,8 @@ impl Executor {
             }),
             None => {
                 self.outages.call_begins(bill.call);
-                let provider = self.provider.clone();
-                let give_up = self.give_up.clone();
-                let slot = self.slots.take();
-                self.calls
-                    .spawn(slot.hold_during(call(provider, bill, give_up)));
+                let called = call(self.provider.clone(), bill, self.give_up.clone());
+                self.calls.spawn(self.slots.take().hold_during(called));
             }
         }
     }
@@ -357,23 +354,17 @@ impl Executor {
 }
 
 /// Calls the provider; ends within the provider's timeout, or when the call is given up.
-async fn call(
-    provider: Provider,
-    mut bill: ClaimedBill,
-    give_up: CancellationToken,
-) -> FinishedCall {
+async fn call(provider: Provider, bill: ClaimedBill, give_up: CancellationToken) -> FinishedCall {
     let begun = Instant::now();
     let span = provider.span(&bill);
     // From here the provider continues the trace, and so does the event of the result.
-    bill.trace = bill.trace.at(&span);
+    let trace = bill.trace.at(&span);
+    let bill = ClaimedBill { trace, ..bill };
     let called = give_up.run_until_cancelled(provider.call(&bill));
     let result = called.instrument(span.clone()).await;
     let result = result.unwrap_or_else(|| bill.call.unknown(UnknownCause::Stopped));
     let took = begun.elapsed();
-    if result.cause().is_some() {
-        spans::failed(&span, result.label());
-    }
-    report_call(&bill, &result, took);
+    report_call(&bill, &result, took, &span);
     FinishedCall {
         bill,
         result,

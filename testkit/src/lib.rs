@@ -82,7 +82,6 @@ fn setting(name: &str) -> String {
         clippy::disallowed_methods,
         reason = "the test servers are found by the environment; this is the tests' config"
     )]
-    std::env::var(name).unwrap_or_else(|_| {
-        panic!("{name} is not set: run the tests by ./dev test, which sets it")
-    })
+    std::env::var(name)
+        .unwrap_or_else(|_| panic!("{name} is not set: run the tests by ./dev test, which sets it"))
 }

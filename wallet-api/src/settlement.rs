@@ -161,17 +161,13 @@ struct Report<'a> {
 
 impl Report<'_> {
     fn log(&self) {
-        let log = |result: &BillResult<'_>, outcome: &str| {
-            let payment_id = result.event.payment_id();
-            let trace_id = result.trace.trace_id();
-            info!(%payment_id, %trace_id, "payment {outcome}");
-        };
-        self.settled
-            .iter()
-            .for_each(|result| log(result, "settled"));
-        self.refunded
-            .iter()
-            .for_each(|result| log(result, "refunded"));
+        for (results, outcome) in [(&self.settled, "settled"), (&self.refunded, "refunded")] {
+            for result in results {
+                let payment_id = result.event.payment_id();
+                let trace_id = result.trace.trace_id();
+                info!(%payment_id, %trace_id, "payment {outcome}");
+            }
+        }
         let (again, dead_letters) = (self.again, self.dead_letters);
         debug!(again, dead_letters, "results taken");
     }
@@ -247,7 +243,7 @@ async fn apply<'a>(
     let mut refunds: HashMap<Uuid, Decimal> = HashMap::new();
     for result in moving {
         let event = &result.event;
-        let (wallet_id, money) = (event.wallet_id(), event.money());
+        let (id, wallet_id, money) = (event.payment_id(), event.wallet_id(), event.money());
         let kind = match event {
             BillEvent::Paid(_) => {
                 report.settled.push(result);
@@ -259,12 +255,7 @@ async fn apply<'a>(
                 Kind::Refund
             }
         };
-        transfers.push(Transfer::of_payment(
-            kind,
-            wallet_id,
-            money,
-            event.payment_id(),
-        ));
+        transfers.push(Transfer::of_payment(kind, wallet_id, money, id));
     }
     ledger::post(conn, &transfers).await?;
     ledger::change_balances(conn, refunds).await?;

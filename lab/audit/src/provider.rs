@@ -50,16 +50,15 @@ impl Provider {
     }
 
     /// What the provider knows of one payment, as JSON of type `T`.
-    pub(crate) async fn payment<T: DeserializeOwned>(
-        &self,
-        id: Uuid,
-    ) -> anyhow::Result<Option<T>> {
+    pub(crate) async fn payment<T: DeserializeOwned>(&self, id: Uuid) -> anyhow::Result<Option<T>> {
         let answer = self.get(&format!("/{id}")).await?;
         if answer.status() == StatusCode::NOT_FOUND {
             return Ok(None);
         }
         let payment = answer.error_for_status()?.json().await;
-        payment.map(Some).context("asking the provider for a payment")
+        payment
+            .map(Some)
+            .context("asking the provider for a payment")
     }
 
     async fn page(&self, query: &str) -> anyhow::Result<Page> {

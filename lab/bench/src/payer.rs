@@ -129,7 +129,8 @@ async fn pay_all(
     .await?;
     stage.stop("bill-payer").await;
     let mut since_begin = async |moment: &str, attempts: &str| {
-        let begin = "(select min(answered_at - took_ms * interval '1 millisecond') from bill_attempts)";
+        let begin =
+            "(select min(answered_at - took_ms * interval '1 millisecond') from bill_attempts)";
         let micros = format!(
             "select (extract(epoch from {moment} - {begin}) * 1000000)::bigint as number from bill_attempts {attempts}"
         );
@@ -140,7 +141,8 @@ async fn pay_all(
     // The bills whose first call did not hang.
     let others = "where payment_id in \
         (select payment_id from bill_attempts group by payment_id having sum(times) = 1)";
-    let percentile = |share| format!("percentile_disc({share}) within group (order by answered_at)");
+    let percentile =
+        |share| format!("percentile_disc({share}) within group (order by answered_at)");
     Ok(Rate {
         per_second: per_second(bills.into(), elapsed),
         latency: Some(Latency {

@@ -319,7 +319,9 @@ impl Secure {
         let authority = Authority::new("the authority");
         let certificate = authority.issue("server", &["localhost"], Validity::Tomorrow);
         // PostgreSQL.
-        let mut server = PostgresServer::start(&["wal_level = logical", "fsync = on", "full_page_writes = on"]).await;
+        let mut server =
+            PostgresServer::start(&["wal_level = logical", "fsync = on", "full_page_writes = on"])
+                .await;
         let migrations = |own| vec![outbox::MIGRATIONS, operations::MIGRATIONS, own];
         let wallet = server.database(migrations(wallet_api::MIGRATIONS)).await;
         let bills = server.database(migrations(bill_payer::MIGRATIONS)).await;
@@ -509,9 +511,8 @@ impl Secure {
             assert!(said.contains(found), "{said}");
         }
         assert!(!said.contains("wallet.events: settings"), "{said}");
-        let url = |database: &str| {
-            self.file(&format!("{database}.url"), &self.url("auditor", database))
-        };
+        let url =
+            |database: &str| self.file(&format!("{database}.url"), &self.url("auditor", database));
         let (wallet, bills) = (url(&self.wallet), url(&self.bills));
         let settings = [
             ("WALLET_DATABASE_URL_FILE", wallet.as_str()),
