@@ -89,7 +89,11 @@ def check_acls():
     lines = (ROOT / "deploy/secure/acls.txt").read_text().splitlines()
     acls = [line.split() for line in lines if not line.startswith("#")]
     for topic, allowed in WRITERS.items():
-        writers = {user for user, operations, _, name in acls if name == topic and {"Write", "All"} & set(operations.split(","))}
+        writers = {
+            user
+            for user, operations, *resources in acls
+            if f"topic={topic}" in resources and {"Write", "All"} & set(operations.split(","))
+        }
         expect(writers == allowed, f"{topic}: {sorted(writers)} may write, and should be {sorted(allowed)}")
 
 

@@ -2,6 +2,8 @@
 # Makes the topics: services do not, and neither does the broker by itself. Where there is a list of who may do what (ACLS),
 # tells the broker that list too.
 set -eu
+# Each command is a JVM that does little.
+export KAFKA_JVM_PERFORMANCE_OPTS='-XX:TieredStopAtLevel=1 -XX:+UseSerialGC'
 
 tool() {
     local program=$1
@@ -15,7 +17,8 @@ for topic in wallet.events bill.events wallet.commands; do
 done
 
 [ -n "${ACLS:-}" ] || exit 0
-while read -r user operations resource name; do
+while read -r user operations resources; do
     IFS=, read -ra operations <<<"$operations"
-    tool kafka-acls.sh --add --allow-principal "User:$user" "${operations[@]/#/--operation=}" "--$resource" "$name" </dev/null
+    read -ra resources <<<"$resources"
+    tool kafka-acls.sh --add --allow-principal "User:$user" "${operations[@]/#/--operation=}" "${resources[@]/#/--}" </dev/null
 done < <(grep -v '^#' "$ACLS")
