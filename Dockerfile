@@ -22,6 +22,10 @@ COPY . .
 RUN touch */src/*.rs lab/*/src/*.rs && $BUILD
 
 FROM debian:bookworm-slim
+LABEL org.opencontainers.image.title="wallet-services" \
+    org.opencontainers.image.description="Wallets whose bills are paid through a transactional outbox: wallet-api, bill-payer, relay, mock-provider, audit" \
+    org.opencontainers.image.licenses="MIT OR Apache-2.0" \
+    org.opencontainers.image.version="0.1.0"
 # OpenSSL, for TLS, and the authorities that it trusts.
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates libssl3 \
     && rm -rf /var/lib/apt/lists/*

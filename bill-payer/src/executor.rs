@@ -19,7 +19,7 @@ use outbox::AppendError;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, warn};
+use tracing::{Instrument as _, debug, error, warn};
 
 use crate::config::ExecutorConfig;
 use crate::domain::{CallResult, NextStep, Policy, ProviderState, UnknownCause, decide};
@@ -199,7 +199,7 @@ impl Executor {
     fn begin(&mut self, bill: ClaimedBill) {
         debug!(
             payment_id = %bill.request.payment_id,
-            trace_id = bill.traceparent.trace_id(),
+            trace_id = %bill.trace.trace_id(),
             call = ?bill.call,
             attempt = bill.attempt_state.attempts,
             "bill claimed"
@@ -213,11 +213,8 @@ impl Executor {
             }),
             None => {
                 self.outages.call_begins(bill.call);
-                let provider = self.provider.clone();
-                let give_up = self.give_up.clone();
-                let slot = self.slots.take();
-                self.calls
-                    .spawn(slot.hold_during(call(provider, bill, give_up)));
+                let called = call(self.provider.clone(), bill, self.give_up.clone());
+                self.calls.spawn(self.slots.take().hold_during(called));
             }
         }
     }
@@ -359,10 +356,15 @@ impl Executor {
 /// Calls the provider; ends within the provider's timeout, or when the call is given up.
 async fn call(provider: Provider, bill: ClaimedBill, give_up: CancellationToken) -> FinishedCall {
     let begun = Instant::now();
-    let result = give_up.run_until_cancelled(provider.call(&bill)).await;
+    let span = provider.span(&bill);
+    // From here the provider continues the trace, and so does the event of the result.
+    let trace = bill.trace.at(&span);
+    let bill = ClaimedBill { trace, ..bill };
+    let called = give_up.run_until_cancelled(provider.call(&bill));
+    let result = called.instrument(span.clone()).await;
     let result = result.unwrap_or_else(|| bill.call.unknown(UnknownCause::Stopped));
     let took = begun.elapsed();
-    report_call(&bill, &result, took);
+    report_call(&bill, &result, took, &span);
     FinishedCall {
         bill,
         result,

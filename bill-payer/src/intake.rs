@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use chassis::Traceparent;
+use chassis::TraceContext;
 use chassis::consumer::{HandleError, Handler, Record};
 use chassis::database::Pool;
 use chassis::telemetry::chain;
@@ -131,11 +131,9 @@ fn read(record: &Record) -> Result<NewBill, DecodeError> {
     let (key, payload) = (record.key.as_deref(), record.payload.as_deref());
     let (envelope, event) = Envelope::read(key, record.header_values(), payload)?;
     let WalletEvent::BillPaymentRequested(request) = event;
-    // A lost trace is no reason not to pay.
-    let traceparent = envelope.traceparent.and_then(|text| text.parse().ok());
     Ok(NewBill {
         request,
-        traceparent: traceparent.unwrap_or_else(Traceparent::start),
+        trace: TraceContext::of_message(envelope.traceparent, envelope.tracestate),
     })
 }
 
@@ -144,7 +142,7 @@ fn report(bills: &[NewBill], taken: &[store::Intake]) {
     for bill in bills {
         debug!(
             payment_id = %bill.request.payment_id,
-            trace_id = bill.traceparent.trace_id(),
+            trace_id = %bill.trace.trace_id(),
             "bill taken"
         );
     }

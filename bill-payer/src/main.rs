@@ -13,7 +13,8 @@ use bill_payer::{METRICS, MIGRATIONS, ROLES, SERVICE, cli, gauges, http};
 use chassis::access::Audience;
 use chassis::consumer::{Consumer, ConsumerConfig};
 use chassis::database::Schema;
-use chassis::{Service, database, health::Readiness, kafka, openapi};
+use chassis::health::{self, Readiness};
+use chassis::{Service, database, kafka, openapi};
 use clap::Parser;
 use operations::dead_letters;
 use operations::housekeeping::Housekeeping;
@@ -40,6 +41,8 @@ enum Command {
         #[arg(long)]
         roles: bool,
     },
+    /// Ask the running process whether it is ready, at `ADMIN_LISTEN`; exit code 1 when it is not
+    Healthy,
     /// Bills, and what to do about those that are parked
     #[command(subcommand)]
     Bills(cli::Command),
@@ -59,6 +62,7 @@ async fn main() -> anyhow::Result<()> {
     let out = &mut std::io::stdout();
     let pool = || database::pool(&config.database, SERVICE);
     match command {
+        Some(Command::Healthy) => health::ask(&config.admin_listen).await,
         None => serve(config).await,
         Some(Command::Bills(command)) => cli::run(&command, &pool()?, out).await,
         Some(Command::DeadLetters(command)) => {

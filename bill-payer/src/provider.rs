@@ -9,12 +9,13 @@ mod answer;
 use std::time::Duration;
 
 use chassis::endpoint::{Endpoint, EndpointError};
-use chassis::http::TRACEPARENT;
+use chassis::spans;
 use chassis::telemetry::chain;
 use events::Money;
 use reqwest::header::{DATE, RETRY_AFTER};
-use reqwest::{Client, RequestBuilder};
+use reqwest::{Client, RequestBuilder, Url};
 use serde::Serialize;
+use tracing::Span;
 
 use crate::config::ProviderConfig;
 use crate::domain::{Call, CallResult, CancellationResult, PaymentResult, UnknownCause};
@@ -33,7 +34,7 @@ const IDLE_CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub struct Provider {
     client: Client,
-    payments_url: String,
+    payments_url: Url,
 }
 
 /// Why there is no client.
@@ -54,7 +55,9 @@ impl Provider {
             token: config.provider_token.as_ref(),
             ca_file: config.provider_ca_file.as_deref(),
         };
-        let (url, client) = endpoint.client()?;
+        let (mut payments_url, client) = endpoint.client()?;
+        let base = payments_url.path().trim_end_matches('/').to_owned();
+        payments_url.set_path(&format!("{base}/payments"));
         let client = client
             .user_agent(crate::SERVICE)
             .connect_timeout(config.connect_timeout())
@@ -67,8 +70,17 @@ impl Provider {
             .build()?;
         Ok(Self {
             client,
-            payments_url: format!("{}/payments", url.as_str().trim_end_matches('/')),
+            payments_url,
         })
+    }
+
+    /// The span of the call of `bill`.
+    pub(crate) fn span(&self, bill: &ClaimedBill) -> Span {
+        let (path, url) = match bill.call {
+            Call::Pay => ("/payments", self.payments_url.to_string()),
+            Call::Cancel => ("/payments/{reference}/cancel", self.cancel_url(bill)),
+        };
+        spans::client(&self.payments_url, path, &url, &bill.trace)
     }
 
     /// Makes the call of `bill`. Cancel-safe: its effect is unknown then.
@@ -84,7 +96,7 @@ impl Provider {
         let request = &bill.request;
         let post = self
             .client
-            .post(&self.payments_url)
+            .post(self.payments_url.clone())
             .header("idempotency-key", request.payment_id.to_string())
             .json(&PaymentJson {
                 money: request.money,
@@ -96,9 +108,13 @@ impl Provider {
 
     /// Asks the provider to refuse the payment from now on.
     pub async fn cancel(&self, bill: &ClaimedBill) -> CancellationResult {
+        let post = self.client.post(self.cancel_url(bill));
+        cancellation_result(&bill.request, send(post, bill).await)
+    }
+
+    fn cancel_url(&self, bill: &ClaimedBill) -> String {
         let payment_id = bill.request.payment_id;
-        let url = format!("{}/{payment_id}/cancel", self.payments_url);
-        cancellation_result(&bill.request, send(self.client.post(url), bill).await)
+        format!("{}/{payment_id}/cancel", self.payments_url)
     }
 }
 
@@ -111,8 +127,7 @@ struct PaymentJson<'a> {
 }
 
 async fn send(request: RequestBuilder, bill: &ClaimedBill) -> Result<HttpReply, UnknownCause> {
-    let trace = bill.traceparent.child().to_string();
-    match read(request.header(TRACEPARENT, trace)).await {
+    match read(request.headers(bill.trace.headers())).await {
         Ok(Some(reply)) => Ok(reply),
         Ok(None) => Err(UnknownCause::Unreadable(format!(
             "it is longer than {REPLY_BYTES_MAX} bytes"
@@ -124,6 +139,7 @@ async fn send(request: RequestBuilder, bill: &ClaimedBill) -> Result<HttpReply, 
 /// Reads a whole reply; returns `None` if it is longer than [`REPLY_BYTES_MAX`].
 async fn read(request: RequestBuilder) -> reqwest::Result<Option<HttpReply>> {
     let mut response = request.send().await?;
+    spans::responded(&Span::current(), response.status());
     let status = response.status().as_u16();
     let header = |name| response.headers().get(name)?.to_str().ok();
     let retry_after = header(RETRY_AFTER).and_then(|text| retry_after(text, header(DATE)));

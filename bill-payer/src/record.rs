@@ -16,10 +16,12 @@ mod result_event;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use chassis::spans;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 use outbox::{AppendError, NewEvent, statement};
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::domain::{Claim, NextStep, Status, Verdict, judge};
@@ -84,6 +86,8 @@ pub async fn record(
     conn: &mut AsyncPgConnection,
     decisions: &[Decision],
 ) -> Result<RecordSummary, RecordError> {
+    let traces = decisions.iter().map(|decision| decision.bill.trace.clone());
+    let span = spans::transaction("record results", decisions.len(), traces);
     conn.transaction(async |conn| {
         let mut current = lock(conn, decisions).await?;
         let (changes, attempts, summary) = changes(decisions, &mut current);
@@ -91,13 +95,14 @@ pub async fn record(
         attempts.write(conn).await?;
         let events = changes.values().filter_map(|change| {
             let bill = &change.decision.bill;
-            result_event(&bill.request, bill.traceparent, &change.decision.next)
+            result_event(&bill.request, &bill.trace, &change.decision.next)
         });
         let events: Vec<NewEvent> = events.collect();
         lock_wallets(conn, &events).await?;
         outbox::append(conn, events).await?;
         Ok(summary)
     })
+    .instrument(span)
     .await
 }
 

@@ -9,6 +9,7 @@ diesel::table! {
         provider -> Text,
         account_number -> Text,
         traceparent -> Text,
+        // And tracestate, which the macro has no room for: it takes 16 columns.
         status -> Text,
         attempts -> Integer,
         failing_since -> Nullable<Timestamptz>,

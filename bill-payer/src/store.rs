@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use chassis::Traceparent;
+use chassis::TraceContext;
 use diesel::prelude::*;
 use diesel::sql_types::{Array, BigInt, Integer, Nullable, Numeric, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
@@ -22,7 +22,7 @@ use crate::domain::{AttemptState, Call, Status};
 #[derive(Debug, Clone)]
 pub struct NewBill {
     pub request: BillPaymentRequested,
-    pub traceparent: Traceparent,
+    pub trace: TraceContext,
 }
 
 /// What became of a bill that was to be taken in.
@@ -54,10 +54,10 @@ pub async fn insert(conn: &mut AsyncPgConnection, bills: &[NewBill]) -> QueryRes
     // Of two bills with one payment id in the batch, the first is inserted.
     let inserted: Vec<Inserted> = statement(
         "insert into bills \
-         (payment_id, wallet_id, amount, currency, provider, account_number, traceparent) \
-         select payment_id, wallet_id, amount, currency, provider, account_number, traceparent \
-         from unnest($1, $2, $3, $4, $5, $6, $7) with ordinality as bill \
-         (payment_id, wallet_id, amount, currency, provider, account_number, traceparent, position) \
+         (payment_id, wallet_id, amount, currency, provider, account_number, traceparent, tracestate) \
+         select payment_id, wallet_id, amount, currency, provider, account_number, traceparent, tracestate \
+         from unnest($1, $2, $3, $4, $5, $6, $7, $8) with ordinality as bill \
+         (payment_id, wallet_id, amount, currency, provider, account_number, traceparent, tracestate, position) \
          order by payment_id, position \
          on conflict do nothing returning payment_id",
     )
@@ -67,7 +67,8 @@ pub async fn insert(conn: &mut AsyncPgConnection, bills: &[NewBill]) -> QueryRes
     .column::<Text, _, _>(bills, |bill| bill.request.money.currency().code())
     .column::<Text, _, _>(bills, |bill| bill.request.provider.as_str())
     .column::<Text, _, _>(bills, |bill| bill.request.account_number.as_str())
-    .column::<Text, _, _>(bills, |bill| bill.traceparent.to_string())
+    .column::<Text, _, _>(bills, |bill| bill.trace.traceparent())
+    .column::<Text, _, _>(bills, |bill| bill.trace.tracestate())
     .load(conn)
     .await?;
     let mut inserted: HashSet<Uuid> = inserted.into_iter().map(|row| row.payment_id).collect();
@@ -155,7 +156,7 @@ async fn find(
 #[derive(Debug, Clone)]
 pub struct ClaimedBill {
     pub request: BillPaymentRequested,
-    pub traceparent: Traceparent,
+    pub trace: TraceContext,
     pub call: Call,
     /// Counts the call that is about to begin.
     pub attempt_state: AttemptState,
@@ -185,7 +186,7 @@ pub async fn claim(
              next_attempt_at = now() + $4 * interval '1 millisecond' \
          from due where bills.payment_id = due.payment_id \
          returning bills.payment_id, wallet_id, amount, currency, provider, account_number, \
-             traceparent, status, attempts, \
+             traceparent, tracestate, status, attempts, \
              (extract(epoch from now() - failing_since) * 1000)::bigint as failing_ms",
     )
     .bind::<Array<Text>, _>(statuses)
@@ -216,6 +217,8 @@ struct ClaimedRow {
     #[diesel(sql_type = Text)]
     traceparent: String,
     #[diesel(sql_type = Text)]
+    tracestate: String,
+    #[diesel(sql_type = Text)]
     status: String,
     #[diesel(sql_type = Integer)]
     attempts: i32,
@@ -239,10 +242,7 @@ impl ClaimedRow {
                 idempotency_key: None,
                 redriven: false,
             },
-            traceparent: self
-                .traceparent
-                .parse()
-                .unwrap_or_else(|_| Traceparent::start()),
+            trace: TraceContext::of_message(&self.traceparent, &self.tracestate),
             call: match self.status.parse().ok()? {
                 Status::Paying => Call::Pay,
                 Status::Cancelling => Call::Cancel,

@@ -151,7 +151,7 @@ pub struct IntakeConfig {
     pub ignored_event_types: Vec<String>,
 }
 
-/// How to log.
+/// How to log, and where to send spans.
 #[derive(Debug, Clone, clap::Args)]
 pub struct LogConfig {
     /// Which log lines: a level, or `tracing` directives such as "info,relay=debug"
@@ -160,6 +160,13 @@ pub struct LogConfig {
     /// How log lines look
     #[arg(long, env, value_enum, default_value_t = LogFormat::Pretty)]
     pub log_format: LogFormat,
+    /// Where spans are sent by OTLP over HTTP, such as `http://collector:4318`. Without it there are none. The other variables of
+    /// OpenTelemetry count too, such as `OTEL_TRACES_SAMPLER` and `OTEL_EXPORTER_OTLP_HEADERS`
+    #[arg(long = "otlp-endpoint", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
+    /// The service's name in its spans; without it, that of the program
+    #[arg(long = "otel-service-name", env = "OTEL_SERVICE_NAME")]
+    pub otel_service_name: Option<String>,
 }
 
 /// The shape of a log line.

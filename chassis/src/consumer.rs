@@ -24,7 +24,7 @@ use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{Instrument as _, debug, warn};
 
 pub use self::handler::{HandleError, Handler};
 pub use self::health::ConsumerHealth;
@@ -35,7 +35,7 @@ pub use self::record::{headers_from_json, headers_to_json, hex};
 use self::stall::StallWatch;
 pub(crate) use self::taking::{Attempts, Taking, hand_over};
 use crate::kafka::{Brokers, LogContext};
-use crate::{Backoff, RepeatedError, kafka};
+use crate::{Backoff, RepeatedError, kafka, spans};
 
 /// Settings of a consumer.
 #[derive(Debug, Clone)]
@@ -197,7 +197,10 @@ impl<H: Handler> Consumer<H> {
             retry: self.timing.retry,
         };
         let ignored = &self.config.ignored_types;
-        match hand_over(&mut self.handler, attempts, ignored, read).await {
+        let traces = read.iter().filter_map(|read| read.record.trace());
+        let span = spans::process(&self.config.topic, &self.config.group, read.len(), traces);
+        let taking = hand_over(&mut self.handler, attempts, ignored, read).instrument(span);
+        match taking.await {
             Taking::Taken => {}
             Taking::Stopped => return Ok(0),
         }

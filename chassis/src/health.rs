@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -18,6 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 /// How long one check may take before it counts as failed.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long [`ask`] waits: longer than a check may take, so that it reads which one failed.
+const ASK_TIMEOUT: Duration = Duration::from_secs(4);
 
 type Check = Box<dyn Fn() -> BoxFuture<'static, anyhow::Result<()>> + Send + Sync>;
 
@@ -83,6 +87,23 @@ pub(crate) fn router(
         .route("/metrics", get(async move || metrics.render()))
 }
 
+/// Asks the process that listens on `address` whether it is ready: the health check of a container, which needs no shell.
+///
+/// # Errors
+/// Nothing responds there, or the process is not ready; the message says why.
+pub async fn ask(address: &str) -> anyhow::Result<()> {
+    // For a client, 0.0.0.0 is this machine.
+    let url = format!("http://{address}/readyz");
+    let client = reqwest::Client::builder().no_proxy().timeout(ASK_TIMEOUT);
+    let client = client.build().context("making an HTTP client")?;
+    let response = client.get(&url).send().await;
+    let response = response.with_context(|| format!("nothing responds at {url}"))?;
+    let status = response.status();
+    let body = response.text().await.unwrap_or_default();
+    anyhow::ensure!(status.is_success(), "{url} says {status}: {body}");
+    Ok(())
+}
+
 async fn readyz(
     State((readiness, stops_soon)): State<(Arc<Readiness>, CancellationToken)>,
 ) -> Response {
@@ -95,4 +116,36 @@ async fn readyz(
     };
     let body = serde_json::json!({ "status": word, "checks": checks });
     (status, Json(body)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::IntoFuture as _;
+
+    use super::*;
+
+    /// What [`ask`] says of a process that answers with `status`.
+    async fn asked(status: StatusCode) -> Result<(), String> {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let routes = Router::new().route(
+            "/readyz",
+            get(async move || (status, "the database is away")),
+        );
+        let address = format!("0.0.0.0:{port}");
+        tokio::select! {
+            served = axum::serve(listener, routes).into_future() => panic!("{served:?}"),
+            asked = ask(&address) => asked.map_err(|error| format!("{error:#}")),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_process_is_asked_whether_it_is_ready() {
+        assert_eq!(asked(StatusCode::OK).await, Ok(()));
+        let said = asked(StatusCode::SERVICE_UNAVAILABLE).await.unwrap_err();
+        assert!(
+            said.ends_with("says 503 Service Unavailable: the database is away"),
+            "{said}"
+        );
+    }
 }

@@ -15,7 +15,7 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -29,13 +29,11 @@ use utoipa::ToSchema;
 pub(crate) use self::server::serve;
 use crate::config::HttpConfig;
 use crate::hosts::{self, Hosts};
-use crate::{Problem, Traceparent, openapi};
+use crate::trace::TRACEPARENT;
+use crate::{Problem, TraceContext, openapi, spans};
 
 /// Bytes of a request's body; a larger one is answered 413.
 pub const BODY_BYTES_MAX: usize = 16 * 1024;
-
-/// The header that carries the trace context, in requests and in responses.
-pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 #[derive(Clone, Copy)]
 struct BodyTimeout(Duration);
@@ -113,12 +111,6 @@ fn method_label(method: &Method) -> &'static str {
 
 /// Gives the request a trace, logs it with its answer and counts it.
 async fn observe(mut request: Request, next: Next) -> Response {
-    let trace = request
-        .headers()
-        .get(TRACEPARENT)
-        .and_then(|value| value.to_str().ok()?.parse::<Traceparent>().ok())
-        .map_or_else(Traceparent::start, Traceparent::child);
-    request.extensions_mut().insert(trace);
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let route = request
@@ -126,7 +118,12 @@ async fn observe(mut request: Request, next: Next) -> Response {
         .get::<MatchedPath>()
         .map_or_else(|| "unknown".to_owned(), |path| path.as_str().to_owned());
     let begun = Instant::now();
-    let span = info_span!("http", trace_id = trace.trace_id());
+    let caller = TraceContext::of_request(request.headers());
+    let span = spans::server(method_label(&method), &route, &path, caller.as_ref());
+    let trace = TraceContext::of_span(&span).or(caller);
+    let trace = trace.unwrap_or_else(TraceContext::start);
+    let log_span = info_span!("http", trace_id = %trace.trace_id());
+    request.extensions_mut().insert(trace.clone());
     async {
         let mut response = next.run(request).await;
         let status = response.status().as_u16();
@@ -138,12 +135,14 @@ async fn observe(mut request: Request, next: Next) -> Response {
             ("status", status.to_string()),
         ];
         metrics::histogram!("http_request_duration_seconds", &labels).record(elapsed);
-        if let Ok(value) = HeaderValue::from_str(&trace.to_string()) {
+        spans::responded(&span, response.status());
+        if let Ok(value) = HeaderValue::try_from(trace.traceparent()) {
             response.headers_mut().insert(TRACEPARENT, value);
         }
         response
     }
-    .instrument(span)
+    .instrument(log_span)
+    .instrument(span.clone())
     .await
 }
 
@@ -312,11 +311,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 }
 
 /// The trace of the request in hand.
-impl<S: Send + Sync> FromRequestParts<S> for Traceparent {
+impl<S: Send + Sync> FromRequestParts<S> for TraceContext {
     type Rejection = std::convert::Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        let trace = parts.extensions.get::<Self>().copied();
+        let trace = parts.extensions.get::<Self>().cloned();
         Ok(trace.unwrap_or_else(Self::start))
     }
 }

@@ -27,6 +27,7 @@ pub mod replay;
 mod secret_file;
 pub mod service;
 pub mod since;
+pub mod spans;
 pub mod telemetry;
 pub mod trace;
 
@@ -34,4 +35,4 @@ pub use backoff::Backoff;
 pub use problem::Problem;
 pub use repeated::RepeatedError;
 pub use service::Service;
-pub use trace::Traceparent;
+pub use trace::TraceContext;

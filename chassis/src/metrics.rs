@@ -41,6 +41,10 @@ const OWN: &[Help] = &[
         "kafka_consumer_restarts_total",
         "Times that a consumer was started again because it stood still, by topic",
     ),
+    (
+        "trace_spans_lost_total",
+        "Spans that could not be exported, such as while the collector was away",
+    ),
 ];
 
 /// Gives each metric a `# HELP` line.

@@ -1,15 +1,16 @@
 //! The life of a service process: start, run its tasks, stop in order.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use axum::Router;
 use metrics_exporter_prometheus::PrometheusHandle;
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::access::{Access, AccessConfig};
 use crate::config::{HttpConfig, LogConfig};
@@ -18,6 +19,9 @@ use crate::{http, metrics, telemetry};
 
 /// How long tasks have to finish what they are doing after SIGTERM or SIGINT.
 pub const STOP_WITHIN: Duration = Duration::from_secs(9);
+
+/// How much of that the last spans may take.
+const LAST_SPANS_WITHIN: Duration = Duration::from_secs(2);
 
 /// A running service process.
 #[derive(Debug)]
@@ -28,17 +32,19 @@ pub struct Service {
     stops_soon: CancellationToken,
     tasks: TaskTracker,
     metrics: PrometheusHandle,
+    /// None if no collector is named.
+    spans: Option<SdkTracerProvider>,
     failed_sender: mpsc::Sender<anyhow::Error>,
     failed: mpsc::Receiver<anyhow::Error>,
 }
 
 impl Service {
-    /// Starts logs and metrics.
+    /// Starts logs, spans and metrics.
     ///
     /// # Errors
-    /// The log filter does not parse, or the process has started a service before.
+    /// The log filter or the collector's URL does not parse, or the process has started a service before.
     pub fn start(name: &'static str, log: &LogConfig) -> anyhow::Result<Self> {
-        telemetry::init(log)?;
+        let spans = telemetry::init(name, log)?;
         let (failed_sender, failed) = mpsc::channel(1);
         let service = Self {
             name,
@@ -46,6 +52,7 @@ impl Service {
             stops_soon: CancellationToken::new(),
             tasks: TaskTracker::new(),
             metrics: metrics::install(name)?,
+            spans,
             failed_sender,
             failed,
         };
@@ -191,7 +198,15 @@ impl Service {
         }
         self.stop.cancel();
         self.tasks.close();
+        let begun = Instant::now();
         let finished = tokio::time::timeout(STOP_WITHIN, self.tasks.wait()).await;
+        if let Some(spans) = self.spans {
+            let within = LAST_SPANS_WITHIN.min(STOP_WITHIN.saturating_sub(begun.elapsed()));
+            let sent = tokio::task::spawn_blocking(move || spans.shutdown_with_timeout(within));
+            if let Ok(Err(error)) = sent.await {
+                warn!("stopping without the last spans: {error}");
+            }
+        }
         match (failure, finished) {
             (Some(failure), _) => Err(failure),
             (None, Ok(())) => Ok(()),

@@ -15,6 +15,10 @@ import yaml
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+sys.path.append(str(ROOT / "deploy"))
+
+from settings import files_in, settings  # noqa: E402
+
 PROGRAMS = pathlib.Path(sys.argv[1]).resolve()
 KUBERNETES = "1.30"
 OPERATORS = {
@@ -58,17 +62,6 @@ def check_schema(thing):
         errors.append(f"{kind} {name(thing)}: {error.message}")
 
 
-def settings(program):
-    """The variables that a program knows, with those that name a file."""
-    shown = run(PROGRAMS / program, "--help")
-    variables = set(re.findall(r"\[env: (\w+)", shown))
-    # The value of a secret is not shown.
-    secrets = set(re.findall(r"\[env: (\w+)\]", shown))
-    # Any other setting of Kafka's client; operations.md names those that matter here.
-    kafka = set(re.findall(r"KAFKA_\w+", (ROOT / "docs/operations.md").read_text()))
-    return variables | kafka | {f"{secret}_FILE" for secret in secrets | kafka}
-
-
 def environment(container, maps):
     variables = {}
     for source in container.get("envFrom", []):
@@ -79,13 +72,14 @@ def environment(container, maps):
 
 
 def mounted_files(spec, container):
-    """The files that a container sees in its projected volumes."""
+    """The files that a container sees in /secrets."""
     files = set()
     places = {mount["name"]: mount["mountPath"] for mount in container.get("volumeMounts", [])}
     for volume in spec.get("volumes", []):
         for source in volume.get("projected", {}).get("sources", []):
             for item in source["secret"]["items"]:
-                files.add(f"{places.get(volume['name'])}/{item['path']}")
+                if places.get(volume["name"]) == "/secrets":
+                    files.add(item["path"])
     return files
 
 
@@ -105,10 +99,10 @@ def check_container(thing, spec, container, maps, compose):
         return
     program = container["command"][0]
     variables = environment(container, maps)
-    unknown = set(variables) - settings(program)
+    unknown = set(variables) - settings(PROGRAMS / program)
     expect(not unknown, f"{what}: {program} has no setting {', '.join(sorted(unknown))}")
     files = mounted_files(spec, container)
-    used = set(re.findall(r"/secrets/[\w.-]+", " ".join(value or "" for value in variables.values())))
+    used = files_in(variables.values())
     expect(used == files, f"{what}: uses the files {sorted(used)}, and has {sorted(files)}")
     if "livenessProbe" not in container:
         return
@@ -164,18 +158,19 @@ def check_pods(things, maps, compose):
     expect(budgets == deployments, f"PodDisruptionBudgets of {budgets}, Deployments {deployments}")
 
 
-def check_topics(things, compose):
+def check_topics(things):
     topics = {name(thing): thing["spec"] for thing in things if thing["kind"] == "KafkaTopic"}
-    in_compose = re.search(r"for topic in ([\w. ]+);", compose)[1].split()
-    expect(set(topics) == set(in_compose), f"the topics are {sorted(topics)}, and in docker-compose.yml {in_compose}")
-    partitions = int(re.search(r"--partitions (\d+)", compose)[1])
+    script = (ROOT / "deploy/kafka/topics.sh").read_text()
+    in_compose = re.search(r"for topic in ([\w. ]+);", script)[1].split()
+    expect(set(topics) == set(in_compose), f"the topics are {sorted(topics)}, and in deploy/kafka/topics.sh {in_compose}")
+    partitions = int(re.search(r"--partitions (\d+)", script)[1])
     # The defaults of `relay doctor`.
     doctor = run(PROGRAMS / "relay", "doctor", "--help")
     defaults = dict(re.findall(r"\[env: (\w+)=.*\] \[default: (\d+)\]", doctor))
     replicas, retention_h, stop_h = (int(defaults[it]) for it in ["REPLICAS_MIN", "RETENTION_H", "CONSUMER_STOP_H_MAX"])
     for topic, spec in topics.items():
         config = spec["config"]
-        expect(spec["partitions"] == partitions, f"{topic}: docker-compose.yml has {partitions} partitions")
+        expect(spec["partitions"] == partitions, f"{topic}: deploy/kafka/topics.sh has {partitions} partitions")
         expect(spec["replicas"] == replicas, f"{topic}: relay doctor asks for {replicas} replicas")
         expect(config["min.insync.replicas"] == spec["replicas"] - 1, f"{topic}: min.insync.replicas")
         expect(config["unclean.leader.election.enable"] is False, f"{topic}: elects a leader that lacks events")
@@ -210,7 +205,7 @@ def main():
     maps = {name(thing): thing for thing in things if thing["kind"] == "ConfigMap"}
     compose = (ROOT / "docker-compose.yml").read_text()
     check_pods(things, maps, compose)
-    users = check_topics(things, compose)
+    users = check_topics(things)
     for thing in things:
         if thing["kind"] == "Deployment":
             expect(name(thing) in users, f"{name(thing)}: there is no KafkaUser of this name")

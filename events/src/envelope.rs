@@ -30,8 +30,10 @@ pub struct Envelope<'a> {
     pub event_type: &'a str,
     /// The wallet that the event is about: the message's key.
     pub wallet_id: Uuid,
-    /// The W3C trace context, if the message has one.
-    pub traceparent: Option<&'a str>,
+    /// The W3C trace context; empty if the message has none.
+    pub traceparent: &'a str,
+    /// What tracing systems add to it, often nothing.
+    pub tracestate: &'a str,
     /// The body, never empty.
     pub payload: &'a [u8],
 }
@@ -139,6 +141,8 @@ impl<'a> Envelope<'a> {
             }
         };
         let required = |name| optional(name)?.ok_or(EnvelopeError::HeaderMissing(name));
+        // A lost trace is no reason not to pay.
+        let trace = |name| optional(name).ok().flatten().unwrap_or_default();
         let event_type = required(header::TYPE)?;
         let payload = payload.filter(|payload| !payload.is_empty());
         let payload = payload.ok_or(EnvelopeError::PayloadMissing)?;
@@ -156,8 +160,8 @@ impl<'a> Envelope<'a> {
             id,
             event_type,
             wallet_id: wallet_id(key).ok_or(EnvelopeError::Key)?,
-            // A lost trace is no reason not to pay.
-            traceparent: optional(header::TRACEPARENT).unwrap_or_default(),
+            traceparent: trace(header::TRACEPARENT),
+            tracestate: trace(header::TRACESTATE),
             payload,
         })
     }
@@ -207,7 +211,7 @@ mod tests {
         assert_eq!(envelope.id.to_string(), ID);
         assert_eq!(envelope.wallet_id.to_string(), WALLET);
         assert_eq!(envelope.event_type, "BillPaid");
-        assert_eq!(envelope.traceparent, Some("00-1"));
+        assert_eq!(envelope.traceparent, "00-1");
     }
 
     #[test]
@@ -245,6 +249,6 @@ mod tests {
     fn a_trace_that_is_no_text_is_left_out() {
         let mut odd = headers();
         odd[3].1 = b"\xff";
-        assert_eq!(read(WALLET, &odd).unwrap().traceparent, None);
+        assert_eq!(read(WALLET, &odd).unwrap().traceparent, "");
     }
 }

@@ -12,6 +12,8 @@ pub const SPECVERSION: &str = "ce_specversion";
 pub const CONTENT_TYPE: &str = "content-type";
 /// W3C trace context of the request that caused the event.
 pub const TRACEPARENT: &str = "traceparent";
+/// What tracing systems add to it, often empty.
+pub const TRACESTATE: &str = "tracestate";
 /// Number of the event's row in its outbox, in decimal digits.
 ///
 /// Events of one key are first published in its order; other outboxes have numbers of their own. Not CloudEvents'

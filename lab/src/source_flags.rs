@@ -1,7 +1,7 @@
 //! Where the audit and the trace read: the running system of this home, or what the flags say.
 
 use anyhow::Context as _;
-use audit::Sources;
+use audit::{ProviderAccess, Sources};
 use lab_stack::home::Home;
 use lab_stack::stack::Stack;
 
@@ -26,6 +26,8 @@ pub(crate) struct SourceFlags {
     /// Base URL of the provider
     #[arg(long, env)]
     provider_url: Option<String>,
+    #[command(flatten)]
+    provider_access: ProviderAccess,
 }
 
 impl SourceFlags {
@@ -52,6 +54,7 @@ impl SourceFlags {
             kafka_brokers: or(self.kafka_brokers, |stack| &stack.kafka_brokers),
             topic_prefix: or(self.topic_prefix, |stack| &stack.topic_prefix),
             provider_url: or(self.provider_url, |stack| &stack.mock_provider),
+            provider_access: self.provider_access,
         })
     }
 }

@@ -115,6 +115,8 @@ impl Start<'_> {
             // rdkafka's own lines would only repeat that a broker which is being started is not there yet.
             log: "warn,librdkafka=off,rdkafka=off".to_owned(),
             log_format: LogFormat::Pretty,
+            otlp_endpoint: None,
+            otel_service_name: None,
         };
         let mut service = Service::start("lab", &log)?;
         let (commands, mut requests) = commands::channel();
@@ -221,7 +223,7 @@ impl Start<'_> {
             stack.connect_url = url;
         }
         stack.relay_mode = mode;
-        let relays = system::relays(self.programs, stack, self.settings);
+        let relays = system::relays(self.programs, self.home, stack, self.settings);
         let names: Vec<String> = relays.iter().map(|relay| relay.name.clone()).collect();
         supervisor.stop(&names).await;
         self.process_table.publish(stack.clone()).await;
@@ -271,8 +273,12 @@ async fn prepare(
     )
     .await?;
     if has_roles {
-        databases::let_roles_in(&wallet_database_url, "wallet_api", "wallet_relay").await?;
-        databases::let_roles_in(&bill_payer_database_url, "bill_payer", "bill_relay").await?;
+        for (url, service, relay) in [
+            (&wallet_database_url, "wallet_api", "wallet_relay"),
+            (&bill_payer_database_url, "bill_payer", "bill_relay"),
+        ] {
+            databases::let_roles_in(home, url, service, relay).await?;
+        }
     }
     let ports = &settings.ports;
     Ok(Stack {

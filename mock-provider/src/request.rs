@@ -2,9 +2,9 @@
 
 use std::num::NonZeroU16;
 
-use chassis::http::{TRACEPARENT, check_json_headers};
+use chassis::Problem;
+use chassis::http::check_json_headers;
 use chassis::problem::StatusCode;
-use chassis::{Problem, Traceparent};
 use serde::de::DeserializeOwned;
 use wiremock::Request;
 
@@ -71,12 +71,6 @@ pub(crate) fn page(request: &Request) -> Result<(usize, Option<usize>), Problem>
         }
     }
     Ok((usize::from(limit.min(PAGE_PAYMENTS_MAX)), before))
-}
-
-/// The caller's trace, if it has sent a valid one.
-pub(crate) fn traceparent(request: &Request) -> Option<Traceparent> {
-    let value = request.headers.get(TRACEPARENT)?;
-    value.to_str().ok()?.parse().ok()
 }
 
 pub(crate) fn invalid(detail: impl Into<String>) -> Problem {

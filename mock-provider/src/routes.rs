@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chassis::problem::StatusCode;
-use chassis::{Problem, Traceparent, telemetry};
+use chassis::{Problem, TraceContext, telemetry};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tracing::{error, info};
@@ -114,19 +114,19 @@ fn matches(path: &str, request: &Request) -> bool {
 }
 
 fn pay(shared: &Shared, request: &Request) -> Result<Reply, Problem> {
-    let trace = request::traceparent(request);
+    let trace = TraceContext::of_request(&request.headers);
     let reference = request::idempotency_key(request)?;
     let call = Call {
         reference: reference.clone(),
         bill: request::bill(request)?,
-        traceparent: trace.map(|trace| trace.to_string()),
+        traceparent: trace.as_ref().map(TraceContext::traceparent),
     };
     let mut state = shared.state_to_change()?;
     let (outcome, wait) = state.pay(call).map_err(|error| not_written(&error))?;
     let reply = reply_to_call(outcome, state.ledger().find(&reference));
     let outcome: &'static str = outcome.into();
     info!(
-        trace_id = trace.unwrap_or_else(Traceparent::start).trace_id(),
+        trace_id = trace.map(|trace| trace.trace_id().to_string()),
         reference,
         outcome,
         status = reply.status.as_u16(),
@@ -206,10 +206,10 @@ fn cancel(shared: &Shared, request: &Request) -> Result<Reply, Problem> {
     let cancelled = state.cancel(reference);
     cancelled.map_err(|error| not_written(&error))?;
     let payment = state.ledger().find(reference);
-    let trace = request::traceparent(request).unwrap_or_else(Traceparent::start);
+    let trace = TraceContext::of_request(&request.headers);
     let status = payment.map(|payment| payment.status);
     info!(
-        trace_id = trace.trace_id(),
+        trace_id = trace.map(|trace| trace.trace_id().to_string()),
         reference,
         ?status,
         "cancellation"

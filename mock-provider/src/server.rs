@@ -18,10 +18,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use chassis::Problem;
 use chassis::hosts::{self, Hosts};
 use chassis::http::BODY_BYTES_MAX;
 use chassis::problem::StatusCode;
+use chassis::{Problem, TraceContext, spans};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -250,10 +250,14 @@ impl Respond for Responder {
         let begun = Instant::now();
         self.limit_retained(request);
         let (method, path, handler) = routes::find(request);
-        let reply = self
-            .check(request, path)
-            .and_then(|()| handler(&self.0.shared, request))
-            .unwrap_or_else(Reply::from);
+        let caller = TraceContext::of_request(&request.headers);
+        let span = spans::server(method, path, request.url.path(), caller.as_ref());
+        let reply = span.in_scope(|| {
+            self.check(request, path)
+                .and_then(|()| handler(&self.0.shared, request))
+                .unwrap_or_else(Reply::from)
+        });
+        spans::responded(&span, reply.status);
         let labels = [
             ("method", method.to_owned()),
             ("route", path.to_owned()),

@@ -1,8 +1,8 @@
 //! The outbox pattern in one file: a shop takes orders, and a warehouse ships each of them once.
 //!
 //! `DATABASE_URL=postgres://… cargo run --example orders -p outbox` works in any database that is empty; with `./dev up`
-//! running, `postgres://postgres@127.0.0.1:15432/postgres` is one. Kafka is not needed: the example prints what a relay
-//! would publish.
+//! running, that of the URL in `.dev/database-url` is one. Kafka is not needed: the example prints what a relay would
+//! publish.
 
 use std::error::Error;
 use std::io::Write;
@@ -74,6 +74,7 @@ async fn place_order(
             event_type: "OrderPlaced",
             source: "shop",
             traceparent: String::new(),
+            tracestate: String::new(),
             payload: json!({ "item": item, "quantity": quantity }),
         };
         append(conn, vec![event]).await

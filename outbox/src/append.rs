@@ -22,6 +22,8 @@ pub struct NewEvent {
     pub source: &'static str,
     /// W3C trace context of the request that caused the event.
     pub traceparent: String,
+    /// W3C `tracestate` that came with it, often empty.
+    pub tracestate: String,
     /// The body, at most 512 KiB as stored.
     pub payload: serde_json::Value,
 }
@@ -59,10 +61,10 @@ pub async fn append(
         return Ok(());
     }
     statement(
-        "insert into outbox (id, aggregatetype, aggregateid, type, source, traceparent, payload) \
-         select id, aggregatetype, aggregateid, type, source, traceparent, payload \
-         from unnest($1, $2, $3, $4, $5, $6, $7) with ordinality \
-         as event (id, aggregatetype, aggregateid, type, source, traceparent, payload, position) \
+        "insert into outbox (id, aggregatetype, aggregateid, type, source, traceparent, tracestate, payload) \
+         select id, aggregatetype, aggregateid, type, source, traceparent, tracestate, payload \
+         from unnest($1, $2, $3, $4, $5, $6, $7, $8) with ordinality \
+         as event (id, aggregatetype, aggregateid, type, source, traceparent, tracestate, payload, position) \
          order by position",
     )
     .column::<SqlUuid, _, _>(&events, |event| event.id)
@@ -71,6 +73,7 @@ pub async fn append(
     .column::<Text, _, _>(&events, |event| event.event_type)
     .column::<Text, _, _>(&events, |event| event.source)
     .column::<Text, _, _>(&events, |event| &event.traceparent)
+    .column::<Text, _, _>(&events, |event| &event.tracestate)
     .column::<Jsonb, _, _>(&events, |event| &event.payload)
     .execute(conn)
     .await?;

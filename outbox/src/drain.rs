@@ -42,7 +42,7 @@ pub struct Page {
 pub const NEXT_OF_SHARDS: &str = "select next.* from unnest($1) as held (shard) \
      cross join lateral ( \
          select seq, id, aggregatetype, aggregateid, type, source, specversion, contenttype, \
-             traceparent, payload::text as payload \
+             traceparent, tracestate, payload::text as payload \
          from outbox \
          where (outbox.shard, seq) >= (held.shard, 0) and (outbox.shard, seq) < (held.shard + 1, 0) \
              and aggregateid not in ( \
@@ -85,7 +85,7 @@ pub async fn next(
 ) -> QueryResult<Page> {
     let select = statement(
         "select seq, id, aggregatetype, aggregateid, type, source, specversion, contenttype, \
-             traceparent, payload::text as payload \
+             traceparent, tracestate, payload::text as payload \
          from outbox where aggregateid not in (select unnest($1)) and aggregateid not in ( \
              select aggregateid from parked_events where replay_requested_at is null) \
          order by seq limit $2",

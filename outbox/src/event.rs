@@ -34,6 +34,9 @@ pub struct Event {
     /// W3C trace context of the request that caused the event.
     #[diesel(sql_type = Text)]
     pub traceparent: String,
+    /// What tracing systems add to it, often nothing.
+    #[diesel(sql_type = Text)]
+    pub tracestate: String,
     /// The body: PostgreSQL's own text of the jsonb, byte for byte.
     #[diesel(sql_type = Text)]
     pub payload: String,
@@ -63,7 +66,7 @@ impl Event {
         id: &'a str,
         seq: &'a str,
         epoch: &'a str,
-    ) -> [(&'static str, &'a str); 8] {
+    ) -> [(&'static str, &'a str); 9] {
         [
             ("ce_id", id),
             ("ce_type", &self.event_type),
@@ -71,6 +74,7 @@ impl Event {
             ("ce_specversion", &self.specversion),
             ("content-type", &self.contenttype),
             ("traceparent", &self.traceparent),
+            ("tracestate", &self.tracestate),
             ("outbox_seq", seq),
             ("outbox_epoch", epoch),
         ]
@@ -94,6 +98,6 @@ impl Event {
     /// Estimates the bytes that the event occupies in memory and in a message.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.payload.len() + self.aggregateid.len() + self.traceparent.len()
+        self.payload.len() + self.aggregateid.len() + self.traceparent.len() + self.tracestate.len()
     }
 }

@@ -13,6 +13,7 @@ diesel::table! {
         specversion -> Text,
         contenttype -> Text,
         traceparent -> Text,
+        tracestate -> Text,
         payload -> Jsonb,
         created_at -> Timestamptz,
         shard -> SmallInt,

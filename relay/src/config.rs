@@ -68,6 +68,11 @@ pub struct ConnectConfig {
     /// Who signs Kafka Connect's certificate, a PEM file; without it, whom the system trusts
     #[arg(long, env)]
     pub connect_ca_file: Option<PathBuf>,
+    /// What stands in the connector's configuration instead of the database's password: a reference that a config provider
+    /// of the workers resolves, such as `${directory:/run/secrets:wallet_relay}`. Without it, whoever reaches Kafka
+    /// Connect can read the password
+    #[arg(long, env)]
+    pub connect_database_password: Option<String>,
 }
 
 impl Default for ConnectConfig {
@@ -76,6 +81,7 @@ impl Default for ConnectConfig {
             connect_url: CONNECT_URL.into(),
             connect_token: None,
             connect_ca_file: None,
+            connect_database_password: None,
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The relay process: `relay` to relay, `relay doctor` for what to set, `relay parked` for what Kafka refuses,
-//! `relay connector` for what mode debezium has in Kafka Connect.
+//! `relay connector` for what mode debezium has in Kafka Connect, `relay healthy` for a container's health.
 
 use std::process::ExitCode;
 
@@ -7,11 +7,11 @@ use anyhow::Context as _;
 use axum::Router;
 use chassis::config::{HttpConfig, LogConfig};
 use chassis::database::Schema;
-use chassis::health::Readiness;
+use chassis::health::{self, Readiness};
 use chassis::{Service, database, kafka};
 use clap::Parser;
 use futures_util::FutureExt as _;
-use relay::cli::{self, Command};
+use relay::cli;
 use relay::config::Config;
 use relay::progress::Progress;
 use relay::{SERVICE, driver, pending, slot};
@@ -26,6 +26,14 @@ struct Cli {
     config: Config,
     #[command(flatten)]
     process: ProcessConfig,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    #[command(flatten)]
+    OfOutbox(cli::Command),
+    /// Asks the running relay whether it is ready, at `ADMIN_LISTEN`; exit code 1 when it is not
+    Healthy,
 }
 
 /// Settings of the process, whatever it relays.
@@ -46,11 +54,13 @@ struct ProcessConfig {
 async fn main() -> anyhow::Result<ExitCode> {
     let cli: Cli = chassis::config::parse();
     match cli.command {
-        Some(command) => cli::run(&command, &cli.config, &mut std::io::stdout()).await,
-        None => serve(cli.config, &cli.process)
-            .await
-            .map(|()| ExitCode::SUCCESS),
+        Some(Command::OfOutbox(command)) => {
+            return cli::run(&command, &cli.config, &mut std::io::stdout()).await;
+        }
+        Some(Command::Healthy) => health::ask(&cli.process.admin_listen).await?,
+        None => serve(cli.config, &cli.process).await?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn serve(config: Config, process: &ProcessConfig) -> anyhow::Result<()> {

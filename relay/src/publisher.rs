@@ -22,7 +22,7 @@ use futures_util::stream::FuturesUnordered;
 use outbox::Event;
 use rdkafka::ClientConfig;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{Instrument as _, info};
 use uuid::Uuid;
 
 use self::lane::{Call, Indexed, Lane, OUTAGE_AFTER};
@@ -103,7 +103,8 @@ impl Publisher {
         let mut lanes = FuturesUnordered::new();
         for (aggregate_type, lane) in &mut self.lanes {
             if let Some(events) = work.remove(aggregate_type.as_str()) {
-                lanes.push(lane.publish(events, &call));
+                let span = lane.span(&events);
+                lanes.push(lane.publish(events, &call).instrument(span));
             }
         }
         // Collect the outcomes. Once Kafka works, the lanes don't wait for a silent topic.

@@ -83,6 +83,13 @@ impl TestDatabase {
         &self.url
     }
 
+    /// The URL for another login, `user` or `user:password` in a URL's spelling.
+    #[must_use]
+    pub fn url_as(&self, login: &str) -> String {
+        let (_, place) = self.url.rsplit_once('@').expect("its URL has a login");
+        format!("postgres://{login}@{place}")
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }

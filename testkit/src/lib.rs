@@ -73,6 +73,12 @@ pub fn metrics_without_help(metrics: &str) -> BTreeSet<&str> {
         .collect()
 }
 
+/// The folder with the programs of another commit, which `./dev test upgrade` builds.
+#[must_use]
+pub fn former_programs() -> std::path::PathBuf {
+    setting("FORMER_PROGRAMS").into()
+}
+
 /// A setting of the tests.
 #[must_use]
 pub fn setting(name: &str) -> String {
@@ -80,7 +86,6 @@ pub fn setting(name: &str) -> String {
         clippy::disallowed_methods,
         reason = "the test servers are found by the environment; this is the tests' config"
     )]
-    std::env::var(name).unwrap_or_else(|_| {
-        panic!("{name} is not set: run the tests by ./dev test, which starts the servers they need")
-    })
+    std::env::var(name)
+        .unwrap_or_else(|_| panic!("{name} is not set: run the tests by ./dev test, which sets it"))
 }

@@ -16,7 +16,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts the workspace's binary `name` with these environment variables and no others but `PATH`.
+    /// Starts the workspace's binary `name`, or the one with that absolute path, with these environment variables and no others but `PATH`.
     #[must_use]
     pub fn start(name: &str, environment: &[(&str, &str)]) -> Self {
         let binary = binary(name);

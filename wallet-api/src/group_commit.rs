@@ -10,11 +10,10 @@ use std::time::Duration;
 
 use chassis::database::{Failure, Pool};
 use chassis::telemetry::chain;
-use chassis::trace::trace_id;
-use chassis::{Backoff, RepeatedError};
+use chassis::{Backoff, RepeatedError, spans};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, mpsc, oneshot};
-use tracing::{error, info};
+use tracing::{Instrument as _, error, info};
 
 use crate::config::WriterConfig;
 use crate::domain::{Accepted, Decline};
@@ -164,7 +163,10 @@ impl PaymentWriter {
         attempt: Try,
     ) -> Result<Vec<Result<Accepted, Decline>>, BatchError> {
         let mut conn = self.pool.get().await?;
-        write_batch(&mut conn, batch, attempt, Pattern::Outbox).await
+        let traces = batch.iter().map(|request| request.trace.clone());
+        write_batch(&mut conn, batch, attempt, Pattern::Outbox)
+            .instrument(spans::transaction("write payments", batch.len(), traces))
+            .await
     }
 }
 
@@ -177,7 +179,7 @@ fn count(request: &PaymentRequest, outcome: &Result<Accepted, PayError>) {
     info!(
         payment_id = %request.payment_id,
         wallet_id = %request.wallet_id,
-        trace_id = trace_id(&request.traceparent),
+        trace_id = %request.trace.trace_id(),
         "payment {label}"
     );
 }

@@ -8,8 +8,9 @@ use anyhow::Context as _;
 use chassis::access::Audience;
 use chassis::consumer::{Consumer, ConsumerConfig, GroupLag};
 use chassis::database::{self, Pool, Schema};
+use chassis::health::{self, Readiness};
 use chassis::kafka::SettingError;
-use chassis::{RepeatedError, Service, health::Readiness, openapi};
+use chassis::{RepeatedError, Service, openapi};
 use clap::Parser;
 use operations::dead_letters;
 use operations::housekeeping::{Housekeeping, NoOwnTables};
@@ -43,6 +44,8 @@ enum Command {
         #[arg(long)]
         roles: bool,
     },
+    /// Ask the running process whether it is ready, at `ADMIN_LISTEN`; exit code 1 when it is not
+    Healthy,
     /// Messages that could not be taken, and what to do about them
     #[command(subcommand)]
     DeadLetters(dead_letters::cli::Command),
@@ -65,6 +68,7 @@ async fn main() -> anyhow::Result<()> {
     let out = &mut std::io::stdout();
     let pool = || database::pool(&config.database, SERVICE);
     match command {
+        Some(Command::Healthy) => health::ask(&config.admin_listen).await,
         None => serve(&config).await,
         Some(Command::DeadLetters(command)) => {
             let pool = pool()?;

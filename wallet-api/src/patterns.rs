@@ -16,8 +16,8 @@ pub(crate) mod listen_to_yourself;
 mod publish_first;
 pub(crate) mod publisher;
 
+use chassis::TraceContext;
 use chassis::database::Pool;
-use chassis::trace::trace_id;
 use tracing::info;
 use uuid::Uuid;
 
@@ -78,12 +78,12 @@ impl Patterns {
                     .map(Answer::Pending)
             }
         };
-        count(choice, &answer, trace_id(&request.traceparent));
+        count(choice, &answer, &request.trace);
         answer
     }
 }
 
-fn count(choice: Choice, answer: &Result<Answer, PayError>, trace_id: &str) {
+fn count(choice: Choice, answer: &Result<Answer, PayError>, trace: &TraceContext) {
     let Choice { pattern, between } = choice;
     let (label, payment_id) = match answer {
         // The crash came before the debit: this payment does not exist.
@@ -99,5 +99,6 @@ fn count(choice: Choice, answer: &Result<Answer, PayError>, trace_id: &str) {
     count_request(pattern, label);
     let payment_id = payment_id.map(tracing::field::display);
     let pattern = pattern.name();
-    info!(payment_id, trace_id, pattern, "payment {label}");
+    let trace_id = trace.trace_id();
+    info!(payment_id, %trace_id, pattern, "payment {label}");
 }

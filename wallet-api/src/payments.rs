@@ -17,6 +17,7 @@
 
 use std::collections::HashMap;
 
+use chassis::TraceContext;
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{Binary, Nullable, Numeric, Text, Timestamptz, Uuid as SqlUuid};
@@ -255,12 +256,12 @@ pub(crate) fn requested_event(
         idempotency_key: Some(request.key.as_str().to_owned()),
         redriven: false,
     };
-    new_event(id, request.traceparent.clone(), &payload)
+    new_event(id, &request.trace, &payload)
 }
 
 pub(crate) fn new_event(
     id: Uuid,
-    traceparent: String,
+    trace: &TraceContext,
     payload: &BillPaymentRequested,
 ) -> Result<NewEvent, serde_json::Error> {
     Ok(NewEvent {
@@ -269,7 +270,8 @@ pub(crate) fn new_event(
         aggregate_id: payload.wallet_id.to_string(),
         event_type: BillPaymentRequested::TYPE,
         source: SERVICE,
-        traceparent,
+        traceparent: trace.traceparent(),
+        tracestate: trace.tracestate(),
         payload: serde_json::to_value(payload)?,
     })
 }

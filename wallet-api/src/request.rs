@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use chassis::TraceContext;
 use events::{Amount, Currency};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -130,8 +131,7 @@ pub struct PaymentRequest {
     pub currency: Option<Currency>,
     pub provider: Provider,
     pub account_number: AccountNumber,
-    /// W3C trace context of the request.
-    pub traceparent: String,
+    pub trace: TraceContext,
 }
 
 impl PaymentRequest {

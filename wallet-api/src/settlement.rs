@@ -13,10 +13,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use chassis::TraceContext;
 use chassis::consumer::{HandleError, Handler, Record};
 use chassis::database::Pool;
 use chassis::telemetry::chain;
-use chassis::trace::trace_id;
 use diesel::prelude::*;
 use diesel::sql_types::{Nullable, Numeric, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
@@ -115,7 +115,7 @@ impl Redeliver for Settlement {
 struct BillResult<'a> {
     record: &'a Record,
     event_id: Uuid,
-    traceparent: &'a str,
+    trace: TraceContext,
     event: BillEvent,
 }
 
@@ -126,7 +126,7 @@ fn read(record: &Record) -> Result<BillResult<'_>, String> {
     Ok(BillResult {
         record,
         event_id: envelope.id,
-        traceparent: envelope.traceparent.unwrap_or_default(),
+        trace: TraceContext::of_message(envelope.traceparent, envelope.tracestate),
         event,
     })
 }
@@ -161,17 +161,13 @@ struct Report<'a> {
 
 impl Report<'_> {
     fn log(&self) {
-        let log = |result: &BillResult<'_>, outcome: &str| {
-            let payment_id = result.event.payment_id();
-            let trace_id = trace_id(result.traceparent);
-            info!(%payment_id, trace_id, "payment {outcome}");
-        };
-        self.settled
-            .iter()
-            .for_each(|result| log(result, "settled"));
-        self.refunded
-            .iter()
-            .for_each(|result| log(result, "refunded"));
+        for (results, outcome) in [(&self.settled, "settled"), (&self.refunded, "refunded")] {
+            for result in results {
+                let payment_id = result.event.payment_id();
+                let trace_id = result.trace.trace_id();
+                info!(%payment_id, %trace_id, "payment {outcome}");
+            }
+        }
         let (again, dead_letters) = (self.again, self.dead_letters);
         debug!(again, dead_letters, "results taken");
     }
@@ -247,7 +243,7 @@ async fn apply<'a>(
     let mut refunds: HashMap<Uuid, Decimal> = HashMap::new();
     for result in moving {
         let event = &result.event;
-        let (wallet_id, money) = (event.wallet_id(), event.money());
+        let (id, wallet_id, money) = (event.payment_id(), event.wallet_id(), event.money());
         let kind = match event {
             BillEvent::Paid(_) => {
                 report.settled.push(result);
@@ -259,12 +255,7 @@ async fn apply<'a>(
                 Kind::Refund
             }
         };
-        transfers.push(Transfer::of_payment(
-            kind,
-            wallet_id,
-            money,
-            event.payment_id(),
-        ));
+        transfers.push(Transfer::of_payment(kind, wallet_id, money, id));
     }
     ledger::post(conn, &transfers).await?;
     ledger::change_balances(conn, refunds).await?;

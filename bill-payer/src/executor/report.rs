@@ -2,21 +2,25 @@
 
 use std::time::Duration;
 
-use tracing::{debug, error, info};
+use chassis::spans;
+use tracing::{Span, debug, error, info};
 
 use crate::domain::{CallResult, Status, UnknownCause};
 use crate::record::RecordSummary;
 use crate::store::ClaimedBill;
 
-pub(super) fn report_call(bill: &ClaimedBill, result: &CallResult, elapsed: Duration) {
+pub(super) fn report_call(bill: &ClaimedBill, result: &CallResult, elapsed: Duration, span: &Span) {
     let call = bill.call.into_str();
     let outcome = result.label();
     metrics::counter!("provider_calls_total", "call" => call, "outcome" => outcome).increment(1);
     metrics::histogram!("provider_call_duration_seconds", "call" => call).record(elapsed);
     let cause = result.cause();
+    if cause.is_some() {
+        spans::failed(span, outcome);
+    }
     info!(
         payment_id = %bill.request.payment_id,
-        trace_id = bill.traceparent.trace_id(),
+        trace_id = %bill.trace.trace_id(),
         call,
         attempt = bill.attempt_state.attempts,
         outcome,

@@ -55,7 +55,7 @@ pub(crate) async fn append_repeated_results(
         .await?;
     let events = ended.into_iter().filter_map(|ended| {
         let bill = known.get(&ended.payment_id)?;
-        result_event(&bill.request, bill.traceparent, &ended.final_step()?)
+        result_event(&bill.request, &bill.trace, &ended.final_step()?)
     });
     let events: Vec<NewEvent> = events.collect();
     lock_wallets(conn, &events).await?;

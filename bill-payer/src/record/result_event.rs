@@ -1,6 +1,6 @@
 //! The event of a bill that has ended, and the locks that put the events of a wallet in order.
 
-use chassis::Traceparent;
+use chassis::TraceContext;
 use diesel::QueryResult;
 use diesel::sql_types::{Array, Text};
 use diesel_async::{AsyncPgConnection, RunQueryDsl};
@@ -37,7 +37,7 @@ pub(super) async fn lock_wallets(
 /// The event of a bill that has ended.
 pub(super) fn result_event(
     request: &BillPaymentRequested,
-    traceparent: Traceparent,
+    trace: &TraceContext,
     next: &NextStep,
 ) -> Option<NewEvent> {
     let payee = Some(Payee {
@@ -76,7 +76,8 @@ pub(super) fn result_event(
         aggregate_id: request.wallet_id.to_string(),
         event_type,
         source: SERVICE,
-        traceparent: traceparent.child().to_string(),
+        traceparent: trace.traceparent(),
+        tracestate: trace.tracestate(),
         payload,
     })
 }

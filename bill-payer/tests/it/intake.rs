@@ -432,7 +432,7 @@ async fn a_lost_trace_is_no_reason_not_to_pay() {
     payer.intake().handle(&[record]).await.unwrap();
     let bill = payer.bill(request.payment_id).await;
     let traceparent = bill["traceparent"].as_str().unwrap();
-    assert!(traceparent.parse::<chassis::Traceparent>().is_ok());
+    assert!(chassis::TraceContext::read(traceparent, "").is_some());
 }
 
 #[tokio::test]

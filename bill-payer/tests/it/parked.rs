@@ -3,7 +3,7 @@
 use axum::http::StatusCode;
 use bill_payer::domain::{AttemptState, Call, PaymentResult};
 use bill_payer::store::ClaimedBill;
-use chassis::Traceparent;
+use chassis::TraceContext;
 use diesel_async::SimpleAsyncConnection as _;
 use events::BillPaymentRequested;
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ async fn parked(payer: &BillPayer, requests: &[BillPaymentRequested]) {
 async fn paid_unheard(payer: &BillPayer, request: &BillPaymentRequested) {
     let bill = ClaimedBill {
         request: request.clone(),
-        traceparent: Traceparent::start(),
+        trace: TraceContext::start(),
         call: Call::Pay,
         attempt_state: AttemptState {
             attempts: 1,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bill_payer::domain::{AttemptState, Call, CancellationResult, PaymentResult, UnknownCause};
 use bill_payer::store::ClaimedBill;
-use chassis::Traceparent;
+use chassis::TraceContext;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use uuid::Uuid;
@@ -14,7 +14,7 @@ use crate::support::{client, request};
 pub(crate) fn bill() -> ClaimedBill {
     ClaimedBill {
         request: request("WIFI-1"),
-        traceparent: Traceparent::start(),
+        trace: TraceContext::start(),
         call: Call::Pay,
         attempt_state: AttemptState {
             attempts: 1,

@@ -28,6 +28,7 @@ use tower::ServiceExt as _;
 use uuid::Uuid;
 
 pub(crate) const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+pub(crate) const TRACESTATE: &str = "congo=t61rcWkgMzE";
 
 /// Settings of a patient executor whose retries are quick.
 pub(crate) fn quick() -> ExecutorConfig {
@@ -76,6 +77,8 @@ pub(crate) struct Event {
     pub(crate) source: String,
     #[diesel(sql_type = Text)]
     pub(crate) traceparent: String,
+    #[diesel(sql_type = Text)]
+    pub(crate) tracestate: String,
     #[diesel(sql_type = Jsonb)]
     pub(crate) payload: Value,
 }
@@ -155,6 +158,7 @@ pub(crate) fn headers(event_type: &str) -> Vec<(&'static str, String)> {
             header::TRACEPARENT,
             format!("00-{TRACE}-b7ad6b7169203331-01"),
         ),
+        (header::TRACESTATE, TRACESTATE.to_owned()),
     ]
 }
 

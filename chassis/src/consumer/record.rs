@@ -6,6 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers as _, Message as _};
 use serde_json::{Value, json};
 
+use crate::TraceContext;
+use crate::trace::{TRACEPARENT, TRACESTATE};
+
 /// A message of a topic.
 #[derive(Debug, Clone)]
 pub struct Record {
@@ -31,6 +34,12 @@ impl Record {
     pub fn header(&self, name: &str) -> Option<&str> {
         let (_, value) = self.headers.iter().find(|(key, _)| key == name)?;
         std::str::from_utf8(value.as_deref()?).ok()
+    }
+
+    /// The trace that its headers name.
+    pub(crate) fn trace(&self) -> Option<TraceContext> {
+        let header = |name| self.header(name).unwrap_or_default();
+        TraceContext::read(header(TRACEPARENT.as_str()), header(TRACESTATE.as_str()))
     }
 
     /// The headers' names and values; a header without a value has an empty one.

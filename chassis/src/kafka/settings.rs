@@ -95,6 +95,14 @@ impl Brokers {
         })
     }
 
+    /// The brokers at `servers`, with the settings in the environment of the process.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_environment(servers: &str) -> Result<Self, SettingError> {
+        Self::new(servers, &Settings::from_environment())
+    }
+
     /// host:port, separated by commas.
     #[must_use]
     pub fn servers(&self) -> &str {

@@ -68,8 +68,8 @@ pub use self::report::{
 };
 pub use self::scope::Scope;
 use self::session::Session;
-pub use self::sources::Sources;
 use self::sources::WALLET_DATABASE;
+pub use self::sources::{ProviderAccess, Sources};
 
 #[derive(Debug, clap::Args)]
 pub struct AuditArgs {

@@ -1,12 +1,13 @@
 //! The provider's list, newest first, page by page.
 
 use std::collections::HashSet;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use reqwest::Client;
+use chassis::endpoint::Endpoint;
+use reqwest::{Client, Response, StatusCode};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -19,17 +20,62 @@ use super::sources::Sources;
 /// read.
 const LOOKED_UP_MAX: i64 = 1_000;
 
-pub(crate) fn client() -> &'static Client {
-    static CLIENT: LazyLock<Client> = LazyLock::new(|| {
-        Client::builder()
+/// The provider's payments.
+#[derive(Debug, Clone)]
+pub(crate) struct Provider {
+    client: Client,
+    /// Of the list of payments.
+    url: String,
+}
+
+impl Provider {
+    pub(crate) fn new(sources: &Sources) -> anyhow::Result<Self> {
+        let access = &sources.provider_access;
+        let endpoint = Endpoint {
+            setting: "PROVIDER_URL",
+            url: &sources.provider_url.as_str().into(),
+            token: access.provider_token.as_ref(),
+            ca_file: access.provider_ca_file.as_deref(),
+        };
+        let (url, client) = endpoint.client()?;
+        let client = client
             .timeout(Duration::from_secs(5))
             .connect_timeout(Duration::from_secs(1))
             // The environment may name a proxy for the world outside.
             .no_proxy()
             .build()
-            .expect("a client without TLS needs nothing that could be missing")
-    });
-    &CLIENT
+            .context("making a client of the provider")?;
+        let url = format!("{}/payments", url.as_str().trim_end_matches('/'));
+        Ok(Self { client, url })
+    }
+
+    /// What the provider knows of one payment, as JSON of type `T`.
+    pub(crate) async fn payment<T: DeserializeOwned>(&self, id: Uuid) -> anyhow::Result<Option<T>> {
+        let answer = self.get(&format!("/{id}")).await?;
+        if answer.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let payment = answer.error_for_status()?.json().await;
+        payment
+            .map(Some)
+            .context("asking the provider for a payment")
+    }
+
+    async fn page(&self, query: &str) -> anyhow::Result<Page> {
+        let answer = self.get(query).await?.error_for_status();
+        let answer = answer.context("listing the provider's payments")?;
+        answer.json().await.context("reading the provider's list")
+    }
+
+    async fn get(&self, path: &str) -> anyhow::Result<Response> {
+        let url = format!("{}{path}", self.url);
+        let answer = self.client.get(&url).send().await;
+        answer.with_context(|| {
+            format!(
+                "the provider does not answer at {url}; check that it runs and that the address is right"
+            )
+        })
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -61,7 +107,7 @@ pub(super) async fn gather(
     progress: &Progress,
 ) -> anyhow::Result<u64> {
     let mut list = List {
-        url: format!("{}/payments", sources.provider_url.trim_end_matches('/')),
+        provider: Provider::new(sources)?,
         scope: *scope,
         before: None,
         at_end: false,
@@ -80,8 +126,8 @@ pub(super) async fn gather(
 }
 
 /// How many payments the provider's list has.
-pub async fn payments_at(provider_url: &str) -> anyhow::Result<u64> {
-    let newest = page(&format!("{provider_url}/payments?limit=1")).await?;
+pub async fn payments_at(sources: &Sources) -> anyhow::Result<u64> {
+    let newest = Provider::new(sources)?.page("?limit=1").await?;
     let listed = u64::try_from(newest.payments.len())?;
     Ok(newest.next_before.unwrap_or(0) + listed)
 }
@@ -102,7 +148,7 @@ async fn missing(session: &Session) -> anyhow::Result<HashSet<Uuid>> {
 }
 
 struct List {
-    url: String,
+    provider: Provider,
     scope: Scope,
     before: Option<u64>,
     at_end: bool,
@@ -146,27 +192,19 @@ impl List {
     }
 
     async fn page(&self) -> anyhow::Result<Page> {
-        let mut url = format!("{}?limit=500", self.url);
+        let mut query = "?limit=500".to_owned();
         if let Some(before) = self.before {
-            url.push_str(&format!("&before={before}"));
+            query.push_str(&format!("&before={before}"));
         }
-        page(&url).await
+        self.provider.page(&query).await
     }
 
     async fn look_up(&mut self, session: &Session, ids: &HashSet<Uuid>) -> anyhow::Result<()> {
         let mut rows = Rows::default();
-        for id in ids {
-            let answer = client().get(format!("{}/{id}", self.url)).send();
-            let answer = answer.await.context("asking the provider for a payment")?;
-            if answer.status() == reqwest::StatusCode::NOT_FOUND {
-                continue;
+        for &id in ids {
+            if let Some(payment) = self.provider.payment::<ProviderPayment>(id).await? {
+                payment.add(&self.scope, None, &mut rows);
             }
-            let payment: ProviderPayment = answer
-                .error_for_status()?
-                .json()
-                .await
-                .context("reading the provider's answer")?;
-            payment.add(&self.scope, None, &mut rows);
         }
         self.count += rows.read;
         session.copy("at_provider", rows).await
@@ -200,19 +238,6 @@ impl ProviderPayment {
         }
         is_ours
     }
-}
-
-async fn page(url: &str) -> anyhow::Result<Page> {
-    let answer = client().get(url).send().await;
-    let answer = answer.with_context(|| {
-        format!(
-            "the provider does not answer at {url}; check that it runs and that the address is right"
-        )
-    })?;
-    let answer = answer
-        .error_for_status()
-        .context("listing the provider's payments")?;
-    answer.json().await.context("reading the provider's list")
 }
 
 /// The payment that a reference stands for: the id in any spelling, whatever follows it. A payment that was asked for

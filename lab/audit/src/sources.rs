@@ -1,12 +1,15 @@
 //! Where the audit and the trace read.
 
-use chassis::kafka::{Brokers, SettingError, Settings};
+use std::path::PathBuf;
+
+use chassis::kafka::{Brokers, SettingError};
+use secrecy::SecretString;
 
 /// What the databases are called in an error.
 pub(crate) const WALLET_DATABASE: &str = "the wallet database";
 pub(crate) const BILL_PAYER_DATABASE: &str = "bill-payer's database";
 
-#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Where to read")]
 pub struct Sources {
     /// PostgreSQL URL of the wallet database; its user needs to read the tables and to make temporary ones
@@ -24,11 +27,24 @@ pub struct Sources {
     /// Base URL of the provider
     #[arg(long, env)]
     pub provider_url: String,
+    #[command(flatten)]
+    pub provider_access: ProviderAccess,
+}
+
+/// Whom to trust at the provider's address, and how to say who asks.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct ProviderAccess {
+    /// Sent to the provider as Bearer authorization; better `PROVIDER_TOKEN_FILE`, a file that it stands in
+    #[arg(long, env, hide_env_values = true)]
+    pub provider_token: Option<SecretString>,
+    /// Who signs the provider's certificate, a PEM file; without it, whom the system trusts
+    #[arg(long, env)]
+    pub provider_ca_file: Option<PathBuf>,
 }
 
 impl Sources {
     /// The brokers, with what `KAFKA_<SETTING>` says in the environment.
     pub(crate) fn brokers(&self) -> Result<Brokers, SettingError> {
-        Brokers::new(&self.kafka_brokers, &Settings::from_environment())
+        Brokers::with_environment(&self.kafka_brokers)
     }
 }

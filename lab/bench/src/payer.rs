@@ -16,7 +16,7 @@ use super::plot::Plot;
 use super::rate::{self, Rate, RateSeries};
 use super::report::Report;
 use super::stage::Stage;
-use super::stats::{self, grouped, of_case, per_second};
+use super::stats::{self, Latency, grouped, of_case, per_second};
 use super::targets::Target;
 
 /// Calls at a time, without the slow ones: bill-payer's default.
@@ -92,7 +92,8 @@ const ABOUT: &str = "\
 bill-payer with its default settings (64 calls at a time, and 192 slow ones) pays a backlog of bills at a provider \
 that takes 100 ms for each response, so that 640 bills a second are the most that 64 calls at a time can pay. In the \
 second case one call in ten gets no response until bill-payer gives it up after 5 s, and is retried. From the \
-beginning of the first call to the record of the last result, by the database's clock.";
+beginning of the first call to the record of the last result, by the database's clock. p50 and p99 are of the bills \
+whose first call did not hang: how long after that beginning they were paid.";
 
 /// Pays `bills` bills.
 async fn pay_all(
@@ -127,12 +128,28 @@ async fn pay_all(
     })
     .await?;
     stage.stop("bill-payer").await;
-    let micros = "select (extract(epoch from max(answered_at) \
-         - min(answered_at - took_ms * interval '1 millisecond')) * 1000000)::bigint as number from bill_attempts";
-    let micros = database::number(&mut conn, micros).await?;
-    let elapsed = Duration::from_micros(u64::try_from(micros)?);
+    let mut since_begin = async |moment: &str, attempts: &str| {
+        let begin =
+            "(select min(answered_at - took_ms * interval '1 millisecond') from bill_attempts)";
+        let micros = format!(
+            "select (extract(epoch from {moment} - {begin}) * 1000000)::bigint as number from bill_attempts {attempts}"
+        );
+        let micros = database::number(&mut conn, &micros).await?;
+        anyhow::Ok(Duration::from_micros(u64::try_from(micros)?))
+    };
+    let elapsed = since_begin("max(answered_at)", "").await?;
+    // The bills whose first call did not hang.
+    let others = "where payment_id in \
+        (select payment_id from bill_attempts group by payment_id having sum(times) = 1)";
+    let percentile =
+        |share| format!("percentile_disc({share}) within group (order by answered_at)");
     Ok(Rate {
         per_second: per_second(bills.into(), elapsed),
+        latency: Some(Latency {
+            p50: since_begin(&percentile("0.5"), others).await?,
+            p99: since_begin(&percentile("0.99"), others).await?,
+            max: since_begin(&percentile("1"), others).await?,
+        }),
         ..Rate::default()
     })
 }

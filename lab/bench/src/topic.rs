@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use chassis::kafka::Brokers;
 use lab_stack::servers::PARTITIONS;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
@@ -53,7 +54,7 @@ impl Topic {
 }
 
 fn consumer(brokers: &str) -> anyhow::Result<BaseConsumer> {
-    chassis::kafka::client(brokers, "lab-bench")
+    chassis::kafka::client(Brokers::with_environment(brokers)?, "lab-bench")
         // Never joins it.
         .set("group.id", "lab-bench")
         .set("enable.auto.commit", "false")

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use audit::{self, Report, Scope, Sources};
+use audit::{self, ProviderAccess, Report, Scope, Sources};
 use chassis::Problem;
 use chassis::database::Pool;
 use chrono::{DateTime, Utc};
@@ -221,11 +221,11 @@ impl Lab {
 
     /// From now on. It is not shown yet.
     pub(super) async fn new_scope(&self, is_run: bool) -> Result<MoneyScope, Problem> {
-        let provider = self.stack().await?.mock_provider;
+        let sources = self.sources().await?;
         Ok(MoneyScope {
             since: self.now().await?,
             is_run,
-            at_provider_before: audit::payments_at_provider(&provider).await.ok(),
+            at_provider_before: audit::payments_at_provider(&sources).await.ok(),
         })
     }
 
@@ -257,6 +257,7 @@ impl Lab {
             kafka_brokers: stack.kafka_brokers,
             topic_prefix: stack.topic_prefix,
             provider_url: stack.mock_provider,
+            provider_access: ProviderAccess::default(),
         })
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use chassis::kafka::Brokers;
 use lab_stack::stack::Stack;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{Offset, TopicPartitionList};
@@ -22,7 +23,8 @@ pub(super) struct Group {
 impl Group {
     fn new(stack: &Stack, group: &str, topic: &str) -> anyhow::Result<Self> {
         let prefix = &stack.topic_prefix;
-        let consumer = chassis::kafka::client(&stack.kafka_brokers, "lab")
+        let brokers = Brokers::with_environment(&stack.kafka_brokers)?;
+        let consumer = chassis::kafka::client(brokers, "lab")
             .set("group.id", format!("{prefix}{group}"))
             .create()
             .context("making a Kafka client")?;

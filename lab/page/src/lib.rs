@@ -1,5 +1,5 @@
 //! What the lab itself serves: the page, its live figures, the commands that people give on it, and for programs
-//! `GET /status` (the parts, as text) and `GET /stack` (`stack.json`).
+//! `GET /status` (the parts, as text) and `GET /stack` (`stack.json` without passwords).
 //!
 //! Promises: only this machine reaches it, under a name of this machine or of `HTTP_HOSTS`; whatever changes something needs the token that
 //! is in the page and in `processes.json`, so another page in the same browser can give no commands.
@@ -110,6 +110,14 @@ async fn status(State(lab): State<Arc<Lab>>) -> String {
     lab.processes.page().await
 }
 
+/// Without passwords: every user of this machine can ask.
 async fn stack(State(lab): State<Arc<Lab>>) -> Result<Response, Problem> {
-    lab.stack().await.map(|stack| Json(stack).into_response())
+    let mut stack = lab.stack().await?;
+    for url in [
+        &mut stack.wallet_database_url,
+        &mut stack.bill_payer_database_url,
+    ] {
+        *url = lab_terminal::without_password(url).map_err(|error| Problem::internal(&*error))?;
+    }
+    Ok(Json(stack).into_response())
 }

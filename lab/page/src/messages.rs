@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use chassis::kafka::Brokers;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
@@ -33,7 +34,7 @@ pub(super) fn page(
     limit: usize,
 ) -> anyhow::Result<(Vec<Value>, Option<Cursor>)> {
     // A client that joins no group.
-    let consumer: BaseConsumer = chassis::kafka::client(brokers, "lab")
+    let consumer: BaseConsumer = chassis::kafka::client(Brokers::with_environment(brokers)?, "lab")
         // Never used: no group is joined and nothing is committed.
         .set("group.id", "lab")
         .set("enable.auto.commit", "false")

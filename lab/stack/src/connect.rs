@@ -47,6 +47,23 @@ pub fn may_have_connectors(home: &Home) -> anyhow::Result<()> {
     home::write_atomically(&note(home), "")
 }
 
+/// Saves the password of a relay's role for the workers of this home: in a connector's configuration everybody who
+/// reaches Kafka Connect could read it.
+pub fn save_password(home: &Home, role: &str, password: &str) -> anyhow::Result<()> {
+    let folder = passwords(home);
+    std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+    home::write_atomically(&folder.join(role), password)
+}
+
+/// What a connector's configuration has instead of that password.
+pub fn password_reference(home: &Home, role: &str) -> String {
+    format!("${{directory:{}:{role}}}", passwords(home).display())
+}
+
+fn passwords(home: &Home) -> PathBuf {
+    home.root().join(NAME).join("passwords")
+}
+
 /// Fetches the jars into `jars_home` if they are missing, and says how to run the worker, with its settings in
 /// `home`. Workers of another `group` have other connectors.
 pub async fn part(
@@ -99,6 +116,8 @@ fn properties(port: u16, kafka_brokers: &str, group: &str, plugins: &str) -> Str
          status.storage.replication.factor=-1\n\
          status.storage.partitions=1\n\
          topic.creation.enable=false\n\
+         config.providers=directory\n\
+         config.providers.directory.class=org.apache.kafka.common.config.provider.DirectoryConfigProvider\n\
          key.converter=org.apache.kafka.connect.storage.StringConverter\n\
          value.converter=org.apache.kafka.connect.storage.StringConverter\n\
          plugin.path={plugins}\n"

@@ -5,7 +5,9 @@ use std::path::Path;
 use anyhow::Context as _;
 use diesel::{ExpressionMethods as _, QueryDsl as _, select};
 use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
+use reqwest::Url;
 
+use crate::connect;
 use crate::home::Home;
 use crate::program::{LogFile, command, run_to_end};
 use crate::url;
@@ -38,19 +40,30 @@ pub async fn prepare(
     Ok(url)
 }
 
-/// Lets the services log in as the roles that their programs make, without passwords: for a server of the lab's own.
+/// Lets the services log in as the roles that their programs make: for a server of the lab's own.
 ///
 /// The relay owns the outbox, because whoever changes a publication has to: it can switch between its modes by itself.
-pub async fn let_roles_in(url: &str, service: &str, relay: &str) -> anyhow::Result<()> {
+pub async fn let_roles_in(
+    home: &Home,
+    url: &str,
+    service: &str,
+    relay: &str,
+) -> anyhow::Result<()> {
     let mut conn = chassis::database::connect(url, "lab").await?;
     let database: String = select(diesel::dsl::sql::<diesel::sql_types::Text>(
         "current_database()::text",
     ))
     .get_result(&mut conn)
     .await?;
+    let password = |role| {
+        let url = Url::parse(&url::as_role(url, role)?)?;
+        anyhow::Ok(url.password().unwrap_or_default().to_owned())
+    };
+    let (service_password, relay_password) = (password(service)?, password(relay)?);
+    connect::save_password(home, relay, &relay_password)?;
     conn.batch_execute(&format!(
-        "alter role {service} login; \
-         alter role {relay} login replication; \
+        "alter role {service} login password '{service_password}'; \
+         alter role {relay} login replication password '{relay_password}'; \
          grant create on database {database} to {relay}; \
          alter table outbox owner to {relay}; \
          do $$ declare publication text; begin \

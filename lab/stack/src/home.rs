@@ -70,6 +70,11 @@ impl Home {
         self.root.join("postgres")
     }
 
+    /// The URL by which the superuser of our PostgreSQL finds it, with the password.
+    pub fn database_url(&self) -> PathBuf {
+        self.root.join("database-url")
+    }
+
     /// The homes of the runs of `lab services`, one folder each.
     pub fn runs(&self) -> PathBuf {
         self.root.join("runs")

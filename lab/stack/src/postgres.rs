@@ -19,15 +19,17 @@ use crate::program::LogFile;
 use crate::program::{User, command, run_to_end};
 use crate::shutdown_order::ShutdownOrder;
 use crate::sources::Durability;
+use crate::url;
 
 const NAME: &str = "postgres";
 
-/// Makes the data folder, if there is none yet, and says how to run the server on it.
+/// Makes the data folder, if there is none yet, and says how to run the server on it, and at which URL its superuser finds
+/// it.
 pub async fn prepare(
     home: &Home,
     port: u16,
     durability: Durability,
-) -> anyhow::Result<ProcessSpec> {
+) -> anyhow::Result<(ProcessSpec, String)> {
     let user = user()?;
     let folder = folder(home, user)?;
     let data = folder.join("data");
@@ -40,18 +42,38 @@ pub async fn prepare(
         init(home, &bin, &folder, user).await?;
     }
     end_strays(&data).await?;
-    let url = format!("postgres://postgres@127.0.0.1:{port}/postgres");
-    Ok(ProcessSpec {
+    let address = format!("postgres://postgres@127.0.0.1:{port}/postgres");
+    let url = match password(&folder)? {
+        Some(password) => url::as_user(&address, "postgres", Some(&password))?,
+        None => address.clone(),
+    };
+    home::write_atomically(&home.database_url(), &format!("{url}\n"))?;
+    let part = ProcessSpec {
         name: NAME.to_owned(),
         shutdown_order: ShutdownOrder::Database,
-        address: url.clone(),
+        address,
         program: bin.join("postgres"),
         args: arguments(&data, port, durability),
         env: Vec::new(),
         user,
-        ready: Ready::Postgres(url),
+        ready: Ready::Postgres(url.clone()),
         ready_within: Duration::from_secs(60),
-    })
+    };
+    Ok((part, url))
+}
+
+/// The superuser's password. Data that was made without one has none: everybody on this machine is let in.
+fn password(folder: &Path) -> anyhow::Result<Option<String>> {
+    let file = password_file(folder);
+    match std::fs::read_to_string(&file) {
+        Ok(text) => Ok(Some(text.trim().to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("reading {}", file.display())),
+    }
+}
+
+fn password_file(folder: &Path) -> PathBuf {
+    folder.join("password")
 }
 
 /// Whether there are databases.
@@ -307,15 +329,24 @@ async fn init(home: &Home, bin: &Path, folder: &Path, user: Option<User>) -> any
     terminal::part(NAME, "making its data folder");
     let new = folder.join("data.new");
     home::remove(&new)?;
+    // Anybody on this machine reaches the port, and the superuser may run programs. 74 bits of it are random.
+    let password = password_file(folder);
+    home::write_atomically(&password, &format!("{}\n", Uuid::now_v7().simple()))?;
+    if let Some(user) = user {
+        let owned = chown(&password, Some(user.uid.as_raw()), Some(user.gid.as_raw()));
+        owned.context("giving the password's file to postgres")?;
+    }
     let mut initdb = command(bin.join("initdb"), user);
     initdb
         .args([
             "--username=postgres",
-            "--auth=trust",
+            "--auth=scram-sha-256",
             "--encoding=UTF8",
             "--locale=C",
             "--no-instructions",
         ])
+        .arg("--pwfile")
+        .arg(&password)
         .arg("--pgdata")
         .arg(&new)
         .env("LC_ALL", "C");

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
+use chassis::kafka::Brokers;
 use lab_terminal as terminal;
 
 use crate::embedded_broker::{self, EmbeddedBroker};
@@ -43,8 +44,7 @@ impl Servers {
                 url.clone()
             }
             Database::Start { port, durability } => {
-                let part = postgres::prepare(home, *port, *durability).await?;
-                let url = part.address.clone();
+                let (part, url) = postgres::prepare(home, *port, *durability).await?;
                 parts.push(part);
                 url
             }
@@ -102,13 +102,8 @@ impl Servers {
         match &self.embedded {
             Some(broker) => broker.create_topics(topics, partitions),
             None => {
-                chassis::kafka::create_topics(
-                    &self.kafka_brokers,
-                    topics,
-                    partitions,
-                    BROKERS_DEFAULT,
-                )
-                .await
+                let brokers = Brokers::with_environment(&self.kafka_brokers)?;
+                chassis::kafka::create_topics(brokers, topics, partitions, BROKERS_DEFAULT).await
             }
         }
     }

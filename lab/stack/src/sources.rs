@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use chassis::kafka::Probe;
+use chassis::kafka::{Brokers, Probe};
 use lab_terminal as terminal;
 use tokio::time::timeout;
 
@@ -77,7 +77,7 @@ impl Sources {
             ));
         }
         if let Broker::Given(brokers) = &self.broker {
-            let probe = Probe::new(brokers, "lab")?;
+            let probe = Probe::new(Brokers::with_environment(brokers)?, "lab")?;
             let answers = timeout(ANSWER_WITHIN, probe.check()).await;
             checked.push((
                 "Kafka",

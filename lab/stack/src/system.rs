@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::config::{Settings, WALLET_RELAYS};
+use crate::connect;
 use crate::home::Home;
 use crate::ports::base_url;
 use crate::process_spec::{ProcessSpec, Ready};
@@ -87,12 +88,17 @@ pub fn services(
             bill_payer,
         ),
     ];
-    parts.extend(relays(programs, stack, settings));
+    parts.extend(relays(programs, home, stack, settings));
     parts
 }
 
 /// Those of the services that relay.
-pub fn relays(programs: &Path, stack: &Stack, settings: &Settings) -> Vec<ProcessSpec> {
+pub fn relays(
+    programs: &Path,
+    home: &Home,
+    stack: &Stack,
+    settings: &Settings,
+) -> Vec<ProcessSpec> {
     let relay = |nth, database: &str, role| {
         let port = ServicePorts::operators(settings.ports.relay(nth));
         let mut env = data(stack, settings, database, role);
@@ -106,6 +112,10 @@ pub fn relays(programs: &Path, stack: &Stack, settings: &Settings) -> Vec<Proces
             "CONNECT_URL",
             connect_url.unwrap_or_else(|| base_url(settings.ports.connect_port)),
         ));
+        if settings.connect_url.is_none() && settings.has_own_roles() {
+            let reference = connect::password_reference(home, role);
+            env.push(("CONNECT_DATABASE_PASSWORD", reference));
+        }
         let name = relay_name(nth);
         service(programs, &settings.topic_prefix, &name, "relay", port, env)
     };
@@ -134,7 +144,7 @@ fn data(
     role: &str,
 ) -> Vec<(&'static str, String)> {
     let url = if settings.has_own_roles() {
-        url::as_user(database, role).expect("the lab made the URL")
+        url::as_role(database, role).expect("the lab made the URL")
     } else {
         database.to_owned()
     };

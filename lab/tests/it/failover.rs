@@ -2,6 +2,7 @@
 //!
 //! They take minutes and some gigabytes of memory, so they run by name: `./dev test failover`.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -159,6 +160,18 @@ async fn of_three_instances_of_each_service_one_is_killed_at_a_time_and_no_payme
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_restart_of_every_service_fails_no_request_and_loses_no_payment() {
+    every_service_is_replaced(PathBuf::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the programs of another commit: ./dev test upgrade"]
+async fn a_rolling_upgrade_fails_no_request_and_loses_no_payment() {
+    every_service_is_replaced(testkit::former_programs()).await;
+}
+
+/// One instance after the other, consumers first, by the programs of this commit; those that run at first are in the folder
+/// `programs`. The databases are migrated already.
+async fn every_service_is_replaced(programs: PathBuf) {
     let [second, second_admin] = [free_address(), free_address()];
     let settings = vec![
         ("wallet-api-2", "LISTEN", second.clone()),
@@ -166,11 +179,16 @@ async fn a_rolling_restart_of_every_service_fails_no_request_and_loses_no_paymen
         ("wallet-api", "HTTP_DRAIN_MS", "1000".to_owned()),
         ("bill-payer-2", "ADMIN_LISTEN", free_address()),
     ];
-    let mut system = System::start_with(settings).await;
+    let servers = Servers {
+        programs,
+        ..Servers::of_the_tests().await
+    };
+    let mut system = System::start_on(servers, settings).await;
     for name in ["wallet-api-2", "bill-payer-2"] {
         system.start_process(name);
     }
     system.ready(&second_admin).await;
+    system.programs = PathBuf::new();
     let first = (system.wallet_api.clone(), system.wallet_api_admin.clone());
     let instances = vec![first, (second, second_admin)];
     let load = Load::begin_balanced(&system, instances.clone()).await;

@@ -23,6 +23,7 @@ mod readme;
 mod recovery;
 mod running;
 mod secure;
+mod spans;
 mod system;
 mod trace;
 mod up;

@@ -20,10 +20,14 @@ async fn the_page_does_in_a_browser_what_it_says() -> Result<(), String> {
         page.contains("The dual-write lab"),
         "the page was not built before the lab was: ./dev test does it"
     );
+    let url = std::fs::read_to_string(up.folder.join("database-url")).unwrap();
+    let url = reqwest::Url::parse(url.trim()).unwrap();
     let tested = Command::new("npm")
         .args(["run", "--silent", "test:browser"])
         .current_dir(web)
         .env("LAB_URL", &up.lab)
+        // For psql, by which the tests look into the databases.
+        .env("PGPASSWORD", url.password().unwrap_or_default())
         .kill_on_drop(true)
         .status()
         .await

@@ -14,15 +14,48 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use serde_json::{Value, json};
 use testkit::{
-    Authority, Issued, KafkaOperation, KafkaResource, PostgresServer, Process, Stop, TestDatabase,
-    TlsFront, Validity, allow, eventually, free_address,
+    Issued, KafkaOperation, KafkaResource, PostgresServer, Process, Stop, TestDatabase, TlsFront,
+    allow, eventually, free_address,
 };
 
 const PASSWORD: &str = "planted-database-password";
 const SASL_PASSWORD: &str = "planted-sasl-password";
 /// The users of PostgreSQL and of Kafka, which have the same names.
-const USERS: [&str; 4] = ["wallet_api", "wallet_relay", "bill_payer", "bill_relay"];
+const USERS: [&str; 5] = [
+    "wallet_api",
+    "wallet_relay",
+    "bill_payer",
+    "bill_relay",
+    "auditor",
+];
 const TOKEN: &str = "planted-provider-token";
+
+/// The files of `deploy/secure/compose.yml`, made by its own script, with secrets that are easy to find again.
+fn make_files(folder: &Path) -> PathBuf {
+    let files = folder.join("files");
+    for user in USERS.into_iter().chain([CONNECT]) {
+        let secrets = [
+            (files.join("postgres/passwords").join(user), PASSWORD),
+            (files.join(user).join("kafka-password"), SASL_PASSWORD),
+        ];
+        for (file, secret) in secrets {
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, secret).unwrap();
+        }
+    }
+    let make = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/secure/make");
+    let made = Command::new(make).arg(&files).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    files
+}
+
+/// The certificate of one of its servers.
+fn certificate(files: &Path, server: &str) -> Issued {
+    Issued {
+        certificate: files.join(server).join("server.crt"),
+        key: files.join(server).join("server.key"),
+    }
+}
 
 /// A broker that its clients reach by SASL over TLS at `address`; ends with the test.
 struct SecureBroker {
@@ -35,7 +68,7 @@ struct SecureBroker {
 }
 
 impl SecureBroker {
-    async fn start(certificate: &Issued, folder: &Path) -> Self {
+    async fn start(files: &Path, folder: &Path) -> Self {
         let port = || -> u16 {
             let address = free_address();
             address.rsplit_once(':').unwrap().1.parse().unwrap()
@@ -49,14 +82,9 @@ impl SecureBroker {
         let home = Home::new(&folder.join("kafka-home")).unwrap();
         let prepared = lab_kafka::prepare(&home, &Home::new(&jars).unwrap(), ports).await;
         let prepared = prepared.unwrap();
-        // A keystore in PEM: the key, and then the certificate.
-        let keystore = folder.join("broker.pem");
-        let parts = [&certificate.key, &certificate.certificate];
-        let parts = parts.map(|file| std::fs::read_to_string(file).unwrap());
-        std::fs::write(&keystore, parts.concat()).unwrap();
         let settings = home.kafka().join("server.properties");
         let plain = std::fs::read_to_string(&settings).unwrap();
-        let text = plain + &listeners(ports, secure, &keystore);
+        let text = plain + &listeners(ports, secure, &files.join("kafka"));
         std::fs::write(&settings, text).unwrap();
         let log = std::fs::File::create(folder.join("broker.txt")).unwrap();
         let process = Command::new(&prepared.program)
@@ -98,65 +126,74 @@ impl SecureBroker {
     }
 }
 
-/// A listener that asks for a login over TLS, besides the plain one.
-fn listeners(ports: KafkaPorts, secure: u16, keystore: &Path) -> String {
+/// A listener that asks for a login over TLS, besides the plain one. `made` has the settings of the Compose file's broker.
+fn listeners(ports: KafkaPorts, secure: u16, made: &Path) -> String {
     let KafkaPorts { broker, controller } = ports;
-    let users = USERS.into_iter().chain([CONNECT]);
-    let users = users.map(|user| format!("user_{user}=\"{SASL_PASSWORD}\""));
-    let users = users.collect::<Vec<_>>().join(" ");
+    let settings = std::fs::read_to_string(made.join("server.properties")).unwrap();
+    let settings = settings.replace("/secrets", &made.display().to_string());
     format!(
         "listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller},SECURE://127.0.0.1:{secure}\n\
          advertised.listeners=PLAINTEXT://127.0.0.1:{broker},SECURE://localhost:{secure}\n\
          listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL\n\
+         {settings}\
          listener.name.secure.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-512\n\
-         listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule \
-            required {users};\n\
          listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule \
-            required;\n\
-         listener.name.secure.ssl.keystore.type=PEM\n\
-         listener.name.secure.ssl.keystore.location={keystore}\n\
-         authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
-         super.users=User:ANONYMOUS\n",
-        keystore = keystore.display()
+            required;\n"
     )
 }
 
-/// What each service needs of Kafka.
-fn acls() -> Vec<(&'static str, KafkaOperation, KafkaResource, &'static str)> {
-    use KafkaOperation::{All, DescribeConfigs, Read, Write};
-    use KafkaResource::{Group, Topic};
-    let of_connect = CONNECT_TOPICS.map(|topic| (CONNECT, All, Topic, topic));
-    let of_services = [
-        (CONNECT, All, Group, CONNECT),
-        (CONNECT, Write, Topic, events::WALLET_TOPIC),
-        (CONNECT, Write, Topic, events::BILL_TOPIC),
-        ("wallet_relay", Write, Topic, events::WALLET_TOPIC),
-        ("bill_relay", Write, Topic, events::BILL_TOPIC),
-        ("bill_payer", Read, Topic, events::WALLET_TOPIC),
-        ("bill_payer", DescribeConfigs, Topic, events::WALLET_TOPIC),
-        ("bill_payer", Read, Group, "bill-payer"),
-        ("wallet_api", Read, Topic, events::BILL_TOPIC),
-        ("wallet_api", DescribeConfigs, Topic, events::BILL_TOPIC),
-        ("wallet_api", Read, Group, "wallet-api"),
-        // To warn of commands that nobody carries out.
-        ("wallet_api", Read, Topic, events::COMMAND_TOPIC),
-        ("wallet_api", Read, Group, "wallet-api-commands"),
-    ];
-    of_services.into_iter().chain(of_connect).collect()
+/// What each user may do at Kafka, as the Compose file has it, with the names of these databases.
+fn acls(wallet: &str, bills: &str) -> Vec<(String, KafkaOperation, KafkaResource, String)> {
+    let list = include_str!("../../../deploy/secure/acls.txt");
+    let list = list.replace(
+        "outbox_debezium_wallet",
+        &format!("outbox_debezium_{wallet}"),
+    );
+    let list = list.replace(
+        "outbox_debezium_bill_payer",
+        &format!("outbox_debezium_{bills}"),
+    );
+    let mut acls = Vec::new();
+    for line in list.lines().filter(|line| !line.starts_with('#')) {
+        let mut words = line.split(' ');
+        let (user, operations) = (words.next().unwrap(), words.next().unwrap());
+        for resource in words {
+            let (kind, name) = resource.split_once('=').unwrap();
+            let kinds = [
+                ("topic", KafkaResource::Topic),
+                ("group", KafkaResource::Group),
+            ];
+            let (_, kind) = kinds.into_iter().find(|(name, _)| *name == kind).unwrap();
+            for operation in operations.split(',') {
+                let known = [
+                    ("All", KafkaOperation::All),
+                    ("Create", KafkaOperation::Create),
+                    ("Describe", KafkaOperation::Describe),
+                    ("DescribeConfigs", KafkaOperation::DescribeConfigs),
+                    ("Read", KafkaOperation::Read),
+                    ("Write", KafkaOperation::Write),
+                ];
+                let found = known.into_iter().find(|(name, _)| *name == operation);
+                let (_, operation) = found.unwrap();
+                acls.push((user.to_owned(), operation, kind, name.to_owned()));
+            }
+        }
+    }
+    acls
 }
 
-/// The user of Kafka Connect, the name of its group, and its topics.
+/// The user of Kafka Connect, and the name of its group.
 const CONNECT: &str = "connect";
-const CONNECT_TOPICS: [&str; 3] = ["connect.configs", "connect.offsets", "connect.status"];
 
 /// A worker of Kafka Connect with Debezium; ends with the test.
 struct Worker {
+    home: Home,
     url: String,
     process: Child,
 }
 
 impl Worker {
-    async fn start(broker: &SecureBroker, authority: &Authority, folder: &Path) -> Self {
+    async fn start(broker: &SecureBroker, files: &Path, folder: &Path) -> Self {
         let address = free_address();
         let port = address.rsplit_once(':').unwrap().1.parse().unwrap();
         let jars = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.dev");
@@ -167,12 +204,12 @@ impl Worker {
         let login = format!(
             "security.protocol=SASL_SSL\n\
              sasl.mechanism=PLAIN\n\
-             sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
-                username=\"{CONNECT}\" password=\"{SASL_PASSWORD}\";\n\
              ssl.truststore.type=PEM\n\
              ssl.truststore.location={}\n",
-            authority.file().display()
+            files.join("ca.crt").display()
         );
+        let jaas = files.join("connect/jaas.conf");
+        let jaas = format!("-Djava.security.auth.login.config={}", jaas.display());
         // The worker's own clients, and those that publish the events.
         let of_producers = login.lines().map(|line| format!("producer.{line}\n"));
         let settings = part.args.last().unwrap();
@@ -181,16 +218,28 @@ impl Worker {
         std::fs::write(settings, text).unwrap();
         let log = std::fs::File::create(folder.join("connect.log")).unwrap();
         let process = Command::new(&part.program)
+            .arg(jaas)
             .args(&part.args)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
             .unwrap();
+        for user in USERS.into_iter().filter(|user| user.ends_with("_relay")) {
+            connect::save_password(&home, user, PASSWORD).unwrap();
+        }
         Self {
+            home,
             url: part.address,
             process,
         }
+    }
+
+    /// What everybody who reaches the worker can read of its connectors.
+    async fn connectors(&self, client: &reqwest::Client) -> String {
+        let url = format!("{}/connectors?expand=info", self.url);
+        let answer = client.get(url).send().await.unwrap();
+        answer.text().await.unwrap()
     }
 }
 
@@ -235,7 +284,7 @@ async fn make_roles(wallet: &TestDatabase, bills: &TestDatabase) {
 }
 
 /// Topics, and users of Kafka who may do what they need.
-async fn make_users(broker: &SecureBroker, databases: &[String]) {
+async fn make_users(broker: &SecureBroker, databases: &[String; 2]) {
     let topics = [
         events::WALLET_TOPIC,
         events::BILL_TOPIC,
@@ -247,28 +296,17 @@ async fn make_users(broker: &SecureBroker, databases: &[String]) {
     let login = format!("SCRAM-SHA-512=[password={SASL_PASSWORD}]");
     let mut alter = vec!["--alter", "--add-config", &login];
     // The relays log in by PLAIN.
-    for user in ["wallet_api", "bill_payer"] {
+    for user in ["wallet_api", "bill_payer", "auditor"] {
         alter.extend(["--entity-type", "users", "--entity-name", user]);
         broker.tool("kafka.admin.ConfigCommand", &alter);
         alter.truncate(3);
     }
-    allow(&broker.plain, &acls()).await;
-    for (relay, database) in ["wallet_relay", "bill_relay"].into_iter().zip(databases) {
-        let heartbeats = format!("__debezium-heartbeat.outbox_debezium_{database}");
-        let creates = (
-            relay,
-            KafkaOperation::Create,
-            KafkaResource::Topic,
-            heartbeats.as_str(),
-        );
-        let writes = (
-            CONNECT,
-            KafkaOperation::Write,
-            KafkaResource::Topic,
-            heartbeats.as_str(),
-        );
-        allow(&broker.plain, &[creates, writes]).await;
-    }
+    let [wallet, bills] = databases;
+    let acls = acls(wallet, bills);
+    let acls = acls.iter().map(|(user, operation, resource, name)| {
+        (user.as_str(), *operation, *resource, name.as_str())
+    });
+    allow(&broker.plain, &acls.collect::<Vec<_>>()).await;
 }
 
 /// Everything of a system that asks for TLS and logins.
@@ -276,7 +314,8 @@ struct Secure {
     /// First, so that they end before their servers do.
     processes: Vec<Process>,
     folder: tempfile::TempDir,
-    authority: Authority,
+    /// What `deploy/secure/make` has made.
+    files: PathBuf,
     /// The names of the databases, which end with their server.
     wallet: String,
     bills: String,
@@ -289,16 +328,17 @@ struct Secure {
 impl Secure {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let authority = Authority::new("the authority");
-        let certificate = authority.issue("server", &["localhost"], Validity::Tomorrow);
+        let files = make_files(folder.path());
         // PostgreSQL.
-        let mut server = PostgresServer::start(&["wal_level = logical"]).await;
+        let mut server =
+            PostgresServer::start(&["wal_level = logical", "fsync = on", "full_page_writes = on"])
+                .await;
         let migrations = |own| vec![outbox::MIGRATIONS, operations::MIGRATIONS, own];
         let wallet = server.database(migrations(wallet_api::MIGRATIONS)).await;
         let bills = server.database(migrations(bill_payer::MIGRATIONS)).await;
         let name = |database: &TestDatabase| database.url().rsplit_once('/').unwrap().1.to_owned();
         make_roles(&wallet, &bills).await;
-        server.encrypt(&certificate, &authority.file());
+        server.encrypt(&certificate(&files, "postgres"), &files.join("ca.crt"));
         let users = USERS.join(",");
         server.admit(&[
             &format!("hostssl all {users} 127.0.0.1/32 scram-sha-256"),
@@ -306,17 +346,17 @@ impl Secure {
         ]);
         server.restart(Stop::Fast).await;
         // Kafka.
-        let broker = SecureBroker::start(&certificate, folder.path()).await;
+        let broker = SecureBroker::start(&files, folder.path()).await;
         make_users(&broker, &[name(&wallet), name(&bills)]).await;
         // The provider.
         let provider = free_address();
         let environment = [("LISTEN", provider.as_str()), ("LOG", "warn")];
         let process = Process::start("mock-provider", &environment);
-        let front = TlsFront::start(&provider, &certificate).await;
+        let front = TlsFront::start(&provider, &certificate(&files, "proxy")).await;
         Self {
             processes: vec![process],
             folder,
-            authority,
+            files,
             wallet: name(&wallet),
             bills: name(&bills),
             server,
@@ -338,6 +378,7 @@ impl Secure {
         match service {
             "wallet-api" => "wallet_api",
             "bill-payer" => "bill_payer",
+            "audit" => "auditor",
             _ if database == self.wallet => "wallet_relay",
             _ => "bill_relay",
         }
@@ -345,7 +386,7 @@ impl Secure {
 
     fn url(&self, user: &str, database: &str) -> String {
         let (_, port) = self.server.address().rsplit_once(':').unwrap();
-        let ca = self.authority.file();
+        let ca = self.files.join("ca.crt");
         format!(
             "postgres://{user}:{PASSWORD}@localhost:{port}/{database}?sslmode=verify-full&sslrootcert={}",
             ca.display()
@@ -361,7 +402,7 @@ impl Secure {
         more: &[(&str, &str)],
     ) -> Vec<(String, String)> {
         let user = self.user(service, database);
-        let ca = self.authority.file().display().to_string();
+        let ca = self.files.join("ca.crt").display().to_string();
         // Files of its own: another service may be reading its files just now.
         let database = self.file(&format!("{name}.url"), &self.url(user, database));
         let mut environment: Vec<(String, String)> = [
@@ -455,6 +496,43 @@ impl Secure {
         .await;
     }
 
+    /// A program that ends: returns what it printed. Its settings are those of a service.
+    fn prints(&self, program: &str, arguments: &[&str], more: &[(&str, &str)]) -> String {
+        let environment = self.environment(program, program, &self.wallet, more);
+        let environment: Vec<(&str, &str)> = environment
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        let mut command = testkit::command(program, &environment);
+        let ended = command.args(arguments).output().unwrap();
+        let printed = [ended.stdout, ended.stderr].map(|text| String::from_utf8(text).unwrap());
+        let printed = printed.concat();
+        let log = self.folder.path().join(format!("{program}-end.log"));
+        std::fs::write(log, &printed).unwrap();
+        assert!(ended.status.success(), "{program}: {printed}");
+        printed
+    }
+
+    /// Both find nothing wrong, by logins that may do no more than they need.
+    fn doctor_and_audit_are_content(&self) {
+        let doctor = ["doctor", "--topic=wallet.events"];
+        let settings = [("KAFKA_SASL_MECHANISM", "PLAIN"), ("REPLICAS_MIN", "1")];
+        let said = self.prints("relay", &doctor, &settings);
+        for found in ["Kafka version", "sasl_ssl", "PostgreSQL TLS"] {
+            assert!(said.contains(found), "{said}");
+        }
+        assert!(!said.contains("wallet.events: settings"), "{said}");
+        let url =
+            |database: &str| self.file(&format!("{database}.url"), &self.url("auditor", database));
+        let (wallet, bills) = (url(&self.wallet), url(&self.bills));
+        let settings = [
+            ("WALLET_DATABASE_URL_FILE", wallet.as_str()),
+            ("BILL_PAYER_DATABASE_URL_FILE", bills.as_str()),
+        ];
+        let said = self.prints("audit", &["check"], &settings);
+        assert!(said.contains("paid"), "{said}");
+    }
+
     /// No login of a service can do another's work, or change what was written.
     #[expect(clippy::too_many_lines, reason = "a table")]
     async fn refuses_more_than_each_needs(&self) {
@@ -544,7 +622,7 @@ impl Secure {
             .set("security.protocol", "SASL_SSL")
             .set(
                 "ssl.ca.location",
-                self.authority.file().display().to_string(),
+                self.files.join("ca.crt").display().to_string(),
             )
             .set("sasl.mechanism", mechanism)
             .set("sasl.username", user)
@@ -603,15 +681,18 @@ async fn a_payment_goes_over_tls_all_the_way_in_each_mode_and_no_secret_is_shown
     let listen = [("LISTEN", customers.as_str())];
     let wallet_api = system.run("wallet-api", "wallet-api", &wallet, &listen);
     let bill_payer = system.run("bill-payer", "bill-payer", &bills, &[]);
-    let worker = Worker::start(&system.broker, &system.authority, system.folder.path()).await;
+    let worker = Worker::start(&system.broker, &system.files, system.folder.path()).await;
     for mode in ["poller", "cdc", "debezium"] {
-        let settings = [
-            ("RELAY_MODE", mode),
-            ("KAFKA_SASL_MECHANISM", "PLAIN"),
-            ("CONNECT_URL", &worker.url),
-        ];
         let relays = [("wallet", &wallet), ("bills", &bills)].map(|(of, database)| {
             let name = format!("relay-{of}-{mode}");
+            let role = system.user("relay", database);
+            let reference = connect::password_reference(&worker.home, role);
+            let settings = [
+                ("RELAY_MODE", mode),
+                ("KAFKA_SASL_MECHANISM", "PLAIN"),
+                ("CONNECT_URL", &worker.url),
+                ("CONNECT_DATABASE_PASSWORD", &reference),
+            ];
             system.run("relay", &name, database, &settings)
         });
         for address in relays.iter().chain([&wallet_api, &bill_payer]) {
@@ -619,11 +700,17 @@ async fn a_payment_goes_over_tls_all_the_way_in_each_mode_and_no_secret_is_shown
         }
         system.pays(&customers).await;
         system.shows_no_secret();
+        if mode == "debezium" {
+            let connectors = worker.connectors(&system.client).await;
+            assert!(connectors.contains("database.password"), "{connectors}");
+            assert!(!connectors.contains("planted-"), "{connectors}");
+        }
         // The relays of the next mode wait for the end of these.
         for _ in relays {
             system.processes.pop().unwrap().kill_9();
         }
     }
+    system.doctor_and_audit_are_content();
     system.refuses_more_than_each_needs().await;
     // And with all of it wrong: what is said of a failure shows no secret either.
     let wrong = system.file("wrong", "planted-wrong-password");

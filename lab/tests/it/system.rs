@@ -1,5 +1,6 @@
 //! The whole system for one test: its own databases, topics, ports and processes.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use diesel_migrations::EmbeddedMigrations;
@@ -16,6 +17,8 @@ pub(crate) struct System {
     processes: Vec<(&'static str, Process)>,
     /// The test's own settings: the beginning of a process name, a variable and its value.
     settings: Vec<(&'static str, &'static str, String)>,
+    /// Where the programs are that are started from now on; empty: those of this build.
+    pub(crate) programs: PathBuf,
     pub(crate) wallet_database: TestDatabase,
     pub(crate) bill_payer_database: TestDatabase,
     pub(crate) brokers: String,
@@ -31,6 +34,8 @@ pub(crate) struct System {
 
 /// What a system runs on.
 pub(crate) struct Servers {
+    /// As [`System::programs`].
+    pub(crate) programs: PathBuf,
     pub(crate) wallet_database: TestDatabase,
     pub(crate) bill_payer_database: TestDatabase,
     pub(crate) brokers: String,
@@ -41,6 +46,7 @@ pub(crate) struct Servers {
 impl Servers {
     pub(crate) async fn of_the_tests() -> Self {
         Self {
+            programs: PathBuf::new(),
             wallet_database: TestDatabase::create("wallet", wallet_migrations()).await,
             bill_payer_database: TestDatabase::create("bill_payer", bill_payer_migrations()).await,
             brokers: kafka_brokers(),
@@ -83,6 +89,7 @@ impl System {
         settings: Vec<(&'static str, &'static str, String)>,
     ) -> Self {
         let Servers {
+            programs,
             wallet_database,
             bill_payer_database,
             brokers,
@@ -100,6 +107,7 @@ impl System {
         let mut system = Self {
             processes: Vec::new(),
             settings,
+            programs,
             wallet_database,
             bill_payer_database,
             brokers,
@@ -180,6 +188,8 @@ impl System {
         let settings = self.settings.iter();
         let settings = settings.filter(|(of, ..)| name.starts_with(of));
         environment.extend(settings.map(|(_, variable, value)| (*variable, value.as_str())));
+        let binary = self.programs.join(binary);
+        let binary = binary.to_str().expect("the folder's name is text");
         let process = Process::start(binary, &environment);
         self.processes.push((name, process));
     }

@@ -1,5 +1,7 @@
 //! `lab up`, and the commands to a running system.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use serde_json::{Value, json};
 use testkit::{connect_url, eventually, free_address, unique_prefix};
 use tokio::process::Command;
@@ -184,10 +186,33 @@ async fn a_given_server_that_does_not_answer_is_named_before_anything_is_started
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
+/// Others may be logged in on this machine, and a superuser of PostgreSQL runs programs.
+async fn only_who_reads_our_files_reaches_the_databases(up: &Up) {
+    let file = up.folder.join("database-url");
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0, "{mode:o}");
+    let url = std::fs::read_to_string(file).unwrap();
+    let url = reqwest::Url::parse(url.trim()).unwrap();
+    let password = url.password().unwrap();
+    assert!(!up.stack().await.to_string().contains(password));
+    chassis::database::connect(url.as_str(), "test")
+        .await
+        .unwrap();
+    for user in ["postgres", "wallet_relay"] {
+        let mut guess = url.clone();
+        guess.set_username(user).unwrap();
+        guess.set_password(None).unwrap();
+        let refused = chassis::database::connect(guess.as_str(), "test").await;
+        let refused = format!("{:#}", refused.err().unwrap());
+        assert!(refused.contains("password"), "{refused}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_half_deleted_home_is_completed_or_named_and_what_is_lost_is_said() {
     let up = Up::whole().await;
     up.pays().await;
+    only_who_reads_our_files_reaches_the_databases(&up).await;
     let data = up.folder.join("kafka/data");
     let again = async || {
         let started = up.lab(&["up", "--detach"]).await;

@@ -85,6 +85,7 @@ async fn dead_letters_that_are_older_than_their_migrations_stay() {
     // Back to the version before, and forth again.
     for statements in [
         include_str!("../../../migrations/operations/2026-11-26-000000_operations/down.sql"),
+        include_str!("../../../migrations/outbox/2026-11-26-000003_tracestate/down.sql"),
         include_str!("../../../migrations/outbox/2026-11-25-000001_message_identity/down.sql"),
         "delete from __diesel_schema_migrations where version > '20260101000000'",
     ] {

@@ -27,6 +27,7 @@ fn event(key: &str, number: u32) -> NewEvent {
         event_type: "Counted",
         source: "test",
         traceparent: String::new(),
+        tracestate: String::new(),
         payload: serde_json::json!({ "number": number }),
     }
 }

@@ -34,8 +34,8 @@ pub enum DecodeError {
     },
 }
 
-/// The columns that make an event, in the order of [`Row`].
-const COLUMNS: [&str; 10] = [
+/// The columns that make an event, in the order of [`Row`]. Rows in the log that are older than the last one lack it.
+const COLUMNS: [&str; 11] = [
     "seq",
     "id",
     "aggregatetype",
@@ -46,7 +46,11 @@ const COLUMNS: [&str; 10] = [
     "contenttype",
     "traceparent",
     "payload",
+    "tracestate",
 ];
+
+/// The first of them that each row has.
+const REQUIRED: usize = COLUMNS.len() - 1;
 
 /// The texts of a row, one for each of [`COLUMNS`].
 type Row<'a> = [Option<&'a str>; COLUMNS.len()];
@@ -105,7 +109,7 @@ fn relation(bytes: &mut Bytes<'_>) -> Result<(u32, Vec<Option<usize>>), DecodeEr
         bytes.u32()?;
         columns.push(COLUMNS.iter().position(|column| *column == name));
     }
-    for (place, column) in COLUMNS.iter().enumerate() {
+    for (place, column) in COLUMNS.iter().take(REQUIRED).enumerate() {
         if !columns.contains(&Some(place)) {
             return Err(DecodeError::MissingColumn {
                 table: table.to_owned(),
@@ -167,6 +171,7 @@ fn event(row: Row<'_>) -> Result<Event, DecodeError> {
         contenttype: next()?.to_owned(),
         traceparent: next()?.to_owned(),
         payload: next()?.to_owned(),
+        tracestate: next().unwrap_or_default().to_owned(),
     })
 }
 

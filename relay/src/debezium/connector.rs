@@ -26,7 +26,7 @@ const RETRY_MS: u32 = 1_000;
 /// not read it.
 pub(super) const PUBLICATION_VERSION: &str = "outbox.publication.version";
 
-/// Not `Debug`: its configuration has the password of the database.
+/// Not `Debug`: its configuration may have the password of the database.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Connector {
     /// Unique in the cluster of workers.
@@ -55,7 +55,7 @@ impl Connector {
         let name = Self::name(&config.kafka.topic_prefix, &slot.name);
         let own = [
             vec![("name".to_owned(), name.clone())],
-            database(server, slot).await?,
+            database(config, server, slot).await?,
             source(&name, slot, schema),
             router(&config.kafka.topic_prefix, epoch),
             producer(config),
@@ -77,17 +77,19 @@ impl Connector {
 
 type Settings = Vec<(String, String)>;
 
-async fn database(server: &Server, slot: &Slot) -> Result<Settings, UrlError> {
+async fn database(config: &Config, server: &Server, slot: &Slot) -> Result<Settings, UrlError> {
     let Some(Host::Tcp(host)) = server.host() else {
         return Err(UrlError(
             "a worker of Kafka Connect needs a host and a port".to_owned(),
         ));
     };
-    let password = server
-        .password()
-        .await
-        .map_err(UrlError)?
-        .unwrap_or_default();
+    let password = match &config.connect.connect_database_password {
+        Some(reference) => reference.clone(),
+        None => {
+            let password = server.password().await.map_err(UrlError)?;
+            String::from_utf8_lossy(&password.unwrap_or_default()).into_owned()
+        }
+    };
     let Tls {
         mode,
         root,
@@ -97,10 +99,7 @@ async fn database(server: &Server, slot: &Slot) -> Result<Settings, UrlError> {
         ("database.hostname", host.clone()),
         ("database.port", server.port().to_string()),
         ("database.user", slot.user.clone()),
-        (
-            "database.password",
-            String::from_utf8_lossy(&password).into_owned(),
-        ),
+        ("database.password", password),
         ("database.dbname", slot.database.clone()),
         ("database.sslmode", mode.to_string()),
     ];
@@ -165,7 +164,9 @@ fn router(topic_prefix: &str, epoch: &str) -> Settings {
         transforms.outbox.route.topic.replacement = {topic_prefix}${{routedByValue}}.events
         transforms.outbox.table.fields.additional.placement = id:header:ce_id,type:header:ce_type,\
             source:header:ce_source,specversion:header:ce_specversion,contenttype:header:content-type,\
-            traceparent:header:traceparent,seq:header:outbox_seq
+            traceparent:header:traceparent,tracestate:header:tracestate,seq:header:outbox_seq
+        # Rows in the log that are older than a column lack it.
+        transforms.outbox.table.fields.additional.error.on.missing = false
         # The router writes the id into a header of its own too.
         transforms.id.type = org.apache.kafka.connect.transforms.DropHeaders
         transforms.id.headers = id

@@ -24,9 +24,19 @@ pub(super) struct Facts {
     security_protocol: String,
     is_local: bool,
     brokers: usize,
+    version: Version,
     /// `None`: the brokers do not tell this user.
     creates_topics: Option<bool>,
     topics: Vec<Topic>,
+}
+
+/// No request of the protocol returns it, but until 4.0 the brokers have a setting that says it.
+#[derive(Debug, Clone)]
+enum Version {
+    Until3(String),
+    From4,
+    /// The brokers do not tell this user.
+    Unknown,
 }
 
 #[derive(Debug, Clone)]
@@ -95,11 +105,18 @@ pub(super) async fn examine(config: &KafkaConfig, topics: &[String]) -> anyhow::
         .await
         .context("asking for the broker's settings")?;
     let broker = described.into_iter().next().and_then(Result::ok);
-    let creates_topics = broker.and_then(|broker| value(&broker, "auto.create.topics.enable"));
+    let creates_topics = broker.as_ref();
+    let creates_topics = creates_topics.and_then(|it| value(it, "auto.create.topics.enable"));
+    let version = match broker.map(|it| value(&it, "inter.broker.protocol.version")) {
+        Some(Some(version)) => Version::Until3(version),
+        Some(None) => Version::From4,
+        None => Version::Unknown,
+    };
     Ok(Facts {
         security_protocol,
         is_local: config.kafka_brokers.split(',').all(is_local),
         brokers: broker_ids.len(),
+        version,
         creates_topics,
         topics,
     })
@@ -177,6 +194,7 @@ fn is_local(broker: &str) -> bool {
 pub(super) fn judge(facts: &Facts, config: &Config, expectations: &Expectations) -> Vec<Finding> {
     let mut findings = vec![
         brokers(facts, expectations.replicas_min),
+        version(&facts.version),
         security_protocol(facts),
         topic_creation(facts),
     ];
@@ -245,6 +263,20 @@ fn brokers(facts: &Facts, replicas_min: u32) -> Finding {
          the only copy of the event (REPLICAS_MIN=1 accepts its loss)"
     );
     Finding::wrong("Kafka brokers", found, remedy)
+}
+
+fn version(version: &Version) -> Finding {
+    let check = "Kafka version";
+    match version {
+        Version::Until3(version) if version.starts_with("3.") => Finding::ok(check, version),
+        Version::Until3(version) => Finding::advice(
+            check,
+            version,
+            "upgrade to 3.x or 4.x: this system is tested with 4.2 alone",
+        ),
+        Version::From4 => Finding::ok(check, "4.0 or later"),
+        Version::Unknown => Finding::ok(check, "the brokers do not tell this user"),
+    }
 }
 
 fn security_protocol(facts: &Facts) -> Finding {
@@ -427,6 +459,7 @@ mod tests {
             security_protocol: "sasl_ssl".to_owned(),
             is_local: false,
             brokers: 3,
+            version: Version::From4,
             creates_topics: Some(false),
             topics: vec![Topic {
                 name: "t".to_owned(),
@@ -486,6 +519,9 @@ mod tests {
     fn each_need_of_the_brokers_is_a_check() {
         use Verdict::{Advice, Wrong};
         only("Kafka brokers", Wrong, |facts| facts.brokers = 2);
+        only("Kafka version", Advice, |facts| {
+            facts.version = Version::Until3("2.8-IV1".to_owned());
+        });
         only("Kafka TLS", Advice, |facts| {
             facts.security_protocol = "plaintext".to_owned();
         });

@@ -10,8 +10,8 @@ use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use chassis::Backoff;
 use chassis::kafka::producer::{Message, OrderedProducer};
+use chassis::{Backoff, TraceContext, spans};
 use futures_util::FutureExt as _;
 use outbox::Event;
 use rdkafka::ClientConfig;
@@ -20,7 +20,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::DeliveryFuture;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{Span, debug, info, warn};
 use uuid::Uuid;
 
 use super::failure::{Failure, classify};
@@ -125,6 +125,14 @@ impl Lane {
         for (row, report) in rows.into_iter().zip(reports) {
             self.known.insert(row, self.outcome(&report));
         }
+    }
+
+    /// The span of publishing `events`.
+    pub(super) fn span(&self, events: &[Indexed<'_>]) -> Span {
+        let traces = events
+            .iter()
+            .filter_map(|(_, event)| TraceContext::read(&event.traceparent, &event.tracestate));
+        spans::send(&self.topic, events.len(), traces)
     }
 
     /// Publishes `events`; returns the outcome of each. Those whose reports are late are pending.

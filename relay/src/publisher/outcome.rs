@@ -92,6 +92,7 @@ mod tests {
             specversion: String::new(),
             contenttype: String::new(),
             traceparent: String::new(),
+            tracestate: String::new(),
             payload: String::new(),
         }
     }

@@ -65,13 +65,10 @@ async fn a_role_that_may_not_replicate_is_told_what_to_do() {
     let test = TestOutbox::new().await;
     let mut conn = test.database.connect().await;
     let role = format!("role_{}", Uuid::now_v7().simple());
-    conn.batch_execute(&format!("create role {role} login"))
+    conn.batch_execute(&format!("create role {role} login password 'secret'"))
         .await
         .unwrap();
-    let url = test
-        .database
-        .url()
-        .replacen("postgres@", &format!("{role}@"), 1);
+    let url = test.database.url_as(&format!("{role}:secret"));
     let relay = test.relay(&[("RELAY_MODE", "cdc"), ("DATABASE_URL", &url)]);
     let advice = format!("alter role \"{role}\" replication");
     relay.is_not_ready("progress", &advice).await;

@@ -35,10 +35,7 @@ async fn both_connections_of_mode_cdc_know_a_password_by_scram() {
     server.admit(&["host all app 127.0.0.1/32 scram-sha-256"]);
     server.restart(Stop::Fast).await;
 
-    let url = |password| {
-        let user = format!("app:{password}@");
-        test.database.url().replacen("postgres@", &user, 1)
-    };
+    let url = |password| test.database.url_as(&format!("app:{password}"));
     let (wrong, right) = (url("guess"), url("a%20b%40c%3Ad%2Fe%25"));
     let relay = test.relay(&[("RELAY_MODE", "cdc"), ("DATABASE_URL", &wrong)]);
     let refused = "password authentication failed for user \"app\"";

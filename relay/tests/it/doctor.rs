@@ -154,7 +154,7 @@ async fn a_role_without_privileges_is_told_the_grants() {
     conn.batch_execute("create role modest login; grant select on outbox to modest")
         .await
         .unwrap();
-    let url = database.url().replace("postgres@", "modest@");
+    let url = database.url_as("modest");
     let found = Diagnosis::of(&url, &[("RELAY_MODE", "cdc")], &[]).await;
     found.says(
         "privileges",

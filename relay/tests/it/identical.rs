@@ -19,6 +19,7 @@ async fn every_mode_publishes_the_same_bytes() {
     ce_specversion: 1.0
     content-type: application/json
     traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+    tracestate: congo=t61rcWkgMzE
     outbox_seq: 2
     outbox_epoch: (of the outbox)
 

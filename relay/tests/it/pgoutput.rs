@@ -6,7 +6,7 @@ use relay::cdc::pgoutput::{DecodeError, Decoder};
 use uuid::Uuid;
 
 /// The table's columns, and one more that the relay does not know.
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 13] = [
     "seq",
     "id",
     "aggregatetype",
@@ -17,6 +17,7 @@ const COLUMNS: [&str; 12] = [
     "contenttype",
     "traceparent",
     "payload",
+    "tracestate",
     "created_at",
     "colour",
 ];
@@ -45,6 +46,20 @@ fn a_table_without_a_needed_column_is_an_error_that_names_it() {
 }
 
 #[test]
+fn a_row_that_is_older_than_the_column_tracestate_is_an_event() {
+    let mut columns = COLUMNS.to_vec();
+    columns.retain(|column| *column != "tracestate");
+    let mut decoder = Decoder::default();
+    assert_eq!(decoder.decode(&relation(7, &columns)), Ok(None));
+    let values: Vec<_> = columns.iter().map(|column| value(column)).collect();
+    let event = Event {
+        tracestate: String::new(),
+        ..expected()
+    };
+    assert_eq!(decoder.decode(&insert(7, &values)), Ok(Some(event)));
+}
+
+#[test]
 fn a_row_of_an_unknown_table_or_without_a_needed_value_is_an_error() {
     let mut decoder = Decoder::default();
     let mut values: Vec<_> = COLUMNS.iter().map(|column| value(column)).collect();
@@ -56,7 +71,7 @@ fn a_row_of_an_unknown_table_or_without_a_needed_value_is_an_error() {
     assert_eq!(row, Err(DecodeError::NoText("aggregateid")));
     values.pop();
     let row = decoder.decode(&insert(7, &values));
-    let (expected, found) = (12, 11);
+    let (expected, found) = (13, 12);
     assert_eq!(row, Err(DecodeError::ColumnCount { expected, found }));
 }
 
@@ -118,6 +133,7 @@ fn expected() -> Event {
         specversion: "specversion".to_owned(),
         contenttype: "contenttype".to_owned(),
         traceparent: "traceparent".to_owned(),
+        tracestate: "tracestate".to_owned(),
         payload: "payload".to_owned(),
     }
 }

@@ -50,6 +50,7 @@ async fn a_message_is_the_row_byte_for_byte() {
     ce_specversion: 1.0
     content-type: application/json
     traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+    tracestate: congo=t61rcWkgMzE
     outbox_seq: 1
     outbox_epoch: (of the outbox)
 
@@ -76,6 +77,7 @@ async fn header_names_are_those_of_the_contract() {
         header::SPECVERSION,
         header::CONTENT_TYPE,
         header::TRACEPARENT,
+        header::TRACESTATE,
         header::OUTBOX_SEQ,
         header::OUTBOX_EPOCH,
     ];

@@ -191,7 +191,7 @@ async fn appended(test: &TestOutbox, events: Vec<NewEvent>) -> Vec<Event> {
     let mut conn = test.database.connect().await;
     append_all(&mut conn, events).await;
     diesel::sql_query(
-        "select seq, id, aggregatetype, aggregateid, type, source, specversion, contenttype, traceparent, \
+        "select seq, id, aggregatetype, aggregateid, type, source, specversion, contenttype, traceparent, tracestate, \
              payload::text as payload from outbox order by seq",
     )
     .load(&mut conn)

@@ -21,6 +21,8 @@ use uuid::Uuid;
 
 pub(crate) const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
+pub(crate) const TRACESTATE: &str = "congo=t61rcWkgMzE";
+
 /// An outbox whose events go to one topic of eight partitions.
 pub(crate) struct TestOutbox {
     pub(crate) database: TestDatabase,
@@ -244,6 +246,7 @@ pub(crate) fn event(key: &str, payload: Value) -> NewEvent {
         event_type: "BillPaymentRequested",
         source: "wallet-api",
         traceparent: TRACEPARENT.to_owned(),
+        tracestate: TRACESTATE.to_owned(),
         payload,
     }
 }

@@ -10,7 +10,6 @@
 //! Nothing here repairs it, on purpose. Only the lab runs it.
 
 use chassis::database::Pool;
-use chassis::trace::trace_id;
 use tracing::error;
 use uuid::Uuid;
 
@@ -43,8 +42,8 @@ pub(super) async fn pay(
         .publish(&Message::event(event))
         .await
         .map_err(|error| {
-            let (payment_id, trace_id) = (accepted.payment_id, trace_id(&request.traceparent));
-            error!(%payment_id, trace_id, "debited, and the event is lost: {error}");
+            let (payment_id, trace_id) = (accepted.payment_id, request.trace.trace_id());
+            error!(%payment_id, %trace_id, "debited, and the event is lost: {error}");
             PayError::EventLost(error)
         })?;
     Ok(accepted)

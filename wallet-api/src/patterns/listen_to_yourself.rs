@@ -29,11 +29,10 @@ mod payment_id;
 use std::pin::pin;
 use std::time::Duration;
 
-use chassis::Traceparent;
+use chassis::TraceContext;
 use chassis::consumer::{HandleError, Handler, Record};
 use chassis::database::Pool;
 use chassis::telemetry::chain;
-use chassis::trace::trace_id;
 use diesel_async::AsyncPgConnection;
 use events::{COMMAND_TOPIC, Envelope, Money, MoneyError};
 use operations::dead_letters::{self, RedeliverError, dead_letter};
@@ -75,7 +74,8 @@ pub(super) async fn pay(publisher: &Publisher, request: &PaymentRequest) -> Resu
         id: Uuid::now_v7(),
         message_type: events::PayBill::TYPE,
         key: request.wallet_id.to_string(),
-        traceparent: request.traceparent.clone(),
+        traceparent: request.trace.traceparent(),
+        tracestate: request.trace.tracestate(),
         payload: serde_json::to_string(&command).map_err(|_| PayError::Unwritable)?,
     };
     let published = publisher.publish(&message).await;
@@ -202,8 +202,6 @@ fn read(record: &Record) -> Result<PaymentRequest, String> {
     if command.amount.value().scale() > DECIMALS_MAX {
         return Err("no currency has so many digits after the decimal point".to_owned());
     }
-    // A lost trace is no reason not to pay.
-    let traceparent = envelope.traceparent.and_then(|text| text.parse().ok());
     let request = PaymentRequest {
         payment_id: command.payment_id,
         wallet_id: command.wallet_id,
@@ -213,7 +211,7 @@ fn read(record: &Record) -> Result<PaymentRequest, String> {
         currency: command.currency,
         provider: field("provider", &command.provider)?,
         account_number: field("account_number", &command.account_number)?,
-        traceparent: traceparent.unwrap_or_else(Traceparent::start).to_string(),
+        trace: TraceContext::of_message(envelope.traceparent, envelope.tracestate),
     };
     // The service derives the id from the request. A command with another id is not its own.
     let expected = payment_id::of(&request);
@@ -230,12 +228,12 @@ impl BatchResult<'_> {
     /// To be called once the events are published.
     fn log_and_count(&self) {
         for (request, reason) in &self.declined {
-            let (payment_id, trace_id) = (request.payment_id, trace_id(&request.traceparent));
-            info!(%payment_id, trace_id, "payment declined: {reason}");
+            let (payment_id, trace_id) = (request.payment_id, request.trace.trace_id());
+            info!(%payment_id, %trace_id, "payment declined: {reason}");
         }
         for (request, _) in &self.standing {
-            let (payment_id, trace_id) = (request.payment_id, trace_id(&request.traceparent));
-            info!(%payment_id, trace_id, "payment debited and published");
+            let (payment_id, trace_id) = (request.payment_id, request.trace.trace_id());
+            info!(%payment_id, %trace_id, "payment debited and published");
         }
         count("debited", self.debited);
         count("declined", self.declined.len());

@@ -56,6 +56,7 @@ pub(super) struct Message {
     pub(super) message_type: &'static str,
     pub(super) key: String,
     pub(super) traceparent: String,
+    pub(super) tracestate: String,
     pub(super) payload: String,
 }
 
@@ -68,6 +69,7 @@ impl Message {
             message_type: event.event_type,
             key: event.aggregate_id,
             traceparent: event.traceparent,
+            tracestate: event.tracestate,
             payload: event.payload.to_string(),
         }
     }
@@ -145,6 +147,7 @@ impl Publisher {
             (header::SPECVERSION, "1.0"),
             (header::CONTENT_TYPE, "application/json"),
             (header::TRACEPARENT, message.traceparent.as_str()),
+            (header::TRACESTATE, message.tracestate.as_str()),
         ];
         let topic = format!("{}{}", self.topic_prefix, message.topic);
         let producer = self.producer().map_err(PublishError::NotAcknowledged)?;

@@ -16,6 +16,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Context as _;
+use chassis::TraceContext;
 use chassis::config::KafkaConfig;
 use chassis::consumer::ReadRecord;
 use chassis::database::Pool;
@@ -193,7 +194,7 @@ fn read(message: &ReadRecord) -> Result<Option<RequestedPayment>, String> {
             currency: None,
             provider: field("provider", &event.provider)?,
             account_number: field("account_number", &event.account_number)?,
-            traceparent: String::new(),
+            trace: TraceContext::start(),
         },
         money: event.money,
         published_at: published_at.unwrap_or_default(),

@@ -15,7 +15,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use chassis::{Problem, Traceparent};
+use chassis::{Problem, TraceContext};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
@@ -193,8 +193,7 @@ async fn publish_again(
             redriven: true,
         };
         // The database does not store the payment's own trace.
-        let traceparent = Traceparent::start().to_string();
-        Ok(new_event(Uuid::now_v7(), traceparent, &payload)?)
+        Ok(new_event(Uuid::now_v7(), &TraceContext::start(), &payload)?)
     });
     let events = events.collect::<Result<Vec<_>, BatchError>>()?;
     operator_action::record(conn, by, Action::Redrive, &subjects).await?;

@@ -30,7 +30,7 @@ fn request(wallet: u8, key: &str, amount: &str) -> PaymentRequest {
         currency: None,
         provider: Provider::default(),
         account_number: "WIFI-1".parse().unwrap(),
-        traceparent: String::new(),
+        trace: chassis::TraceContext::start(),
     }
 }
 

@@ -161,6 +161,8 @@ impl System {
     }
 }
 
+const TRACEPARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
 fn payment_id(event: &Record) -> String {
     let payload: Value = serde_json::from_slice(event.payload.as_ref().unwrap()).unwrap();
     payload["payment_id"].as_str().unwrap().to_owned()
@@ -174,7 +176,12 @@ async fn events_are_the_same_whatever_the_pattern() {
     let mut partitions = Vec::new();
     for pattern in PATTERNS {
         let key = format!("key-{pattern}");
-        let headers = [("x-pay-pattern", pattern), ("idempotency-key", &key)];
+        let headers = [
+            ("x-pay-pattern", pattern),
+            ("idempotency-key", &key),
+            ("traceparent", TRACEPARENT),
+            ("tracestate", "congo=t61rcWkgMzE"),
+        ];
         let payment = system.accepted(&wallet, &headers).await;
         let event = topic.next().await;
         let seen = message(&event)
@@ -189,7 +196,8 @@ async fn events_are_the_same_whatever_the_pattern() {
             ce_source: wallet-api
             ce_specversion: 1.0
             content-type: application/json
-            traceparent: <traceparent>
+            traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+            tracestate: congo=t61rcWkgMzE
 
             {"account_number":"WIFI-1","amount":"1.00","currency":"INR","idempotency_key":"<key>","payment_id":"<payment>","provider":"wifi","wallet_id":"<wallet>"}
             "#);
@@ -247,10 +255,6 @@ fn message(event: &Record) -> String {
         let value = match name {
             "outbox_seq" | "outbox_epoch" => continue,
             "ce_id" => value.parse::<Uuid>().map(|_| "<uuid>").unwrap(),
-            "traceparent" => value
-                .parse::<chassis::Traceparent>()
-                .map(|_| "<traceparent>")
-                .unwrap(),
             _ => value,
         };
         writeln!(text, "{name}: {value}").unwrap();

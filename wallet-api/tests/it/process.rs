@@ -100,6 +100,30 @@ async fn sigterm_answers_what_has_begun_and_ends_within_ten_seconds() {
     assert!(begun.elapsed() < Duration::from_secs(10));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn healthy_says_whether_the_process_is_ready() {
+    let server = start().await;
+    let everywhere = server.admin_address.replace("127.0.0.1", "0.0.0.0");
+    let ask = || {
+        let environment = [
+            ("DATABASE_URL", server.database.url()),
+            ("ADMIN_LISTEN", everywhere.as_str()),
+        ];
+        let mut command = testkit::command("wallet-api", &environment);
+        command.arg("healthy").output().expect("it runs")
+    };
+    let ready = ask();
+    assert!(ready.status.success(), "{ready:?}");
+    server.process.kill_9();
+    let gone = ask();
+    let said = String::from_utf8_lossy(&gone.stderr);
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(
+        said.contains("nothing responds at http://0.0.0.0:"),
+        "{said}"
+    );
+}
+
 /// Sends `text`, then nothing more, and returns what comes back until the server hangs up.
 async fn stall_after(address: &str, text: &str) -> String {
     let mut stream = TcpStream::connect(address)

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::step::Step;
-use crate::provider::client;
+use crate::provider::Provider;
 use crate::scope::{Scope, ms_of};
 use crate::session::Session;
 use crate::sources::{BILL_PAYER_DATABASE, Sources, WALLET_DATABASE};
@@ -326,18 +326,9 @@ async fn attempts(bills: &Session, id: Uuid) -> anyhow::Result<Vec<Step>> {
 }
 
 async fn at_provider(sources: &Sources, id: Uuid) -> anyhow::Result<Option<Step>> {
-    let url = format!(
-        "{}/payments/{id}",
-        sources.provider_url.trim_end_matches('/')
-    );
-    let answer = client().get(&url).send().await.with_context(|| {
-        format!("the provider does not answer at {url}; check that it runs and that the address is right")
-    })?;
-    if answer.status() == reqwest::StatusCode::NOT_FOUND {
+    let Some(payment) = Provider::new(sources)?.payment::<Value>(id).await? else {
         return Ok(None);
-    }
-    let answer = answer.error_for_status().context("asking the provider")?;
-    let payment: Value = answer.json().await.context("asking the provider")?;
+    };
     let names = [
         "receipt",
         "amount",

@@ -88,7 +88,7 @@ impl Backlog {
         conn.batch_execute(&format!(
             "prepare take as delete from outbox \
              where seq in (select seq from outbox order by seq limit {DELETE_ROWS}) \
-             returning seq, id, aggregatetype, aggregateid, type, source, specversion, contenttype, traceparent, payload"
+             returning seq, id, aggregatetype, aggregateid, type, source, specversion, contenttype, traceparent, tracestate, payload"
         ))
         .await?;
         let begun = Instant::now();

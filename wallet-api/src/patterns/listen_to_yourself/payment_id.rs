@@ -45,6 +45,8 @@ pub(super) fn of(request: &PaymentRequest) -> Uuid {
 
 #[cfg(test)]
 mod tests {
+    use chassis::TraceContext;
+
     use super::*;
     use crate::request::{KeySource, Provider};
 
@@ -60,7 +62,7 @@ mod tests {
             currency: None,
             provider: Provider::default(),
             account_number: "WIFI-1".parse().unwrap(),
-            traceparent: Uuid::now_v7().to_string(),
+            trace: TraceContext::start(),
         }
     }
 

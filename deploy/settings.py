@@ -1,0 +1,27 @@
+"""The settings of the programs, for the checks of the Compose files and of kubernetes/."""
+
+import pathlib
+import re
+import subprocess
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def settings(program, *subcommands):
+    """The variables that a program knows, with those that name a file."""
+    shown = ""
+    for count in range(len(subcommands) + 1):
+        command = [program, *subcommands[:count], "--help"]
+        shown += subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    variables = set(re.findall(r"\[env: (\w+)", shown))
+    # The value of a secret is not shown.
+    secrets = set(re.findall(r"\[env: (\w+)\]", shown))
+    # Any other setting of OpenTelemetry and of Kafka's client; operations.md names those that matter here.
+    kinds = "OTEL|KAFKA" if "KAFKA_BROKERS" in variables else "OTEL"
+    others = set(re.findall(rf"(?:{kinds})_\w+", (ROOT / "docs/operations.md").read_text()))
+    return variables | others | {f"{secret}_FILE" for secret in secrets | others}
+
+
+def files_in(texts):
+    """The files in /secrets that settings name."""
+    return set(re.findall(r"/secrets/([\w.-]+)", " ".join(text or "" for text in texts)))
