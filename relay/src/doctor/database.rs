@@ -17,7 +17,7 @@ use crate::slot;
 const VERSIONS: std::ops::RangeInclusive<i32> = 15..=18;
 
 /// The columns that the relay reads, with their types.
-const COLUMNS: [&str; 12] = [
+const COLUMNS: [&str; 13] = [
     "seq bigint",
     "id uuid",
     "aggregatetype text",
@@ -27,6 +27,7 @@ const COLUMNS: [&str; 12] = [
     "specversion text",
     "contenttype text",
     "traceparent text",
+    "tracestate text",
     "payload jsonb",
     "created_at timestamp with time zone",
     "shard smallint",
@@ -713,11 +714,21 @@ mod tests {
     }
 
     #[test]
+    fn no_column_of_the_outbox_is_left_out() {
+        let query = diesel::debug_query::<diesel::pg::Pg, _>(&outbox::schema::outbox::table);
+        let query = query.to_string();
+        let columns = query.split("\"outbox\".\"").skip(1);
+        let columns: Vec<_> = columns.filter_map(|it| it.split('"').next()).collect();
+        let checked = COLUMNS.map(|column| column.split(' ').next().unwrap());
+        assert_eq!(columns, checked);
+    }
+
+    #[test]
     fn each_need_of_the_table_is_a_check() {
         use Verdict::{Advice, Wrong};
         only("table outbox", Wrong, |facts| facts.table = None);
         only_of_table("columns of outbox", Wrong, |table| {
-            table.columns[9] = "payload text".to_owned();
+            table.columns[10] = "payload text".to_owned();
         });
         only_of_table("index of outbox", Wrong, |table| table.has_index = false);
         only_of_table("privileges", Wrong, |table| {
