@@ -35,9 +35,9 @@ def environment(service):
 
 def program(service):
     """A program of ours with its subcommands, and none for a server's container."""
-    if not service["image"].startswith("wallet-services:"):
+    if not service["image"].startswith("wallet-"):
         return None
-    command = service["command"]
+    command = service.get("command") or ["lab", "up"]
     if command[0] == "bash":
         command = re.search(r"until ([\w -]+);", command[2])[1].split()
     return [PROGRAMS / command[0], *(word for word in command[1:] if not word.startswith("-"))]

@@ -1,7 +1,7 @@
 //! What the lab itself serves: the page, its live figures, the commands that people give on it, and for programs
 //! `GET /status` (the parts, as text) and `GET /stack` (`stack.json` without passwords).
 //!
-//! Promises: only this machine reaches it, under a name of this machine or of `HTTP_HOSTS`; whatever changes something needs the token that
+//! Promises: only this machine reaches it unless `LAB_ADDRESS` says otherwise, under a name of this machine or of `HTTP_HOSTS`; whatever changes something needs the token that
 //! is in the page and in `processes.json`, so another page in the same browser can give no commands.
 
 mod accidents;
@@ -23,6 +23,7 @@ mod snapshot;
 mod tables;
 mod traffic;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -67,7 +68,7 @@ pub async fn serve(
         Arc::new(guard),
         guard::check,
     ));
-    let listen = format!("127.0.0.1:{}", settings.ports.lab_port);
+    let listen = SocketAddr::new(settings.lab_address, settings.ports.lab_port).to_string();
     let config = HttpConfig {
         hosts: settings.hosts.clone(),
         ..HttpConfig::default()

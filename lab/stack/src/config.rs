@@ -1,5 +1,7 @@
 //! The settings of `up`; each is a flag and an environment variable.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use chassis::hosts::Hosts;
 
 use crate::ports::WantedPort;
@@ -30,6 +32,10 @@ pub struct Settings {
     /// Where things listen, on 127.0.0.1.
     #[command(flatten)]
     pub ports: Ports,
+    /// Where the page listens. Whoever reaches it can give commands: another address than 127.0.0.1 is for a container, whose
+    /// published ports decide who does
+    #[arg(long, env, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub lab_address: IpAddr,
     /// The names under which the page is reached; the services inherit the variable.
     #[command(flatten)]
     pub hosts: Hosts,
