@@ -56,15 +56,21 @@ async fn the_documents_and_their_pages_need_no_token_and_nothing_from_elsewhere(
 async fn schemathesis_finds_no_response_that_is_not_documented() {
     let server = Server::start().await;
     let url = format!("http://{}/openapi.json", server.customers);
-    let wallet = json!({ "currency": "KWD", "opening_balance": "1000000" });
+    let wallet = json!({ "currency": "KWD", "opening_balance": "1000000000" });
     let (status, wallet) = server.post("shop", "/wallets", wallet).await;
     assert_eq!(status, 201, "{wallet}");
+    let wallet = wallet["id"].as_str().unwrap();
+    let bill = json!({ "amount": "1", "account_number": "WIFI-42" });
+    let path = format!("/wallets/{wallet}/pay-bill");
+    let (status, payment) = server.post("shop", &path, bill).await;
+    assert_eq!(status, 202, "{payment}");
     // Schemathesis leaves a folder where it is called.
     let folder = tempfile::tempdir().unwrap();
     let config = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/schemathesis.toml");
     let run = Command::new(setting("SCHEMATHESIS"))
         .current_dir(folder.path())
-        .env("SCHEMATHESIS_WALLET", wallet["id"].as_str().unwrap())
+        .env("WALLET", wallet)
+        .env("PAYMENT", payment["id"].as_str().unwrap())
         .args(["--config-file", config, "run", &url])
         .args(["--header", "Authorization: Bearer shop"])
         .args(["--max-examples", &setting("SCHEMATHESIS_EXAMPLES")])

@@ -52,7 +52,7 @@ pub(super) enum PayBillView {
 
 /// A payment that no wallet has been asked for yet.
 #[derive(Debug, Serialize, ToSchema)]
-struct AcceptedView {
+pub(super) struct AcceptedView {
     id: Uuid,
     wallet_id: Uuid,
     /// As the request says it: the scale is the wallet's currency's.
