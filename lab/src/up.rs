@@ -113,7 +113,7 @@ impl Start<'_> {
         let started_at = Instant::now();
         let log = LogConfig {
             // rdkafka's own lines would only repeat that a broker which is being started is not there yet.
-            log: "warn,librdkafka=off,rdkafka=off".to_owned(),
+            log: "warn,librdkafka=off,rdkafka=off,chassis::repeated=off".to_owned(),
             log_format: LogFormat::Pretty,
             otlp_endpoint: None,
             otel_service_name: None,

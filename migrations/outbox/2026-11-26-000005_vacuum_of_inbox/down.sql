@@ -1,0 +1,1 @@
+alter table inbox reset (autovacuum_vacuum_scale_factor);
