@@ -9,6 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 /// More than zero, at most 1000000000, with as many decimals as the currency has. A number is read digit by digit, never as a
 /// float.
 #[derive(ToSchema)]
+#[schema(as = Amount)]
 #[serde(untagged)]
 pub(super) enum AmountSchema {
     Text(#[schema(inline)] AmountText),
@@ -25,6 +26,7 @@ pub(super) struct AmountNumber(f64);
 
 /// An amount, or zero.
 #[derive(ToSchema)]
+#[schema(as = AmountOrZero)]
 #[serde(untagged)]
 pub(super) enum AmountOrZeroSchema {
     Text(#[schema(inline)] AmountText),
