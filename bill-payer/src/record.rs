@@ -21,7 +21,6 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Nullable, Text, Uuid as SqlUuid};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl};
 use outbox::{AppendError, NewEvent, statement};
-use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::domain::{Claim, NextStep, Status, Verdict, judge};
@@ -88,7 +87,7 @@ pub async fn record(
 ) -> Result<RecordSummary, RecordError> {
     let traces = decisions.iter().map(|decision| decision.bill.trace.clone());
     let span = spans::transaction("record results", decisions.len(), traces);
-    conn.transaction(async |conn| {
+    let transaction = conn.transaction(async |conn| {
         let mut current = lock(conn, decisions).await?;
         let (changes, attempts, summary) = changes(decisions, &mut current);
         update(conn, &changes).await?;
@@ -101,9 +100,8 @@ pub async fn record(
         lock_wallets(conn, &events).await?;
         outbox::append(conn, events).await?;
         Ok(summary)
-    })
-    .instrument(span)
-    .await
+    });
+    spans::within(span, transaction).await
 }
 
 /// A bill as step 1 finds it.

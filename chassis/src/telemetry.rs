@@ -9,7 +9,7 @@ use opentelemetry_otlp::{Protocol, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
@@ -58,12 +58,13 @@ fn layers(
     let mut layers = vec![lines.with_filter(filter).boxed()];
     // Compose and Kubernetes pass an unset variable on as an empty one.
     let endpoint = config.otlp_endpoint.as_deref().filter(|it| !it.is_empty());
-    let name = config.otel_service_name.clone();
+    let name = config.otel_service_name.clone().filter(|it| !it.is_empty());
     let exporting = endpoint
         .map(|endpoint| exporter(endpoint, name.unwrap_or_else(|| service.to_owned())))
         .transpose()?;
     if let Some(exporting) = &exporting {
-        let exported = filter_fn(|metadata| metadata.target() == spans::TARGET);
+        let exported = filter_fn(|metadata| metadata.target() == spans::TARGET)
+            .with_max_level_hint(LevelFilter::INFO);
         let layer = tracing_opentelemetry::layer()
             .with_tracer(exporting.tracer(service))
             .with_location(false)
@@ -91,7 +92,8 @@ fn exporter(endpoint: &str, service: String) -> anyhow::Result<SdkTracerProvider
         .build())
 }
 
-/// Says once, and not at each try, that the collector is away, and counts the spans that it lacks.
+/// Says once, and not at each try, that the collector is away, and counts the spans of requests that failed. The SDK itself logs
+/// what did not fit into its queue.
 #[derive(Debug)]
 struct Reporting(opentelemetry_otlp::SpanExporter);
 

@@ -27,7 +27,7 @@ const CUTS = {
   debit: { file: "wallet-api/src/patterns/listen_to_yourself.rs", from: "        let result = debit::take(", to: "        result.log_and_count();" },
   relay: { file: "relay/src/poller.rs", from: "        let events = self.read(now).await?;", to: "        publisher.forget(&sorted.published);" },
   provider: { file: "bill-payer/src/provider.rs", from: "    pub async fn pay(", to: "\n    }" },
-  record: { file: "bill-payer/src/record.rs", from: "    conn.transaction(async |conn| {", to: "    .await" },
+  record: { file: "bill-payer/src/record.rs", from: "    let transaction = conn.transaction(async |conn| {", to: "    spans::within(span, transaction).await" },
   settle: { file: "wallet-api/src/settlement.rs", from: "    let seen = inbox::take(conn", to: "    apply(conn, first, letters, report).await" },
   table: { file: "migrations/outbox/2026-01-01-000000_outbox/up.sql", from: "create table outbox (", to: "    created_at timestamptz" },
   append: { file: "outbox/examples/orders.rs", from: "        let event = NewEvent {", to: "        append(conn, vec![event]).await" },

@@ -13,7 +13,7 @@ use chassis::telemetry::chain;
 use chassis::{Backoff, RepeatedError, spans};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, mpsc, oneshot};
-use tracing::{Instrument as _, error, info};
+use tracing::{error, info};
 
 use crate::config::WriterConfig;
 use crate::domain::{Accepted, Decline};
@@ -164,9 +164,12 @@ impl PaymentWriter {
     ) -> Result<Vec<Result<Accepted, Decline>>, BatchError> {
         let mut conn = self.pool.get().await?;
         let traces = batch.iter().map(|request| request.trace.clone());
-        write_batch(&mut conn, batch, attempt, Pattern::Outbox)
-            .instrument(spans::transaction("write payments", batch.len(), traces))
-            .await
+        let span = spans::transaction("write payments", batch.len(), traces);
+        spans::within(
+            span,
+            write_batch(&mut conn, batch, attempt, Pattern::Outbox),
+        )
+        .await
     }
 }
 

@@ -1,8 +1,9 @@
 //! Spans, as a collector gets them from the real processes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -120,9 +121,50 @@ async fn what_is_published_together_is_one_span_with_a_link_to_each_payment() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_its_collector_a_service_works_counts_the_lost_spans_and_stops_in_time() {
+async fn a_call_that_fails_is_a_span_that_failed() {
+    let collector = Collector::start().await;
+    let mut system = collector.system("poller").await;
+    system.behave(&json!({ "server_error_share": 1.0 })).await;
+    let wallet = system.wallet("10").await;
+    pay(&system, &wallet, TRACE).await;
+    eventually("the provider was called", async || {
+        let rows = "select count(*) from bill_attempts";
+        match system.bill_payer_database.count(rows).await {
+            0 => Err("no attempt is recorded".to_owned()),
+            _ => Ok(()),
+        }
+    })
+    .await;
+    system.stop("bill-payer").await;
+    let spans = collector.spans(&system.prefix);
+    let call = spans.iter().find(|it| it.span.name == "POST /payments");
+    let call = call.unwrap();
+    assert_eq!(call.span.status.as_ref().unwrap().code, 2, "{call:?}");
+    assert_eq!(
+        call.attribute("http.response.status_code").as_deref(),
+        Some("500")
+    );
+    assert_eq!(call.attribute("error.type").as_deref(), Some("unavailable"));
+}
+
+/// The collector takes connections, and says nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_does_not_wait_for_a_silent_collector_when_it_stops() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let settings = vec![("", "OTEL_EXPORTER_OTLP_ENDPOINT", url)];
+    let mut system = System::start_with(settings).await;
+    let wallet = system.wallet("10").await;
+    system.accepted(&wallet).await;
+    let begun = Instant::now();
+    system.stop("wallet-api").await;
+    assert!(begun.elapsed() < Duration::from_secs(6), "{begun:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_collector_a_service_works_and_counts_the_lost_spans() {
     let away = format!("http://{}", testkit::free_address());
-    let mut system = System::start_with(vec![
+    let system = System::start_with(vec![
         ("", "OTEL_EXPORTER_OTLP_ENDPOINT", away),
         ("", "OTEL_BSP_SCHEDULE_DELAY", "50".to_owned()),
     ])
@@ -141,7 +183,6 @@ async fn without_its_collector_a_service_works_counts_the_lost_spans_and_stops_i
         }
     })
     .await;
-    system.stop("wallet-api").await;
 }
 
 async fn pay(system: &System, wallet: &str, trace: &str) -> String {
@@ -275,6 +316,13 @@ impl Collector {
         let received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
         let mut spans = received.clone();
         for exported in &mut spans {
+            let names = exported.span.attributes.iter().map(|it| &it.key);
+            let different = names.collect::<BTreeSet<_>>().len();
+            assert_eq!(
+                different,
+                exported.span.attributes.len(),
+                "an attribute twice: {exported:?}"
+            );
             exported.span.name = exported.span.name.replace(prefix, "");
         }
         spans

@@ -179,6 +179,9 @@ impl Lane {
             }
             outcomes.push((place, outcome));
         }
+        if !stopped.is_empty() {
+            spans::failed(&Span::current(), "not_published");
+        }
         outcomes
     }
 
