@@ -71,8 +71,16 @@ pub struct ConnectConfig {
     /// What stands in the connector's configuration instead of the database's password: a reference that a config provider
     /// of the workers resolves, such as `${directory:/run/secrets:wallet_relay}`. Without it, whoever reaches Kafka
     /// Connect can read the password
-    #[arg(long, env)]
+    #[arg(long, env, value_parser = reference)]
     pub connect_database_password: Option<String>,
+}
+
+/// Refuses a password: whoever reaches Kafka Connect could read it.
+fn reference(text: &str) -> Result<String, &'static str> {
+    let is_reference = text.starts_with("${") && text.ends_with('}');
+    is_reference.then(|| text.to_owned()).ok_or(
+        "a reference is like ${directory:/run/secrets:wallet_relay}, and not the password itself",
+    )
 }
 
 impl Default for ConnectConfig {
