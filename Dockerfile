@@ -37,13 +37,14 @@ LABEL org.opencontainers.image.title="wallet-lab" \
     org.opencontainers.image.licenses="MIT OR Apache-2.0" \
     org.opencontainers.image.version="0.1.0"
 # Maven, for the jars of Kafka and Debezium: the first start fetches them.
-RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates default-jre-headless maven postgresql \
+RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates curl default-jre-headless maven postgresql \
     && rm -rf /var/lib/apt/lists/*
 # PostgreSQL does not run as root.
 RUN useradd --uid 10001 --user-group --home-dir /var/lib/lab --create-home lab
 COPY --from=build-lab /src/target/release/lab /src/target/release/wallet-api /src/target/release/bill-payer \
     /src/target/release/mock-provider /src/target/release/relay /src/target/release/audit /usr/local/bin/
-# The lab serves the file at the place where it was built.
+# The lab serves /src/lab/page/../web/dist/index.html, which needs the folder `page`, too.
+RUN mkdir --parents /src/lab/page
 COPY --from=page /src/lab/web/dist/index.html /src/lab/web/dist/
 USER 10001:10001
 CMD ["lab", "up"]

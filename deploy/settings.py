@@ -19,7 +19,9 @@ def settings(program, *subcommands):
     # Any other setting of OpenTelemetry and of Kafka's client; operations.md names those that matter here.
     kinds = "OTEL|KAFKA" if "KAFKA_BROKERS" in variables else "OTEL"
     others = set(re.findall(rf"(?:{kinds})_\w+", (ROOT / "docs/operations.md").read_text()))
-    return variables | others | {f"{secret}_FILE" for secret in secrets | others}
+    others -= {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"}
+    files = secrets | {name for name in others if name.startswith("KAFKA")}
+    return variables | others | {f"{name}_FILE" for name in files}
 
 
 def files_in(texts):

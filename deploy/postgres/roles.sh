@@ -11,7 +11,8 @@ superuser() {
 }
 
 for role in wallet_owner wallet_api wallet_relay bill_payer_owner bill_payer bill_relay auditor; do
-    PASSWORD=$(cat "/secrets/passwords/$role" 2>/dev/null || echo "$role")
+    PASSWORD=$role
+    [ ! -d /secrets/passwords ] || PASSWORD=$(cat "/secrets/passwords/$role")
     export PASSWORD
     options=login
     # For the relay modes cdc and debezium.
