@@ -91,6 +91,7 @@ impl Report {
             "title": self.title,
             "facts": facts.collect::<Map<_, _>>(),
             "series": self.series,
+            "tables": self.tables,
             "ratios": ratios.collect::<Vec<_>>(),
         })
     }

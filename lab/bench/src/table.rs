@@ -1,7 +1,7 @@
 //! A table, for the terminal and for a page of Markdown: pure.
 
 /// A heading and rows of as many cells. The first column is a name, the others are figures.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub(super) struct Table {
     pub title: String,
     pub columns: Vec<&'static str>,
