@@ -10,7 +10,7 @@ use chassis::access::Audience;
 use chassis::database::Pool;
 use chassis::http::{Page, PageQuery, Path, Query};
 use chassis::openapi::Id;
-use operations::operator::{OperatorHeader, OperatorRequest, identify};
+use operations::operator::{NoteText, OperatorHeader, OperatorRequest, identify};
 use serde::Deserialize;
 use utoipa::{OpenApi, ToSchema};
 use uuid::Uuid;
@@ -34,7 +34,7 @@ struct Bills;
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
     let bills = Bills::openapi().merge_from(operations::dead_letters::Document::openapi());
-    chassis::openapi::complete(bills, Audience::Operators)
+    chassis::openapi::complete(bills, Audience::Operators, &[])
 }
 
 /// The routes of the API; `intake` takes dead letters that are retried.
@@ -58,6 +58,7 @@ struct BillsQuery {
     /// More than 500 counts as 500.
     #[param(value_type = Option<u16>, minimum = 1, maximum = 65535, default = 50)]
     limit: Option<NonZeroU16>,
+    /// The `next_before` of the previous page.
     before: Option<Uuid>,
 }
 
@@ -95,6 +96,7 @@ async fn show_bill(
 struct RetryBill {
     #[serde(default)]
     ask: Call,
+    #[schema(value_type = Option<NoteText>)]
     note: Option<String>,
 }
 
@@ -119,12 +121,13 @@ async fn retry_bill(
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct RetryBills {
-    /// How their last error begins.
+    /// Selects the parked bills whose last error begins with this text.
     #[schema(required, min_length = 1)]
     #[serde(default)]
     reason: String,
     #[serde(default)]
     ask: Call,
+    #[schema(value_type = Option<NoteText>)]
     note: Option<String>,
 }
 

@@ -1,7 +1,7 @@
 //! The bills to read: a page at a time, newest first; and how many wait, for the gauges.
 
 use chassis::Problem;
-use chassis::openapi::Sum;
+use chassis::openapi::{CurrencyCode, Sum};
 use chrono::{DateTime, Utc};
 use diesel::dsl::sql;
 use diesel::expression::SqlLiteral;
@@ -27,10 +27,11 @@ pub(crate) struct BillView {
     #[schema(value_type = Sum)]
     #[diesel(select_expression = sql("amount::text"), select_expression_type = SqlLiteral<Text>)]
     pub(crate) amount: String,
+    #[schema(value_type = CurrencyCode)]
     pub(crate) currency: String,
     pub(crate) provider: String,
     pub(crate) account_number: String,
-    #[schema(pattern = "^(paying|cancelling|parked|paid|failed)$")]
+    #[schema(value_type = Status, inline)]
     pub(crate) status: String,
     /// Calls in this status, without those that failed in an outage.
     pub(crate) attempts: i32,

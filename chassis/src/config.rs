@@ -160,8 +160,8 @@ pub struct LogConfig {
     /// How log lines look
     #[arg(long, env, value_enum, default_value_t = LogFormat::Pretty)]
     pub log_format: LogFormat,
-    /// Where spans are sent by OTLP over HTTP, such as `http://collector:4318`. Without it there are none. The other variables of
-    /// OpenTelemetry count too, such as `OTEL_TRACES_SAMPLER` and `OTEL_EXPORTER_OTLP_HEADERS`
+    /// Where spans are sent by OTLP over HTTP, such as `http://collector:4318`. Without it there are none. Some other variables of
+    /// OpenTelemetry count too, such as `OTEL_TRACES_SAMPLER` and, for a login, `OTEL_EXPORTER_OTLP_HEADERS`
     #[arg(long = "otlp-endpoint", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
     /// The service's name in its spans; without it, that of the program

@@ -49,8 +49,8 @@ pub fn app(routes: Router, operations: Router, config: &HttpConfig) -> Router {
             Arc::new(config.hosts.clone()),
             check_host,
         ))
-        .layer(middleware::from_fn(observe))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(observe))
         .merge(operations.layer(middleware::from_fn(check_host_header)))
 }
 
@@ -136,6 +136,9 @@ async fn observe(mut request: Request, next: Next) -> Response {
         ];
         metrics::histogram!("http_request_duration_seconds", &labels).record(elapsed);
         spans::responded(&span, response.status());
+        if response.status().is_server_error() {
+            spans::failed(&span, response.status().as_str());
+        }
         if let Ok(value) = HeaderValue::try_from(trace.traceparent()) {
             response.headers_mut().insert(TRACEPARENT, value);
         }

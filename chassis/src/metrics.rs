@@ -43,7 +43,7 @@ const OWN: &[Help] = &[
     ),
     (
         "trace_spans_lost_total",
-        "Spans that could not be exported, such as while the collector was away",
+        "Spans of failed requests to the collector; the log says how many did not fit into the queue",
     ),
 ];
 

@@ -3,7 +3,9 @@
 //! A handler documents what is its own: what it takes, and what it returns when all is well. [`complete`] adds what it shares
 //! with other handlers, so that no attribute repeats it.
 
-use axum::Router;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::IntoResponse as _;
+use axum::{Router, middleware};
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
@@ -17,45 +19,95 @@ use uuid::Uuid;
 use crate::Problem;
 use crate::access::{Audience, Scope};
 
-/// How any route may respond: the status, the name of the response in the document, and when.
-const OF_ALL: &str = "\
-400 BadRequest A part of the request is malformed; `type` says which.
-401 Unauthorized `no-token`, `bad-token`: only where the service asks for tokens.
-403 Forbidden `scope-missing`, `owner-adds-no-money`: the token does not allow this. `cross-origin`: a browser sent the \
-request from the page of another site.
-421 WrongHost `wrong-host`: the service does not go by this name.
-429 TooManyRequests `too-many-requests`: nothing was done.
-500 InternalError `internal`: a defect; the log has its cause.
-503 Unavailable `unavailable`, `queue-full`, `too-many-connections`: send the same request again, with the same \
-`Idempotency-Key`. `event-lost`: only in the pattern dual-write, which loses events.";
+/// A response that routes share: the status, its name in the document, and when it comes.
+type Shared = (&'static str, &'static str, &'static str);
 
-/// How a route with an id in its path may respond besides.
-const OF_AN_ID: &str = "\
-404 NotFound `unknown-wallet`, `not-found`: there is no such thing, or it is not the caller's.";
+/// What any route may respond.
+const OF_ALL: &[Shared] = &[
+    (
+        "400",
+        "BadRequest",
+        "A part of the request is malformed; `type` says which.",
+    ),
+    (
+        "401",
+        "Unauthorized",
+        "`no-token`, `bad-token`: only where the service asks for tokens.",
+    ),
+    (
+        "403",
+        "Forbidden",
+        "`scope-missing`: the token does not allow this. `cross-origin`: a browser sent the request from the page of another site.",
+    ),
+    (
+        "421",
+        "WrongHost",
+        "`wrong-host`: the service does not respond under this name.",
+    ),
+    (
+        "429",
+        "TooManyRequests",
+        "`too-many-requests`: nothing was done.",
+    ),
+    (
+        "500",
+        "InternalError",
+        "`internal`: a defect; the log has its cause.",
+    ),
+    (
+        "503",
+        "Unavailable",
+        "`unavailable`, `too-many-connections`: send the same request again.",
+    ),
+];
 
-/// How a route that takes a body may respond besides.
-const OF_A_BODY: &str = "\
-408 BodyTimeout `body-timeout`: the body did not arrive in time.
-413 BodyTooLarge `body-too-large`: a body has at most 16 KiB.
-415 UnsupportedMediaType `unsupported-media-type`: the body is not `application/json`, or it is compressed.
-422 InvalidRequest `invalid-request`: `field` has a value that is not allowed. Another `type` says what else is not allowed. \
-Nothing was done.
-501 UnsupportedTransferCoding `unsupported-transfer-coding`: the only one is `chunked`.";
+/// What a route with an id in its path may respond besides.
+const OF_AN_ID: &[Shared] = &[(
+    "404",
+    "NotFound",
+    "`not-found`: there is no such thing, or it is not the caller's.",
+)];
 
-/// The lines of such a table.
-fn lines(table: &str) -> impl Iterator<Item = (&str, &str, &str)> {
-    table.lines().filter_map(|line| {
-        let (status, rest) = line.split_once(' ')?;
-        let (name, when) = rest.split_once(' ')?;
-        Some((status, name, when))
-    })
-}
+/// What a route that takes a body may respond besides.
+const OF_A_BODY: &[Shared] = &[
+    (
+        "408",
+        "BodyTimeout",
+        "`body-timeout`: the body did not arrive in time.",
+    ),
+    (
+        "413",
+        "BodyTooLarge",
+        "`body-too-large`: a body has at most 16 KiB.",
+    ),
+    (
+        "415",
+        "UnsupportedMediaType",
+        "`unsupported-media-type`: the body is not `application/json`, or it is compressed.",
+    ),
+    (
+        "422",
+        "InvalidRequest",
+        "`invalid-request`: `field` has a value that is not allowed. Another `type` says what else is not allowed. Nothing was done.",
+    ),
+    (
+        "501",
+        "UnsupportedTransferCoding",
+        "`unsupported-transfer-coding`: the service takes `chunked` only.",
+    ),
+];
 
 /// A sum of money, at the scale of its currency.
 #[derive(ToSchema)]
 #[schema(pattern = r"^[0-9]+(\.[0-9]+)?$", example = "499.00")]
 #[expect(dead_code, reason = "only the schema is used")]
 pub struct Sum(String);
+
+/// A code of ISO 4217.
+#[derive(ToSchema)]
+#[schema(pattern = "^[A-Z]{3}$", example = "INR")]
+#[expect(dead_code, reason = "only the schema is used")]
+pub struct CurrencyCode(String);
 
 /// A UUID.
 #[derive(ToSchema)]
@@ -76,25 +128,28 @@ pub struct PageParams<C: ToSchema> {
     /// More than 500 counts as 500.
     #[param(minimum = 1, maximum = 65535, default = 50)]
     limit: Option<u16>,
-    /// The `next_before` of the page before.
+    /// The `next_before` of the previous page.
     before: Option<C>,
 }
 
 const TOKEN: &str = "token";
 
-/// Completes the `document` of routes for `audience`.
+/// Completes the `document` of routes for `audience`. `own` says of a status when else the service responds so.
 #[must_use]
-pub fn complete(mut document: OpenApi, audience: Audience) -> OpenApi {
+pub fn complete(mut document: OpenApi, audience: Audience, own: &[(&str, &str)]) -> OpenApi {
     let components = document.components.get_or_insert_default();
     let problem = (Problem::name().into_owned(), Problem::schema());
     components.schemas.extend([problem]);
-    for (status, name, when) in [OF_ALL, OF_AN_ID, OF_A_BODY].into_iter().flat_map(lines) {
-        let response = RefOr::T(problem_response(status, when));
-        components.responses.insert(name.to_owned(), response);
+    for &(status, name, when) in [OF_ALL, OF_AN_ID, OF_A_BODY].into_iter().flatten() {
+        let own = own.iter().filter(|(of, _)| *of == status);
+        let when = std::iter::once(when).chain(own.map(|(_, when)| *when));
+        let response = problem_response(status, when.collect::<Vec<_>>().join(" "));
+        let response = (name.to_owned(), RefOr::T(response));
+        components.responses.extend([response]);
     }
     let mut token = Http::new(HttpAuthScheme::Bearer);
     token.description =
-        Some("A service that listens on loopback only may ask for no token.".to_owned());
+        Some("Where `ACCESS=anyone` is set, or the service listens on loopback only, it may ask for no token.".to_owned());
     let token = RefOr::T(SecurityScheme::Http(token));
     components.security_schemes.insert(TOKEN.to_owned(), token);
     for (path, item) in &mut document.paths.paths {
@@ -116,16 +171,16 @@ fn add_shared(operation: &mut Operation, path: &str, scope: Scope) {
     let of_an_id = path.contains('{').then_some(OF_AN_ID);
     let of_a_body = operation.request_body.as_ref().map(|_| OF_A_BODY);
     let tables = [Some(OF_ALL), of_an_id, of_a_body];
-    for (status, name, _) in tables.into_iter().flatten().flat_map(lines) {
+    for (status, name, _) in tables.into_iter().flatten().flatten() {
         let responses = &mut operation.responses.responses;
-        let response = responses.entry(status.to_owned());
-        response.or_insert_with(|| Ref::from_response_name(name).into());
+        let response = responses.entry((*status).to_owned());
+        response.or_insert_with(|| Ref::from_response_name(*name).into());
     }
     let token = SecurityRequirement::new(TOKEN, [scope.to_string()]);
     operation.security = Some(vec![token, SecurityRequirement::default()]);
 }
 
-fn problem_response(status: &str, when: &str) -> Response {
+fn problem_response(status: &str, when: String) -> Response {
     let problem = Content::new(Some(Ref::from_schema_name(Problem::name())));
     let response = ResponseBuilder::new()
         .description(when)
@@ -145,8 +200,23 @@ fn problem_response(status: &str, when: &str) -> Response {
 pub fn routes(document: OpenApi) -> Router {
     // By default the page has a badge, for which it sends the document's address to a server on the internet.
     let config = Config::default().validator_url("none");
-    SwaggerUi::new("/docs")
+    let page = SwaggerUi::new("/docs")
         .url("/openapi.json", document)
-        .config(config)
-        .into()
+        .config(config);
+    Router::from(page).layer(middleware::map_response(protect))
+}
+
+/// The page can send requests: in a frame of another site, a click of a person would send one unawares.
+async fn protect(mut response: axum::response::Response) -> axum::response::Response {
+    if response.status() == StatusCode::NOT_FOUND {
+        response = Problem::not_found("file of this name in", "/docs").into_response();
+    }
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, "frame-ancestors 'none'"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
 }

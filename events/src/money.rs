@@ -3,6 +3,7 @@
 //! An [`Amount`] is what somebody wrote: a plain decimal, not yet tied to a currency. [`Money`] is an
 //! amount that fits its currency's scale (JPY 0, INR 2, KWD 3). Neither ever passes through a float.
 
+use iso_currency::IntoEnumIterator as _;
 use std::fmt;
 use std::str::FromStr;
 
@@ -186,6 +187,12 @@ impl Currency {
     #[must_use]
     pub fn is_in_use(self) -> bool {
         !WITHDRAWN.contains(&self.code()) && !self.code.is_fund() && !self.code.is_special()
+    }
+
+    /// The currencies that [are in use](Self::is_in_use).
+    pub fn in_use() -> impl Iterator<Item = Self> {
+        let all = iso_currency::Currency::iter().filter_map(|code| code.code().parse().ok());
+        all.filter(|currency: &Self| currency.is_in_use())
     }
 
     /// A sum of money as text, at this currency's scale: `0` is `0.00` in INR.

@@ -112,7 +112,8 @@ impl Start<'_> {
         // The lab's own server comes first: `status` shows the start.
         let started_at = Instant::now();
         let log = LogConfig {
-            // rdkafka's own lines would only repeat that a broker which is being started is not there yet.
+            // These would only say that a broker which is being started is not there yet. Later the page and `status` say what
+            // is away.
             log: "warn,librdkafka=off,rdkafka=off,chassis::repeated=off".to_owned(),
             log_format: LogFormat::Pretty,
             otlp_endpoint: None,

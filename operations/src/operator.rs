@@ -115,18 +115,27 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OperatorR
 #[derive(utoipa::IntoParams)]
 #[into_params(parameter_in = Header)]
 pub struct OperatorHeader {
-    /// Who asks, in UTF-8: required where no token says it.
-    #[param(rename = "X-Operator", nullable = false, max_length = 100)]
+    /// Who asks, in UTF-8, up to 100 characters: required where no token says it, and not read where one does.
+    #[param(rename = "X-Operator", nullable = false)]
     #[expect(dead_code, reason = "only the schema is used")]
     operator: Option<String>,
 }
+
+/// What an operator says about an action.
+#[derive(ToSchema)]
+#[schema(
+    max_length = 1000,
+    pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+)]
+#[expect(dead_code, reason = "only the schema is used")]
+pub struct NoteText(String);
 
 /// A body that says why.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Note {
     /// In the operator's words.
-    #[schema(min_length = 1, max_length = 1000)]
+    #[schema(value_type = Option<NoteText>)]
     pub note: Option<String>,
 }
 

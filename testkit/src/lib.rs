@@ -20,6 +20,7 @@ mod process;
 mod proxy;
 mod raw_produce;
 mod routes;
+mod schemathesis;
 mod server;
 mod server_user;
 mod tls_front;
@@ -36,6 +37,7 @@ pub use process::{Process, command, free_address};
 pub use proxy::Proxy;
 pub use raw_produce::produce_bytes;
 pub use routes::{documented_routes, routes};
+pub use schemathesis::schemathesis;
 pub use server::{PostgresServer, Stop};
 pub use tls_front::TlsFront;
 pub use topics::{
@@ -79,9 +81,7 @@ pub fn former_programs() -> std::path::PathBuf {
     setting("FORMER_PROGRAMS").into()
 }
 
-/// A setting of the tests.
-#[must_use]
-pub fn setting(name: &str) -> String {
+fn setting(name: &str) -> String {
     #[expect(
         clippy::disallowed_methods,
         reason = "the test servers are found by the environment; this is the tests' config"

@@ -52,14 +52,26 @@ struct Operators;
 /// The document of [`routes`].
 #[must_use]
 pub fn customers_document() -> utoipa::openapi::OpenApi {
-    openapi::complete(Customers::openapi(), Audience::Customers)
+    let own = [
+        ("403", "`owner-adds-no-money`: callers with an owner can't."),
+        (
+            "404",
+            "`unknown-wallet`: there is no such wallet, or it is not the caller's.",
+        ),
+        (
+            "503",
+            "`queue-full`: too many payments wait. Send the same `Idempotency-Key` again, too. `event-lost`: only in the pattern \
+             dual-write, which loses events.",
+        ),
+    ];
+    openapi::complete(Customers::openapi(), Audience::Customers, &own)
 }
 
 /// The document of [`operators_routes`].
 #[must_use]
 pub fn operators_document() -> utoipa::openapi::OpenApi {
     let document = Operators::openapi().merge_from(operations::dead_letters::Document::openapi());
-    openapi::complete(document, Audience::Operators)
+    openapi::complete(document, Audience::Operators, &[])
 }
 
 /// Customers' routes, for those who have access. One that changes something takes an `Idempotency-Key`.

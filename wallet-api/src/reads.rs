@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use chassis::Problem;
-use chassis::openapi::Sum;
+use chassis::openapi::{CurrencyCode, Sum};
 use chrono::{DateTime, Utc};
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Timestamptz, Uuid as SqlUuid};
@@ -20,7 +20,7 @@ use crate::schema::{self, PaymentRow};
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct WalletView {
     pub(crate) id: Uuid,
-    #[schema(pattern = "^[A-Z]{3}$", example = "INR")]
+    #[schema(value_type = CurrencyCode)]
     pub(crate) currency: String,
     /// At the currency's scale.
     #[schema(value_type = Sum)]
@@ -35,7 +35,7 @@ pub(crate) struct PaymentView {
     /// At the currency's scale; a declined payment keeps all decimals of its request.
     #[schema(value_type = Sum)]
     pub(crate) amount: String,
-    #[schema(pattern = "^[A-Z]{3}$", example = "INR")]
+    #[schema(value_type = CurrencyCode)]
     pub(crate) currency: String,
     pub(crate) provider: String,
     pub(crate) account_number: String,
@@ -57,7 +57,7 @@ pub(crate) struct TransferView {
     /// At the currency's scale.
     #[schema(value_type = Sum)]
     pub(crate) amount: String,
-    #[schema(pattern = "^[A-Z]{3}$", example = "INR")]
+    #[schema(value_type = CurrencyCode)]
     pub(crate) currency: String,
     pub(crate) payment_id: Option<Uuid>,
     pub(crate) created_at: DateTime<Utc>,

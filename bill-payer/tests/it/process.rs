@@ -18,15 +18,15 @@ use crate::support::{
 };
 
 /// What a bill-payer process works with. It outlives the process.
-struct Surroundings {
+pub(crate) struct Surroundings {
     database: TestDatabase,
     provider: mock_provider::Provider,
     prefix: String,
-    address: String,
+    pub(crate) address: String,
 }
 
 impl Surroundings {
-    async fn make() -> Self {
+    pub(crate) async fn make() -> Self {
         let prefix = unique_prefix();
         TopicReader::create(&format!("{prefix}wallet.events"), 1).await;
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -42,7 +42,7 @@ impl Surroundings {
         self.provider.set_behaviour(behaviour).unwrap();
     }
 
-    fn start(&self) -> Process {
+    pub(crate) fn start(&self) -> Process {
         self.start_with(&[])
     }
 
@@ -105,7 +105,7 @@ impl Surroundings {
         ))
     }
 
-    async fn ready(&self) {
+    pub(crate) async fn ready(&self) {
         eventually("bill-payer is ready", async || {
             match self.get("/readyz").await? {
                 (200, _) => Ok(()),

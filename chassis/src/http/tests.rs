@@ -54,6 +54,7 @@ async fn start(config: HttpConfig) -> Server {
     let (entering, gate_of_route) = (Arc::clone(&entered), Arc::clone(&gate));
     let routes = Router::new()
         .route("/ok", get(async || "ok"))
+        .route("/panic", get(panics))
         .route(
             "/gate",
             get(async move || {
@@ -151,6 +152,18 @@ fn assert_status(answer: &str, status: u16) {
             || answer.starts_with(&format!("HTTP/1.0 {status} ")),
         "not {status}: {answer}"
     );
+}
+
+async fn panics() {
+    std::hint::black_box(None::<()>).unwrap();
+}
+
+#[tokio::test]
+async fn a_request_whose_handler_panics_is_answered_with_its_trace() {
+    let server = start(HttpConfig::default()).await;
+    let answer = server.get("/panic").await;
+    assert_status(&answer, 500);
+    assert!(answer.contains("\r\ntraceparent: 00-"), "{answer}");
 }
 
 #[tokio::test]
@@ -386,9 +399,19 @@ async fn hostile_requests_make_no_labels_of_their_own() {
     let methods = [
         "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT", "other",
     ];
-    let routes = ["/ok", "/gate", "/big", "/items/{id}", "/order", "unknown"];
+    let routes = [
+        "/ok",
+        "/panic",
+        "/gate",
+        "/big",
+        "/items/{id}",
+        "/order",
+        "unknown",
+    ];
     // The recorder is the process's: the other tests' requests are in it, too.
-    let statuses = ["200", "400", "403", "404", "405", "415", "421", "501"];
+    let statuses = [
+        "200", "400", "403", "404", "405", "415", "421", "500", "501",
+    ];
     let closed: BTreeSet<String> = [
         ("method", &methods[..]),
         ("route", &routes),

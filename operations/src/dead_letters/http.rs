@@ -14,7 +14,9 @@ use super::{
     ActionError, DiscardedMany, Redeliver, Retried, RetriedMany, discard, discard_many, retry,
     retry_many,
 };
-use crate::operator::{self, Note, OperatorError, OperatorHeader, OperatorRequest, identify};
+use crate::operator::{
+    self, Note, NoteText, OperatorError, OperatorHeader, OperatorRequest, identify,
+};
 use chassis::Problem;
 use chassis::consumer::hex;
 use chassis::database::Pool;
@@ -61,17 +63,19 @@ pub fn routes<R: Redeliver>(pool: Pool, redeliver: R) -> Router {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct LettersQuery {
+    #[param(inline)]
     #[serde(default)]
     status: StatusQuery,
-    /// How the reason begins.
+    /// Selects dead letters whose reason begins with this text.
     #[serde(default)]
     reason: String,
-    /// What stands somewhere in the message or in the reason.
+    /// Selects dead letters that have this text in the reason, the headers, the key or the payload.
     #[serde(default)]
     search: String,
     /// More than 500 counts as 500.
     #[param(value_type = Option<u16>, minimum = 1, maximum = 65535, default = 50)]
     limit: Option<NonZeroU16>,
+    /// The `next_before` of the previous page.
     before: Option<i64>,
 }
 
@@ -149,19 +153,20 @@ async fn retry_one<R: Redeliver>(
     Ok(Json(retry(&mut conn, &letters.redeliver, id, by).await?))
 }
 
-/// Which are to be retried or discarded.
+/// Selects the dead letters to retry or to discard.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Matching {
-    /// How their reason begins.
+    /// Selects dead letters whose reason begins with this text.
     #[serde(default)]
     reason: String,
-    /// What stands somewhere in the message or in the reason.
+    /// Selects dead letters that have this text in the reason, the headers, the key or the payload.
     #[serde(default)]
     search: String,
-    /// `next_after` of the answer before.
+    /// The `next_after` of the previous response.
     #[serde(default)]
     after: i64,
+    #[schema(value_type = Option<NoteText>)]
     note: Option<String>,
 }
 
@@ -267,7 +272,7 @@ pub(super) struct DeadLetterView {
     pub(super) payload: Option<String>,
     pub(super) payload_bytes: Option<i32>,
     pub(super) reason: String,
-    /// How often an operator had it tried again.
+    /// How many times an operator retried the message.
     pub(super) retries: i32,
     pub(super) created_at: String,
     pub(super) ended_at: Option<String>,

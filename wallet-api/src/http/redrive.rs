@@ -9,7 +9,7 @@ use axum::{Json, Router};
 use chassis::database::Pool;
 use chassis::http::Path;
 use chassis::{Problem, since};
-use operations::operator::{Note, OperatorHeader, OperatorRequest, identify};
+use operations::operator::{Note, NoteText, OperatorHeader, OperatorRequest, identify};
 use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -42,12 +42,14 @@ async fn redrive_one(
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Pending {
-    #[schema(value_type = String, example = "1h")]
+    /// For how long at least, such as `90s`, `10m` or `2h`.
+    #[schema(required, value_type = String, example = "1h")]
     #[serde(default, deserialize_with = "duration")]
     pending_for: Option<Duration>,
-    /// `next_after` of the previous answer.
+    /// The `next_after` of the previous response.
     #[serde(default)]
     after: Uuid,
+    #[schema(value_type = Option<NoteText>)]
     note: Option<String>,
 }
 

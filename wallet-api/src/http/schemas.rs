@@ -6,7 +6,7 @@ use events::Currency;
 use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 use utoipa::{IntoParams, ToSchema};
 
-/// More than zero, at most 1000000000, with as many decimals as the currency has. A number is read digit by digit, never as a
+/// More than zero, at most 1000000000, with at most the decimals of the currency. A number is read digit by digit, never as a
 /// float.
 #[derive(ToSchema)]
 #[schema(as = Amount)]
@@ -37,20 +37,12 @@ pub(super) enum AmountOrZeroSchema {
 #[schema(minimum = 0, maximum = 1_000_000_000)]
 pub(super) struct NumberOrZero(f64);
 
-/// A code of ISO 4217.
-#[derive(ToSchema)]
-#[schema(pattern = "^[A-Z]{3}$", example = "INR")]
-pub(crate) struct CurrencyCode(String);
-
 /// A currency of ISO 4217 that is in use.
 pub(super) struct CurrencyInUse;
 
 impl utoipa::PartialSchema for CurrencyInUse {
     fn schema() -> RefOr<Schema> {
-        let words = ('A'..='Z').flat_map(|a| ('A'..='Z').map(move |b| format!("{a}{b}")));
-        let words = words.flat_map(|ab| ('A'..='Z').map(move |c| format!("{ab}{c}")));
-        let currencies = words.filter_map(|word| word.parse::<Currency>().ok());
-        let codes = currencies.filter(|it| it.is_in_use()).map(Currency::code);
+        let codes = Currency::in_use().map(Currency::code);
         let object = ObjectBuilder::new().schema_type(Type::String);
         object.enum_values(Some(codes)).build().into()
     }
@@ -65,6 +57,7 @@ pub(super) struct KeyHeader {
     /// generates a key.
     #[param(
         rename = "Idempotency-Key",
+        nullable = false,
         pattern = "^[!-~]{1,255}$",
         example = "march-bill"
     )]

@@ -6,7 +6,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use chassis::Problem;
 use chassis::http::{JsonBody, Page, PageQuery, Path, Query};
-use chassis::openapi::{Id, PageParams, Sum};
+use chassis::openapi::{CurrencyCode, Id, PageParams, Sum};
 use events::{Amount, Currency};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::app::{App, RequestKey};
 use super::ownership::Owner;
-use super::schemas::{AmountOrZeroSchema, AmountSchema, CurrencyCode, CurrencyInUse, KeyHeader};
+use super::schemas::{AmountOrZeroSchema, AmountSchema, CurrencyInUse, KeyHeader};
 use crate::reads::{self, PaymentView, TransferView, WalletView};
 use crate::wallets;
 

@@ -2,14 +2,14 @@
 
 use std::str::FromStr;
 
-use chassis::openapi::Sum;
+use chassis::openapi::{CurrencyCode, Sum};
 use events::{Amount, Currency};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::domain::Accepted;
-use crate::http::schemas::{AmountSchema, CurrencyCode};
+use crate::http::schemas::AmountSchema;
 use crate::reads::PaymentView;
 use crate::request::{AccountNumber, PaymentRequest, Provider};
 
