@@ -76,15 +76,11 @@ impl Provider {
 
     /// The span of the call of `bill`.
     pub(crate) fn span(&self, bill: &ClaimedBill) -> Span {
-        let (payments, payment_id) = (&self.payments_url, bill.request.payment_id);
         let (path, url) = match bill.call {
-            Call::Pay => ("/payments", format_args!("{payments}")),
-            Call::Cancel => (
-                "/payments/{reference}/cancel",
-                format_args!("{payments}/{payment_id}/cancel"),
-            ),
+            Call::Pay => ("/payments", self.payments_url.to_string()),
+            Call::Cancel => ("/payments/{reference}/cancel", self.cancel_url(bill)),
         };
-        spans::client(payments, path, url, &bill.trace)
+        spans::client(&self.payments_url, path, &url, &bill.trace)
     }
 
     /// Makes the call of `bill`. Cancel-safe: its effect is unknown then.

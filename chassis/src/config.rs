@@ -160,7 +160,7 @@ pub struct LogConfig {
     /// How log lines look
     #[arg(long, env, value_enum, default_value_t = LogFormat::Pretty)]
     pub log_format: LogFormat,
-    /// Where spans are sent by OTLP over HTTP, such as `http://collector:4318`. Without it there are none. Some other variables of
+    /// Where spans are sent by OTLP over HTTP, such as `http://collector:4318`. Without it no span is recorded. Some other variables of
     /// OpenTelemetry count too, such as `OTEL_TRACES_SAMPLER` and, for a login, `OTEL_EXPORTER_OTLP_HEADERS`
     #[arg(long = "otlp-endpoint", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,

@@ -5,8 +5,6 @@
 //! A span that is about one payment continues its trace. A span that is about several begins a trace of its own, with a
 //! link to each of theirs.
 
-use std::fmt::Display;
-
 use axum::http::StatusCode;
 use opentelemetry::Context;
 use opentelemetry::trace::TraceContextExt as _;
@@ -69,7 +67,7 @@ pub async fn within<T, E>(span: Span, work: impl Future<Output = Result<T, E>>) 
 
 /// A request that is made: a POST to `url` of `host`, whose path is like `/payments/{id}/cancel`.
 #[must_use]
-pub fn client(host: &Url, path: &str, url: impl Display, trace: &TraceContext) -> Span {
+pub fn client(host: &Url, path: &str, url: &str, trace: &TraceContext) -> Span {
     let span = info_span!(
         target: TARGET,
         "client",
@@ -81,7 +79,7 @@ pub fn client(host: &Url, path: &str, url: impl Display, trace: &TraceContext) -
         http.response.status_code = Empty,
         server.address = host.host_str(),
         server.port = host.port_or_known_default(),
-        url.full = %url,
+        url.full = url,
         url.template = path,
     );
     join(&span, [trace.clone()].into_iter());
