@@ -57,6 +57,12 @@ pub struct ConsumerConfig {
 /// long a killed consumer's partitions would stand still; 6 s is the least a broker allows by default.
 const SESSION_TIMEOUT_MS: &str = "6000";
 
+/// How long a consumer that leaves its group waits until its partitions are given back.
+const LEAVE_WITHIN: Duration = Duration::from_secs(3);
+
+/// A consumer that was told nothing for so long has been told all there is.
+const QUIET: Duration = Duration::from_millis(100);
+
 /// The times of a consumer.
 #[derive(Debug, Clone, Copy)]
 struct Timing {
@@ -168,6 +174,7 @@ impl<H: Handler> Consumer<H> {
                 }
             }
         }
+        leave(self.stream).await;
         Ok(())
     }
 
@@ -303,8 +310,8 @@ impl<H: Handler> Consumer<H> {
         match join(&self.config, &self.log) {
             Ok(stream) => {
                 let old = std::mem::replace(&mut self.stream, stream);
-                // Closing leaves the group, and waits for the broker.
-                drop(tokio::task::spawn_blocking(move || drop(old)));
+                #[expect(clippy::disallowed_methods, reason = "the stop does not wait for it")]
+                drop(tokio::spawn(leave(old)));
             }
             Err(error) => warn!(topic = self.config.topic, "starting again: {error:#}"),
         }
@@ -349,6 +356,27 @@ fn join(config: &ConsumerConfig, log: &LogContext) -> anyhow::Result<StreamConsu
     Ok(stream)
 }
 
+/// Leaves the group and closes the client.
+///
+/// librdkafka hangs if it is closed while it has something to tell about its partitions
+/// (<https://github.com/confluentinc/librdkafka/issues/4884>). So it is heard first.
+async fn leave(stream: StreamConsumer<LogContext>) {
+    stream.unsubscribe();
+    let given_back = async {
+        loop {
+            match tokio::time::timeout(QUIET, stream.recv()).await {
+                // What is read comes again: its offset is not committed.
+                Ok(_) => {}
+                Err(_) if stream.assignment().is_ok_and(|left| left.count() == 0) => break,
+                Err(_) => {}
+            }
+        }
+    };
+    drop(tokio::time::timeout(LEAVE_WITHIN, given_back).await);
+    // Waits for the broker.
+    drop(tokio::task::spawn_blocking(move || drop(stream)).await);
+}
+
 /// Awaits the look that was begun, if one was. May be dropped half-way.
 async fn answer<T>(look: &mut Option<BoxFuture<'static, T>>) -> T {
     match look {
@@ -368,6 +396,8 @@ fn next_offsets(read: &[ReadRecord]) -> HashMap<i32, i64> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use rdkafka::mocking::MockCluster;
     use rdkafka::producer::{DefaultProducerContext, FutureProducer, FutureRecord};
     use tokio::time::timeout;
@@ -534,6 +564,39 @@ mod tests {
         assert_eq!(tested.handler.taken, [0, 1]);
     }
 
+    /// The broker goes away before the consumer has taken its partitions, and the group gives the consumer up.
+    #[tokio::test]
+    async fn a_consumer_can_stop_at_any_moment_of_an_outage() {
+        let broker: MockCluster<'_, DefaultProducerContext> = MockCluster::new(1).unwrap();
+        broker.create_topic(TOPIC, 1, 1).unwrap();
+        let brokers = broker.bootstrap_servers();
+        let (stopped, stops) = std::sync::mpsc::channel();
+        let joined = Duration::from_secs(4);
+        let moments: Vec<u64> = (0..24).map(|step| 500 * step).collect();
+        for &moment in &moments {
+            let (stopped, brokers) = (stopped.clone(), brokers.clone());
+            let stop = CancellationToken::new();
+            stop.cancel();
+            // A thread each: one that hangs would hold up the runtime, and the test would not end.
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Runtime::new().unwrap();
+                runtime.block_on(async {
+                    let tested = consumer(&brokers, &format!("stopped after {moment} ms"));
+                    tokio::time::sleep(joined + Duration::from_millis(moment)).await;
+                    tested.run(stop).await.unwrap();
+                });
+                stopped.send(moment).unwrap();
+            });
+        }
+        tokio::time::sleep(joined).await;
+        broker.broker_down(1).unwrap();
+        let mut left: HashSet<u64> = moments.iter().copied().collect();
+        while !left.is_empty() {
+            let moment = stops.recv_timeout(Duration::from_secs(30));
+            left.remove(&moment.unwrap_or_else(|_| panic!("these hang: {left:?}")));
+        }
+    }
+
     async fn publish(producer: &FutureProducer) {
         let record = FutureRecord::to(TOPIC).key("k").payload("p");
         producer.send(record, Duration::from_secs(5)).await.unwrap();
@@ -575,5 +638,7 @@ mod tests {
 
         // The first record comes again: nobody has committed its offset.
         while next(&mut tested).await.offset != 1 {}
+        leave(tested.stream).await;
+        leave(observer.stream).await;
     }
 }

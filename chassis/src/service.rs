@@ -20,7 +20,10 @@ use crate::{http, metrics, telemetry};
 /// How long tasks have to finish what they are doing after SIGTERM or SIGINT.
 pub const STOP_WITHIN: Duration = Duration::from_secs(9);
 
-/// How much of that the last spans may take.
+/// When a process that hangs is ended: somewhat later than its tasks, and before the 10 s that Docker gives.
+const END_WITHIN: Duration = Duration::from_millis(9_500);
+
+/// How much of [`STOP_WITHIN`] the last spans may take.
 const LAST_SPANS_WITHIN: Duration = Duration::from_secs(2);
 
 /// A running service process.
@@ -196,6 +199,7 @@ impl Service {
             None => info!(service = self.name, "stopping"),
             Some(failure) => error!(service = self.name, "stopping: {failure:#}"),
         }
+        std::thread::spawn(end_if_it_hangs);
         self.stop.cancel();
         self.tasks.close();
         let begun = Instant::now();
@@ -212,5 +216,64 @@ impl Service {
             (None, Ok(())) => Ok(()),
             (None, Err(_)) => anyhow::bail!("tasks were still running after {STOP_WITHIN:?}"),
         }
+    }
+}
+
+/// Ends the process for a thread that never comes back, as one of a C library. A runtime would wait for it for ever.
+#[expect(clippy::disallowed_methods, reason = "it has a thread of its own")]
+fn end_if_it_hangs() {
+    std::thread::sleep(END_WITHIN);
+    error!("a thread hangs: ended without it");
+    std::process::exit(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::process::Command;
+
+    use super::*;
+    use crate::config::LogFormat;
+
+    /// Tells the test's own program that it is the service.
+    const SERVE: &str = "CHASSIS_TEST_SERVE";
+
+    #[tokio::test]
+    async fn a_thread_that_hangs_does_not_keep_the_process() {
+        if std::env::var_os(SERVE).is_some() {
+            return serve().await;
+        }
+        let mut service = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "service::tests::a_thread_that_hangs_does_not_keep_the_process",
+            ])
+            .env(SERVE, "true")
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let ended = tokio::time::timeout(2 * END_WITHIN, service.wait()).await;
+        assert_eq!(ended.expect("it ends").unwrap().code(), Some(1));
+    }
+
+    async fn serve() {
+        let log = LogConfig {
+            log: "info".to_owned(),
+            log_format: LogFormat::Pretty,
+            otlp_endpoint: None,
+            otel_service_name: None,
+        };
+        let service = Service::start("hangs", &log).unwrap();
+        let (hangs, hung) = tokio::sync::oneshot::channel();
+        tokio::task::spawn_blocking(move || {
+            hangs.send(()).unwrap();
+            loop {
+                std::thread::park();
+            }
+        });
+        service.spawn("fails", async {
+            hung.await?;
+            anyhow::bail!("it stops")
+        });
+        assert!(service.run(Duration::ZERO).await.is_err());
     }
 }
