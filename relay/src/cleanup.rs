@@ -51,7 +51,7 @@ async fn remove_cdc(conn: &mut AsyncPgConnection) -> Result<(), SessionError> {
     Ok(())
 }
 
-/// Kafka Connect is asked only if the database shows that the mode was in use: where nobody uses it, there is none.
+/// Kafka Connect is asked only if the database shows that the mode was in use: where nobody uses it, none runs.
 async fn remove_debezium(
     conn: &mut AsyncPgConnection,
     config: &Config,

@@ -12,7 +12,7 @@
 //! Meanwhile, once a second: the relay registers a missing connector again, restarts what has failed of it, and drops a
 //! slot that is lost, so that Debezium begins again with a snapshot: the table is the truth.
 //!
-//! An altered publication leaves rows out, and the connector's position passes them all the same. So step 6 happens only if the
+//! An altered publication leaves rows out, and the connector's position passes them nevertheless. So step 6 happens only if the
 //! publication is still the one that the connector was registered with; otherwise the slot is dropped too.
 //!
 //! What this mode can't do: leave out an event that Kafka refuses for good. Debezium's task stops there, for all

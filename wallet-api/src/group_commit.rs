@@ -112,7 +112,7 @@ impl PaymentWriter {
         let outcomes = self.write(&requests).await;
         for ((request, answer), outcome) in requests.iter().zip(answers).zip(outcomes) {
             count(request, &outcome);
-            // The client may have hung up. The payment stands all the same.
+            // The client may have hung up. The payment stands nevertheless.
             drop(answer.send(outcome));
         }
         taken

@@ -125,7 +125,7 @@ impl From<PayError> for Problem {
             PayError::NotPublished(error) => {
                 warn!("answering 503: {}", chain(&error));
                 Self::unavailable(
-                    "Kafka does not answer; the payment may have been accepted all the same, so try \
+                    "Kafka does not answer; the payment may have been accepted nevertheless, so try \
                      again with the same Idempotency-Key",
                 )
             }

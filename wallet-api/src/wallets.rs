@@ -82,7 +82,7 @@ impl RetryState {
         }
     }
 
-    /// Waits before another try, or says that there is none after `error`.
+    /// Waits before another try, and returns false if `error` allows no other try.
     async fn wait_after(&mut self, error: &WalletError) -> bool {
         self.made += 1;
         let transient = match error {

@@ -40,7 +40,7 @@ fn target(url: &str, what: &str) -> anyhow::Result<Target> {
         .with_context(|| format!("the URL of {what} is not one of PostgreSQL's"))
 }
 
-/// What the server says, or that there is none.
+/// What the server returns, or why no server responded.
 async fn answered<T, E>(
     asked: impl Future<Output = Result<T, E>>,
     url: &str,

@@ -42,7 +42,7 @@ struct Part {
 }
 
 /// `POST /api/redrive`: every payment of the shown money that has been pending for as long as a lost one has. One that is
-/// still on its way is paid once all the same.
+/// still on its way is paid only once.
 pub(super) async fn all(State(lab): State<Arc<Lab>>) -> Result<Json<Redriven>, Problem> {
     let scope = lab.shown().scope;
     let scope = Scope {

@@ -23,7 +23,7 @@ use crate::url;
 
 const NAME: &str = "postgres";
 
-/// Makes the data folder, if there is none yet, and says how to run the server on it, and at which URL its superuser finds
+/// Makes the data folder, if it is missing, and returns how to run the server on it, and at which URL its superuser finds
 /// it.
 pub async fn prepare(
     home: &Home,

@@ -33,7 +33,7 @@ pub(crate) async fn is_there(database: &TestDatabase, rows: &str) {
     eventually(rows, async || {
         let count = format!("select count(*) from {rows}");
         match database.count(&count).await {
-            0 => Err("there is none".to_owned()),
+            0 => Err("no row yet".to_owned()),
             _ => Ok(()),
         }
     })

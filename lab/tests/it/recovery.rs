@@ -373,7 +373,7 @@ async fn lose_kafka(topics: &[&str], groups: &[&str]) {
     }
     let deleted = admin.delete_topics(topics, &options).await.unwrap();
     assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
-    eventually("the topics are made again", async || {
+    eventually("the topics are recreated", async || {
         let created = kafka::create_topics(&kafka_brokers(), topics, PARTITIONS, 1).await;
         created.map_err(|error| format!("{error:#}"))?;
         let metadata = admin

@@ -239,7 +239,7 @@ export interface SlowMotion {
   step: SlowStep;
   next: SlowStep | null;
   steps_left: number;
-  /** Whom a crash here kills; empty where there is none. */
+  /** Whom a crash here kills; empty if it kills nobody. */
   victims: string[];
   /** The step that a crash has prevented, and who died. */
   crashed: SlowStep | null;

@@ -48,7 +48,7 @@ async fn resets_under_load_lose_nothing_and_keep_the_order() {
         seen.extend(test.topic.take(200).await);
         // What PostgreSQL shows as streaming may be a connection that ended here a moment ago.
         eventually("a connection is reset", async || match proxy.reset(word) {
-            0 => Err("there is none".to_owned()),
+            0 => Err("no connection of that kind".to_owned()),
             _ => Ok(()),
         })
         .await;

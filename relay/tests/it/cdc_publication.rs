@@ -32,7 +32,7 @@ async fn events_that_an_altered_publication_leaves_out_are_found_in_the_table() 
         assert_eq!(published, committed, "{alteration}");
         test.pending_is(&[]).await;
 
-        // It is made again, with its slot.
+        // The publication is recreated, with its slot.
         let right = "select count(*) from pg_publication join pg_publication_rel on prpubid = pg_publication.oid \
              where pubname = 'outbox_relay' and pubinsert and prqual is null";
         testkit::eventually("the publication is right again", async || {

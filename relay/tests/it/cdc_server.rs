@@ -111,7 +111,7 @@ async fn slot_is_lost(test: &TestOutbox, server: &PostgresServer) {
 /// Waits until there is a slot again that is not lost, and it is being read.
 async fn is_of_use(test: &TestOutbox) {
     let lost = "select count(*) from pg_replication_slots where wal_status = 'lost'";
-    eventually("the slot is made anew", async || {
+    eventually("the slot is recreated", async || {
         match test.database.count(lost).await {
             0 => Ok(()),
             _ => Err("it is lost".to_owned()),

@@ -1,4 +1,4 @@
-//! Mode cdc: the slot advances, is lost, is made anew; what the server must be like.
+//! Mode cdc: the slot advances, is lost, is recreated; what the server must be like.
 
 use diesel_async::SimpleAsyncConnection as _;
 use uuid::Uuid;

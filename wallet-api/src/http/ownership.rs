@@ -58,7 +58,7 @@ pub(super) async fn check(
 ) -> Result<Response, Problem> {
     let id = params.iter().find(|(name, _)| *name == "id");
     let id = id.and_then(|(_, id)| id.parse::<Uuid>().ok());
-    // An id that is none is refused by the handler.
+    // An invalid id is refused by the handler.
     if let (Some(owner), Some(id)) = (owner, id) {
         let mut conn = app.pool.get().await?;
         if route.as_str().starts_with("/payments/") {

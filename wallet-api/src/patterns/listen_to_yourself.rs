@@ -194,7 +194,7 @@ fn event_id(request: &PaymentRequest) -> Uuid {
     Uuid::new_v5(&request.payment_id, name)
 }
 
-/// The request in a record, or why there is none.
+/// The request in a record, or why the record has none.
 fn read(record: &Record) -> Result<PaymentRequest, String> {
     let (key, payload) = (record.key.as_deref(), record.payload.as_deref());
     let (envelope, command): (_, events::PayBill) =

@@ -2,7 +2,7 @@
 //!
 //! Promises: after `Ok` all in-sync replicas have acknowledged the message; messages of one key arrive in
 //! the order in which they were handed over, once each. Leaves to the caller: what to do without an
-//! acknowledgement. The message may have arrived all the same.
+//! acknowledgement. The message may have arrived nevertheless.
 //!
 //! The first message creates the producer: a process that only has the outbox never has one.
 

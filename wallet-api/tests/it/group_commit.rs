@@ -104,7 +104,7 @@ async fn a_client_that_hangs_up_drops_no_transaction() {
     requests.abort_all();
     while requests.join_next().await.is_some() {}
     lock.clear().await;
-    eventually("the payment is written all the same", async || {
+    eventually("the payment is written nevertheless", async || {
         match api.balance(&wallet).await.as_str() {
             "99.00" => Ok(()),
             seen => Err(seen.to_owned()),

@@ -255,11 +255,11 @@ async fn an_event_id_that_comes_with_another_content_is_a_dead_letter() {
     assert_eq!(
         dead_letters(&api).await.len(),
         1,
-        "the same spelled otherwise is none"
+        "the same content in another spelling is no dead letter"
     );
     take(&api, &[other]).await;
     let letters = dead_letters(&api).await;
-    assert_eq!(letters.len(), 1, "a redelivery of it is none");
+    assert_eq!(letters.len(), 1, "a redelivery adds no dead letter");
     let reason = letters[0]["reason"].as_str().unwrap();
     assert!(
         reason.ends_with("is known with another content"),

@@ -13,7 +13,7 @@ export function RepairOne({ id }: { id: string }) {
   );
 }
 
-/** Those that are pending and not lost are published again, too: each is paid once all the same. */
+/** Payments that are pending and not lost are published again, too. Each is paid only once. */
 export function RepairAll() {
   const order = `-H 'content-type: application/json' -d '{"pending_for": "3s"}'`;
   return (

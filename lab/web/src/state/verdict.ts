@@ -25,7 +25,7 @@ export const MEANING: Record<string, string> = {
   "BALANCE DIFFERS": "A wallet's balance is not the sum of its transfers.",
 };
 
-/** Whoever is concerned has or gets the right amount all the same. */
+/** Whoever is concerned has or gets the right amount nevertheless. */
 const LOSES_NO_MONEY = new Set(["DIFFERS", "STUCK", "OUT OF ORDER"]);
 
 export function signOf(kind: string, n: number): Sign {

@@ -26,7 +26,7 @@ export const LABELS: Record<string, string> = {
   arms: "Ways of writing",
 };
 
-/** The first number that the server would refuse, in a sentence; null if there is none. */
+/** The first number that the server would refuse, in a sentence; null if it would refuse none. */
 export function firstWrong(load: Record<NumberName, number>): string | null {
   for (const name of NUMBERS) {
     const { label, min, max } = RANGES[name];
