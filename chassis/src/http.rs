@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::path::ErrorKind;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
@@ -285,7 +286,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
                     StatusCode::BAD_REQUEST,
                     "malformed-path",
                     "The path has a malformed part",
-                    rejection.body_text(),
+                    of_path(rejection),
                 )
             })
     }
@@ -307,10 +308,52 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
                     StatusCode::BAD_REQUEST,
                     "malformed-query",
                     "The query string is malformed",
-                    rejection.body_text(),
+                    of_query(&rejection),
                 )
             })
     }
+}
+
+/// What is wrong with a part of the path.
+fn of_path(rejection: PathRejection) -> String {
+    let PathRejection::FailedToDeserializePathParams(error) = rejection else {
+        return rejection.body_text();
+    };
+    match error.into_kind() {
+        ErrorKind::DeserializeError { value, message, .. } => {
+            format!("`{value}`: {}", plain(&message))
+        }
+        // Only numbers are parsed so.
+        ErrorKind::ParseErrorAtKey { value, .. } | ErrorKind::ParseError { value, .. } => {
+            format!("`{value}`: {NO_NUMBER}")
+        }
+        other => plain(&other.to_string()),
+    }
+}
+
+/// What is wrong with a parameter of the query string; its name stands first.
+fn of_query(rejection: &QueryRejection) -> String {
+    let text = rejection.body_text();
+    plain(text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text))
+}
+
+const NO_NUMBER: &str = "this is not a whole number";
+const NO_ID: &str = "this is not an id: ids are UUIDs, such as 018f4d2e-7c1b-7000-8000-000000000000";
+
+/// The parsers' words as a person would say them.
+fn plain(text: &str) -> String {
+    let words = [
+        ("UUID parsing failed", NO_ID),
+        ("invalid digit found in string", NO_NUMBER),
+        ("cannot parse integer from empty string", NO_NUMBER),
+        ("number too large to fit in target type", "this number is too large"),
+    ];
+    let said = words.iter().find_map(|(parser, plain)| {
+        // Further details of the parser come after its words.
+        let (before, _) = text.split_once(parser)?;
+        Some(format!("{before}{plain}"))
+    });
+    said.unwrap_or_else(|| text.to_owned())
 }
 
 /// The trace of the request in hand.

@@ -1,10 +1,10 @@
-//! Times as an operator types them: `10m`, `2d`, `2026-03-01`, `2026-03-01T09:30:00Z`.
+//! Times as an operator types them: `10m`, `2d`, `09:30`, `2026-03-01`, `2026-03-01T09:30`, `2026-03-01T09:30:00Z`.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use chrono::{DateTime, Local, NaiveDate, NaiveDateTime, NaiveTime, TimeZone as _, Utc};
 
 /// The longest duration that is understood: a hundred years.
 const SECONDS_MAX: u64 = 100 * 366 * 24 * 60 * 60;
@@ -17,7 +17,8 @@ pub enum SinceError {
     Duration,
     /// Nor anything else that names a moment.
     #[error(
-        "must be a time such as 2026-03-01T09:30:00Z, a date (its midnight in UTC), or how long ago: 90s, 10m, 1h, 2d"
+        "must be a time such as 09:30 (today) or 2026-03-01T09:30, a date, or how long ago: 90s, 10m, 1h, 2d. Times are \
+         local; one that ends with Z is in UTC"
     )]
     Time,
 }
@@ -74,12 +75,27 @@ impl FromStr for Since {
         if let Ok(duration) = duration(text) {
             return Ok(Self::Ago(duration));
         }
-        if let Ok(date) = text.parse::<NaiveDate>() {
-            return Ok(Self::At(date.and_time(NaiveTime::MIN).and_utc()));
+        if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+            return Ok(Self::At(time.to_utc()));
         }
-        let time = DateTime::parse_from_rfc3339(text).map_err(|_| SinceError::Time)?;
-        Ok(Self::At(time.to_utc()))
+        let time = local(text).ok_or(SinceError::Time)?;
+        // A time that comes twice, when a clock is set back, is the earlier one.
+        let time = Local.from_local_datetime(&time).earliest();
+        time.map(|time| Self::At(time.to_utc()))
+            .ok_or(SinceError::Time)
     }
+}
+
+/// A date, a time of today, or both.
+fn local(text: &str) -> Option<NaiveDateTime> {
+    if let Ok(date) = text.parse::<NaiveDate>() {
+        return Some(date.and_time(NaiveTime::MIN));
+    }
+    if let Ok(time) = text.parse::<NaiveTime>() {
+        return Some(Local::now().date_naive().and_time(time));
+    }
+    let (date, time) = text.split_once(['T', ' '])?;
+    Some(date.parse::<NaiveDate>().ok()?.and_time(time.parse().ok()?))
 }
 
 impl fmt::Display for Since {
@@ -132,7 +148,6 @@ mod tests {
         for (text, time) in [
             ("2026-02-28T23:30:00Z", "2026-02-28T23:30:00Z"),
             ("2026-03-01T01:00:00+05:30", "2026-02-28T19:30:00Z"),
-            ("2026-02-28", "2026-02-28T00:00:00Z"),
             ("2h", "2026-03-01T10:00:00Z"),
         ] {
             let since: Since = text.parse().unwrap();
@@ -146,10 +161,30 @@ mod tests {
             "",
             "yesterday",
             "2026-02-30",
-            "2026-02-28T23:30:00",
+            "25:30",
+            "2026-02-28T",
             "28.02.2026",
         ] {
             assert_eq!(text.parse::<Since>(), Err(SinceError::Time), "{text}");
+        }
+    }
+
+    #[test]
+    fn without_a_zone_a_time_is_local() {
+        let day: NaiveDate = "2026-02-28".parse().unwrap();
+        let today = Local::now().date_naive();
+        let at = |date: NaiveDate, h, m, s| {
+            let time = date.and_hms_opt(h, m, s).unwrap().and_local_timezone(Local);
+            Since::At(time.earliest().unwrap().to_utc())
+        };
+        for (text, time) in [
+            ("2026-02-28", at(day, 0, 0, 0)),
+            ("2026-02-28T23:30", at(day, 23, 30, 0)),
+            ("2026-02-28 23:30:12", at(day, 23, 30, 12)),
+            ("18:45", at(today, 18, 45, 0)),
+            ("18:45:12", at(today, 18, 45, 12)),
+        ] {
+            assert_eq!(text.parse(), Ok(time), "{text}");
         }
     }
 }

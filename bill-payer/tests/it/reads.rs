@@ -94,5 +94,9 @@ async fn a_bad_request_gets_a_problem() {
         let (code, answer) = payer.get(path).await;
         assert_eq!(code.as_u16(), status, "{path}: {answer}");
         assert_eq!(answer["type"], format!("urn:problem:{problem}"), "{path}");
+        let detail = answer["detail"].as_str().unwrap();
+        for parsers in ["parse", "parsing", "deserialize", "digit"] {
+            assert!(!detail.contains(parsers), "{path}: {detail}");
+        }
     }
 }

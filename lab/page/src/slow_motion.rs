@@ -264,6 +264,9 @@ impl Session {
             Ok((id.unwrap_or_default().to_owned(), behaviour))
         };
         let (wallet_id, behaviour) = set_up().await.map_err(|error| away(&error))?;
+        // The money and the drawing on the page are about this payment from now on.
+        lab.show_scope(scope);
+        lab.shown().run = None;
         Ok(Self {
             id: Uuid::now_v7(),
             pattern,

@@ -11,7 +11,7 @@ const VIEWS = [
   "look-inside/trace", "look-inside/logs", "look-inside/statistics",
 ];
 
-for (const width of [360, 1280]) {
+for (const width of [360, 768, 1280]) {
   for (const dark of [false, true]) {
     test(`every view is accessible at ${width} px, ${dark ? "dark" : "light"}`, async (t) => {
       const page = await open(t, { width, height: 800, dark });
@@ -50,6 +50,26 @@ for (const [hash, heading, content] of [
     }
   });
 }
+
+test("the page is one request below 250 KB, and nothing moves where less motion is wanted", async (t) => {
+  const asked = [];
+  const page = await open(t, {
+    before: async (page) => {
+      page.on("requestfinished", (request) => asked.push(new URL(request.url()).pathname));
+      await page.emulateMedia({ reducedMotion: "reduce" });
+    },
+  });
+  await says(page.getByTestId("system-state"), /relay mode/);
+  assert.deepEqual(asked.filter((path) => !path.startsWith("/api/")), ["/"]);
+  const { size } = await (await fetch(LAB_URL)).blob();
+  assert.ok(size < 250_000, `${size} bytes`);
+  assert.equal(await page.evaluate(() => document.getAnimations().filter((one) => one.playState === "running" && one.effect.getComputedTiming().duration > 50).length), 0);
+});
+
+test("what is no id is refused in plain words", async (t) => {
+  const page = await open(t, { hash: "look-inside/trace/nonsense", expected: [/status of 400/] });
+  await says(page.locator(".view .trouble"), /`nonsense`: this is not an id/);
+});
 
 test("on a phone each view is told from the others at a glance", async (t) => {
   const page = await open(t, { width: 375, height: 812 });

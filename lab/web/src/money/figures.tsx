@@ -4,7 +4,7 @@ import { clock, count } from "../format";
 import { Figure } from "../flow/figures";
 import { VerdictLine } from "../parts/sign";
 import { money } from "../state/store";
-import { countOf, MEANING, verdictOf } from "../state/verdict";
+import { countOf, MEANING, signOf, verdictOf } from "../state/verdict";
 
 export function MoneyFigures() {
   const audit = money.value;
@@ -48,7 +48,7 @@ function MoneyScope({ audit }: { audit: Money }) {
 
 function Wrong({ audit, kind }: { audit: Money | null; kind: string }) {
   const n = countOf(audit, kind);
-  const look = n === null ? "wrong" : n > 0 ? "wrong found" : "wrong none";
+  const look = n === null ? "wrong" : { good: "wrong none", bad: "wrong found", trouble: "wrong trouble", open: "wrong" }[signOf(kind, n)];
   return <Figure term={kind} about={MEANING[kind]} value={n === 0 ? "✓ 0" : n !== null && n > 0 ? `✕ ${count(n)}` : count(n)} look={look} />;
 }
 

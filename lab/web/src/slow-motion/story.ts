@@ -1,6 +1,7 @@
 // What each step is called, what it means, and which line of the source it is. Pure.
 import type { Pattern, SlowMotion, SlowStep } from "../contract";
 import type { ExcerptName } from "../../excerpts";
+import { MEANING, signOf } from "../state/verdict";
 
 export interface Scene {
   title: string;
@@ -206,7 +207,10 @@ export function verdictOf(now: SlowMotion): { title: string; text: string; sign:
   if (findings.includes("AT PROVIDER, NOT HERE")) {
     return { sign: "lost", title: `The audit: ${words}`, text: "The bill is paid, and nobody was charged. wallet-api does not know the payment: its result became a dead letter." };
   }
-  if (findings.length > 0) return { sign: "lost", title: `The audit: ${words}`, text: "The money does not come out right." };
+  if (findings.length > 0) {
+    const sign = findings.some((kind) => signOf(kind, 1) === "bad") ? "lost" : "open";
+    return { sign, title: `The audit: ${words}`, text: findings.map((kind) => MEANING[kind] ?? kind).join(" ") };
+  }
   if (status === "paid") return { sign: "good", title: "The audit: nothing is wrong", text: "The payment is paid, once: the wallet was debited once, and the provider has the money once." };
   return { sign: "open", title: "The audit: still on its way", text: `The payment is ${status ?? "not known yet"}.` };
 }

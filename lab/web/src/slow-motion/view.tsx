@@ -28,7 +28,7 @@ export function SlowMotion() {
           ))}
         </fieldset>
         {!isOpen.value && (
-          <CommandButton command={command} act={begin} look={now ? "plain" : "primary"} icon="start" why={isOfAnother ? null : noTraffic.value}>
+          <CommandButton command={command} act={begin} look={now ? "plain" : "primary"} icon="start" why={isOfAnother ? null : noTraffic.value ?? noSteps()} sayWhy={noSteps() !== null}>
             {now ? "Begin another payment" : "Begin"}
           </CommandButton>
         )}
@@ -42,6 +42,11 @@ export function SlowMotion() {
       {!now && <Trouble command={command} />}
     </section>
   );
+}
+
+/** Why no payment can be stepped; null if one can. */
+function noSteps(): string | null {
+  return live.value?.relay_mode === "debezium" ? "In mode debezium Kafka Connect publishes, and it can't be stepped: switch the relays to poller or cdc." : null;
 }
 
 function Lead() {
@@ -68,7 +73,7 @@ function Stage() {
   const canCrash = isLast.value && now.victims.length > 0;
   return (
     <>
-      <div class="slow-now">
+      <div class="slow-now" data-testid="slow-now">
         <div>
           <p class="quiet">
             Step {position.value + 1} of {frames.value.length + (frames.value[frames.value.length - 1]?.steps_left ?? 0)}, {now.pattern}
@@ -105,18 +110,18 @@ function Stage() {
 }
 
 function Source({ excerpt, lit }: { excerpt: Excerpt; lit: string | null }) {
+  const pre = useRef<HTMLPreElement>(null);
   const current = useRef<HTMLElement>(null);
   useEffect(() => {
-    const line = current.current;
-    const box = line?.closest("pre");
-    if (line && box) box.scrollTop = line.offsetTop - box.clientHeight / 2;
+    const line = lit === null ? null : current.current;
+    if (pre.current) pre.current.scrollTop = line ? line.offsetTop - pre.current.clientHeight / 2 : 0;
   }, [excerpt, lit]);
   return (
     <figure class="slow-source">
       <figcaption>
         <code>{`${excerpt.file}:${excerpt.line}`}</code>
       </figcaption>
-      <pre tabIndex={0} role="region" aria-label={`Source code of ${excerpt.file}`}>
+      <pre ref={pre} tabIndex={0} role="region" aria-label={`Source code of ${excerpt.file}`}>
         {excerpt.lines.map((line, i) => {
           const isLit = lit !== null && line.includes(lit);
           return (
