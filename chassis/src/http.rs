@@ -334,11 +334,15 @@ fn of_path(rejection: PathRejection) -> String {
 /// What is wrong with a parameter of the query string; its name stands first.
 fn of_query(rejection: &QueryRejection) -> String {
     let text = rejection.body_text();
-    plain(text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text))
+    plain(
+        text.strip_prefix("Failed to deserialize query string: ")
+            .unwrap_or(&text),
+    )
 }
 
 const NO_NUMBER: &str = "this is not a whole number";
-const NO_ID: &str = "this is not an id: ids are UUIDs, such as 018f4d2e-7c1b-7000-8000-000000000000";
+const NO_ID: &str =
+    "this is not an id: ids are UUIDs, such as 018f4d2e-7c1b-7000-8000-000000000000";
 
 /// The parsers' words as a person would say them.
 fn plain(text: &str) -> String {
@@ -346,7 +350,10 @@ fn plain(text: &str) -> String {
         ("UUID parsing failed", NO_ID),
         ("invalid digit found in string", NO_NUMBER),
         ("cannot parse integer from empty string", NO_NUMBER),
-        ("number too large to fit in target type", "this number is too large"),
+        (
+            "number too large to fit in target type",
+            "this number is too large",
+        ),
     ];
     let said = words.iter().find_map(|(parser, plain)| {
         // Further details of the parser come after its words.
