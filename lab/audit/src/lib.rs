@@ -73,8 +73,8 @@ pub use self::sources::{ProviderAccess, Sources};
 
 #[derive(Debug, clap::Args)]
 pub struct AuditArgs {
-    /// Only payments accepted from then on: 10m, 2h, 2026-01-31 or 2026-01-31T12:00:00Z; the ledger is summed up over
-    /// everything
+    /// Only payments accepted from then on: 10m, 2h, 09:30, 2026-01-31 or 2026-01-31T12:00:00Z; the ledger is summed up
+    /// over everything
     #[arg(long, value_name = "TIME")]
     since: Option<Since>,
     /// Seconds after which a payment that has not ended is stuck. Too low: bills that wait for a provider's outage to

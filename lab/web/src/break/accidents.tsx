@@ -40,7 +40,7 @@ function AccidentCard({ name, title, about }: { name: AccidentName; title: strin
             {title}
           </CommandButton>
         )}
-        <CopyAsCurl of={title} method="POST" path={`/api/accidents/${name}`} />
+        {last?.doing != null ? <CopyAsCurl of="Stop" method="DELETE" path="/api/traffic" /> : <CopyAsCurl of={title} method="POST" path={`/api/accidents/${name}`} />}
       </p>
       {last?.doing != null && <Doing words={last.doing} />}
       {last?.verdict != null && (

@@ -39,10 +39,11 @@ export function ProviderBehaviour() {
         <CommandButton command={command} act={() => setBehaviour(shown).then(() => setDraft(null))} why={why} sayWhy>
           Apply
         </CommandButton>
+        <CopyAsCurl of="Apply" method="PUT" path="/api/behaviour" body={shown} />
         <CommandButton command={command} act={() => setBehaviour(good()).then(() => setDraft(null))} why={present === null ? "The provider is down." : null}>
           Back to normal
         </CommandButton>
-        <CopyAsCurl of="Apply" method="PUT" path="/api/behaviour" body={shown} />
+        <CopyAsCurl of="Back to normal" method="PUT" path="/api/behaviour" body={good()} />
       </p>
       <Trouble command={command} />
     </section>

@@ -67,7 +67,7 @@ function Commands({ form, command }: { form: CompareRequest; command: Command })
             Compare
           </CommandButton>
         )}
-        <CopyAsCurl of="Compare" method="POST" path="/api/compare" body={form} />
+        {comparing ? <CopyAsCurl of="Stop" method="DELETE" path="/api/compare" /> : <CopyAsCurl of="Compare" method="POST" path="/api/compare" body={form} />}
       </p>
       <Trouble command={command} labels={LABELS} />
     </>

@@ -94,7 +94,8 @@ function NodeBox({ id, box, node }: { id: NodeId; box: Box; node: FlowNode }) {
   // Beside the numbers on its edge.
   const x = box.x + box.width / 2 - (id === "wallet-api" ? 6 : 0);
   // A box with others in it has its words above them.
-  const top = id === "database" && box.height > 80 ? box.y + 25 : box.y + (box.height - title - lines.length * line) / 2 + title - 4;
+  const gauge = node.waiting === null ? 0 : GAUGE;
+  const top = id === "database" && box.height > 80 ? box.y + 25 : box.y + (box.height - gauge - title - lines.length * line) / 2 + title - 4;
   return (
     <g class={`node ${node.health} ${main ? "main" : ""}`} data-node={id}>
       <rect class="body" x={box.x + 1} y={box.y + 1} width={box.width - 2} height={box.height - 2} rx="10" />
@@ -113,10 +114,13 @@ function NodeBox({ id, box, node }: { id: NodeId; box: Box; node: FlowNode }) {
 
 const MARK: Record<FlowNode["health"], string> = { up: "", partly: "!", waiting: "…", down: "✕" };
 
+/** What a gauge takes of a box's height. */
+const GAUGE = 7;
+
 /** How full, on a logarithmic scale: 1 row is seen, 10,000 fill it. */
 function Gauge({ box, waiting }: { box: Box; waiting: number }) {
   const share = Math.min(1, Math.log10(1 + waiting) / 4);
-  return <rect class="gauge" x={box.x + 8} y={box.y + box.height - 8} width={(box.width - 16) * share} height="4" rx="2" />;
+  return <rect class="gauge" x={box.x + 8} y={box.y + box.height - GAUGE} width={(box.width - 16) * share} height="4" rx="2" />;
 }
 
 function entries<K extends string, V>(record: Partial<Record<K, V>>): [K, V][] {

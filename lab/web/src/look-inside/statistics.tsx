@@ -5,6 +5,7 @@ import { count } from "../format";
 import { Figure } from "../flow/figures";
 import { reset } from "../commands";
 import { CommandButton, Trouble, useCommand } from "../parts/command";
+import { CopyAsCurl } from "../parts/copy";
 import { live } from "../state/store";
 
 /** Each with what it counts. */
@@ -41,6 +42,7 @@ export function StatisticsPage() {
         <CommandButton command={command} act={reset} icon="restart">
           Count from now
         </CommandButton>
+        <CopyAsCurl of="Count from now" method="POST" path="/api/reset" />
       </p>
       <Trouble command={command} />
     </>

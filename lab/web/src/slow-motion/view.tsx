@@ -4,6 +4,7 @@ import { useEffect, useRef } from "preact/hooks";
 import type { Excerpt } from "../../excerpts";
 import { stopTraffic } from "../commands";
 import { CommandButton, Trouble, useCommand } from "../parts/command";
+import { CopyAsCurl } from "../parts/copy";
 import { live, noTraffic } from "../state/store";
 import { Boxes } from "./boxes";
 import { back, before, begin, chosen, crash, end, forward, frames, isLast, isOpen, position, shown } from "./state";
@@ -32,6 +33,7 @@ export function SlowMotion() {
             {now ? "Begin another payment" : "Begin"}
           </CommandButton>
         )}
+        {!isOpen.value && <CopyAsCurl of="Begin" method="POST" path="/api/slow-motion" body={{ pattern: chosen.value }} />}
         {(isOpen.value || isOfAnother) && (
           <CommandButton command={command} act={isOfAnother ? stopTraffic : end} title="Everything runs on">
             {isOfAnother ? "End the payment of another page" : "End"}
@@ -92,11 +94,13 @@ function Stage() {
               {isLast.value ? nextLabel(now) : "Next"}
             </CommandButton>
           )}
+          {isLast.value && now.next !== null && <CopyAsCurl of="Next" method="POST" path="/api/slow-motion/next" body={{ id: now.id }} />}
           {canCrash && (
             <CommandButton command={command} act={crash} look="danger" icon="kill" title={`kill -9 ${now.victims.join(" ")}`}>
               Crash here
             </CommandButton>
           )}
+          {canCrash && <CopyAsCurl of="Crash here" method="POST" path="/api/slow-motion/crash" body={{ id: now.id }} />}
         </div>
       </div>
       <Trouble command={command} />
