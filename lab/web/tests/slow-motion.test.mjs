@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { test } from "node:test";
 import { promisify } from "node:util";
-import { enabled, go, LAB_URL, LATER, openQuiet, picture, says } from "./lab-page.mjs";
+import { enabled, go, LAB_URL, LATER, onTheTerminal, openQuiet, picture, says } from "./lab-page.mjs";
 
 const WALKS = {
   "dual-write": ["first_write", "rest", "pay", "record", "report", "settle"],
@@ -95,6 +95,15 @@ test("while a payment stands still no traffic can be started, and a page that is
   assert.match((await refused.json()).detail, /slow motion/);
   assert.match(await states(), /paused/);
   await page.goto("about:blank");
+  await t.test("everything runs on", runsOn);
+});
+
+test("a payment in slow motion that a terminal has begun is ended from the page", async (t) => {
+  const page = await openAlone(t);
+  await page.getByTestId("slow-motion").getByRole("radio", { name: "outbox", exact: true }).check();
+  assert.equal(JSON.parse(await onTheTerminal(page, "Begin")).pattern, "outbox");
+  assert.match(await states(), /paused/);
+  await page.getByRole("button", { name: "End the payment of another page" }).click();
   await t.test("everything runs on", runsOn);
 });
 

@@ -1,4 +1,4 @@
-// Buttons that copy a text: a command for the terminal, a link. Where the browser forbids it, the text is shown instead.
+// Buttons that copy a text: a command for the terminal, a link. Where the browser forbids it, the text is shown instead, and stays.
 import { useState } from "preact/hooks";
 import { curlOf } from "../commands";
 
@@ -12,13 +12,16 @@ interface CopyProps {
 
 export function CopyButton({ text, label, of }: CopyProps) {
   const [outcome, setOutcome] = useState<"" | "copied" | "forbidden">("");
-  const copy = () =>
-    Promise.resolve()
+  const copy = (button: HTMLElement) => {
+    // "Copied" is shorter. A button beside it must not move when it is pressed, and this one loses the focus by that.
+    button.style.minWidth = `${button.offsetWidth}px`;
+    return Promise.resolve()
       .then(() => navigator.clipboard.writeText(text()))
       .then(() => setOutcome("copied"), () => setOutcome("forbidden"));
+  };
   return (
     <>
-      <button type="button" class="button copy" title={of} onClick={copy} onBlur={() => setOutcome("")}>
+      <button type="button" class="button copy" title={of} onClick={(event) => copy(event.currentTarget)} onBlur={() => setOutcome((was) => (was === "copied" ? "" : was))}>
         {outcome === "copied" ? "Copied" : label}
       </button>
       {outcome === "forbidden" && <code class="copy-text">{text()}</code>}
