@@ -209,6 +209,9 @@ pub(super) async fn report(session: &Session, scope: &Scope) -> anyhow::Result<R
     })
 }
 
+/// Of each kind.
+const EXAMPLES_MAX: u32 = 100;
+
 async fn findings(session: &Session) -> anyhow::Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for kind in Kind::ALL {
@@ -216,7 +219,7 @@ async fn findings(session: &Session) -> anyhow::Result<Vec<Finding>> {
         let name = name.as_str().unwrap_or_default();
         let found = format!(
             "with of_kind as (select distinct id from found where kind = '{name}') \
-             select (select count(*) from of_kind), array(select id from of_kind order by id limit 10)"
+             select (select count(*) from of_kind), array(select id from of_kind order by id limit {EXAMPLES_MAX})"
         );
         for (count, examples) in session.pairs::<i64, Vec<String>>(&found).await? {
             let mut finding = Finding {
@@ -272,7 +275,8 @@ async fn repair(session: &Session, finding: &Finding) -> anyhow::Result<Option<S
     let steps = "docs/recovery.md".to_owned();
     match finding.kind {
         Kind::Lost | Kind::Stuck => {
-            let ids = finding.examples.join(",");
+            let ids: Vec<&str> = finding.printed().map(String::as_str).collect();
+            let ids = ids.join(",");
             let ids = format!(
                 "select coalesce(string_agg(id::text, ' ' order by id), '') from payments \
                  where id = any('{{{ids}}}'::uuid[])"

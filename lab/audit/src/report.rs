@@ -52,7 +52,7 @@ pub struct Latency {
 pub struct Finding {
     pub kind: Kind,
     pub count: u64,
-    /// The first few: ids of payments, unless the kind says otherwise.
+    /// The first hundred: ids of payments, unless the kind says otherwise.
     pub examples: Vec<String>,
     /// How many of them were written by which pattern, as far as that is known.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -147,6 +147,11 @@ impl Kind {
         Self::BalanceDiffers,
     ];
 
+    /// Whether somebody has or gets a wrong amount; otherwise it is wrong, and all money is where it should be.
+    pub const fn is_money_lost(self) -> bool {
+        !matches!(self, Self::Differs | Self::Stuck | Self::OutOfOrder)
+    }
+
     pub const fn title(self) -> &'static str {
         match self {
             Self::Lost => "LOST",
@@ -234,7 +239,7 @@ impl Report {
             if let Some(repair) = &finding.repair {
                 let title = finding.kind.title();
                 text.push_str(&format!("To repair {title}: {repair}\n"));
-                if finding.count > u64::try_from(finding.examples.len()).unwrap_or(u64::MAX) {
+                if finding.count > u64::try_from(finding.printed().count()).unwrap_or(u64::MAX) {
                     text.push_str("    Those are the first; audit again for the others.\n");
                 }
             }
@@ -254,9 +259,14 @@ impl Finding {
         losing.map(|it| it.count).sum::<u64>() == self.count
     }
 
-    /// The examples, a line each, with what differs.
+    /// The examples that a terminal has room for.
+    pub(crate) fn printed(&self) -> impl Iterator<Item = &String> {
+        self.examples.iter().take(10)
+    }
+
+    /// Those, a line each, with what differs.
     fn note(&self) -> String {
-        let mut lines = self.examples.clone();
+        let mut lines: Vec<String> = self.printed().cloned().collect();
         for line in &mut lines {
             let differences = self.differences.iter().filter(|it| it.id == *line);
             let differences: String = differences.map(|it| format!("\n  {it}")).collect();

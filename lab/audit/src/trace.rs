@@ -120,9 +120,18 @@ impl Timeline {
             text.push('\n');
         }
         if status == LOST {
+            let pattern = self.pattern.as_deref().unwrap_or("of an unknown name");
+            let outcome = if self
+                .steps
+                .iter()
+                .any(|step| step.what == timeline::BILL_TAKEN)
+            {
+                "the wallet will not hear what became of the bill"
+            } else {
+                "nobody will pay the bill"
+            };
             text.push_str(&format!(
-                "The wallet was debited by the pattern {}, and nobody will pay the bill. To repair: wallet-api payments redrive {} --operator YOU\n",
-                self.pattern.as_deref().unwrap_or("of an unknown name"),
+                "The wallet was debited by the pattern {pattern}, and {outcome}. To repair: wallet-api payments redrive {} --operator YOU\n",
                 self.payment_id
             ));
         }

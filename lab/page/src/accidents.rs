@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::lab::Lab;
 use super::parts;
-use super::snapshot::{Accident, AccidentView, Load, Pattern, Plan, Run, RunState};
+use super::snapshot::{Accident, AccidentView, Load, Outcome, Pattern, Plan, Run, RunState};
 use super::traffic::{self, problem_error};
 
 const KAFKA_AWAY: Duration = Duration::from_secs(20);
@@ -58,7 +58,7 @@ pub(super) async fn begin(
     show(&lab, accident, |shown| {
         shown.doing = Some("sending payments".to_owned());
         shown.verdict = None;
-        shown.inconsistent = None;
+        shown.outcome = None;
     });
     let tasks = lab.tasks.clone();
     tasks.spawn(async move {
@@ -70,8 +70,8 @@ pub(super) async fn begin(
         }
         show(&lab, accident, |shown| {
             shown.doing = None;
-            (shown.verdict, shown.inconsistent) = match told {
-                Ok((verdict, is_inconsistent)) => (Some(verdict), Some(is_inconsistent)),
+            (shown.verdict, shown.outcome) = match told {
+                Ok((verdict, outcome)) => (Some(verdict), Some(outcome)),
                 Err(error) => (Some(format!("There is no verdict: {error:#}.")), None),
             };
         });
@@ -80,12 +80,12 @@ pub(super) async fn begin(
     Ok(StatusCode::ACCEPTED)
 }
 
-/// Returns one sentence, and whether money went wrong.
+/// Returns one sentence, and how the money came out.
 async fn run(
     lab: &Lab,
     accident: Accident,
     stop: &CancellationToken,
-) -> anyhow::Result<(String, bool)> {
+) -> anyhow::Result<(String, Outcome)> {
     let plan = accident.plan();
     let run = Run::new(&plan);
     let flowing = Flowing {
@@ -109,8 +109,8 @@ async fn run(
     if duplicates > 0 {
         caused.push_str(&format!(", and {duplicates} messages came twice"));
     }
-    let (verdict, is_inconsistent) = ended.verdict();
-    Ok((format!("{caused}; of {verdict}"), is_inconsistent))
+    let (verdict, outcome) = ended.verdict();
+    Ok((format!("{caused}; of {verdict}"), outcome))
 }
 
 /// The run of an accident, while it is caused.
@@ -225,7 +225,7 @@ fn show(lab: &Lab, accident: Accident, change: impl FnOnce(&mut AccidentView)) {
         name: accident,
         doing: None,
         verdict: None,
-        inconsistent: None,
+        outcome: None,
     };
     let at = known.unwrap_or_else(|| {
         shown.accidents.push(view);

@@ -39,7 +39,7 @@ use self::facts::{BillRows, Facts, WalletRows, is_empty, receipt, records};
 use self::script::{PAUSED, Script, Step};
 use super::lab::{Lab, Work};
 use super::problems::{away, conflict};
-use super::snapshot::{MoneyScope, Pattern};
+use super::snapshot::{MoneyScope, Outcome, Pattern};
 use super::{logs, parts};
 
 /// How long a session may wait for its next step.
@@ -100,6 +100,7 @@ struct Response {
 struct Verdict {
     /// Titles of its findings; none when all is well.
     findings: Vec<&'static str>,
+    outcome: Outcome,
     status: Option<String>,
 }
 
@@ -560,14 +561,15 @@ impl Session {
             let (rows, id) = (facts.wallet, facts.payment_id.unwrap_or_default());
             let of_it = |finding: &&audit::Finding| finding.examples.contains(&id);
             let findings = report.findings.iter().filter(of_it);
-            let findings: Vec<&'static str> =
-                findings.map(|finding| finding.kind.title()).collect();
-            if rows.have_ended()
-                || findings.contains(&audit::Kind::Lost.title())
-                || Instant::now() > deadline
+            let kinds: Vec<audit::Kind> = findings.map(|finding| finding.kind).collect();
+            if rows.have_ended() || kinds.contains(&audit::Kind::Lost) || Instant::now() > deadline
             {
-                let status = rows.status().map(str::to_owned);
-                self.verdict = Some(Verdict { findings, status });
+                let outcomes = kinds.iter().map(|&kind| kind.into());
+                self.verdict = Some(Verdict {
+                    findings: kinds.iter().map(|kind| kind.title()).collect(),
+                    outcome: outcomes.max().unwrap_or(Outcome::Right),
+                    status: rows.status().map(str::to_owned),
+                });
                 return Ok(());
             }
             tokio::time::sleep(10 * LOOK_EVERY).await;

@@ -124,6 +124,8 @@ pub(super) struct Money {
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Finding {
     pub(super) kind: &'static str,
+    /// What it comes to, if there is any.
+    pub(super) outcome: Outcome,
     pub(super) count: u64,
     pub(super) examples: Vec<String>,
     pub(super) by_pattern: Vec<PatternCount>,
@@ -142,6 +144,7 @@ impl Money {
     pub(super) fn new(scope: &MoneyScope, report: Report) -> Self {
         let findings = report.findings.into_iter().map(|finding| Finding {
             kind: finding.kind.title(),
+            outcome: finding.kind.into(),
             count: finding.count,
             examples: finding.examples,
             by_pattern: finding.by_pattern,
@@ -309,7 +312,7 @@ pub(super) struct Run {
     pub(super) p50_ms: Option<u64>,
     pub(super) p99_ms: Option<u64>,
     pub(super) verdict: Option<String>,
-    pub(super) inconsistent: Option<bool>,
+    pub(super) outcome: Option<Outcome>,
 }
 
 impl Run {
@@ -329,7 +332,7 @@ impl Run {
             p50_ms: None,
             p99_ms: None,
             verdict: None,
-            inconsistent: None,
+            outcome: None,
         }
     }
 
@@ -341,6 +344,26 @@ impl Run {
             Answer::Crashed => &mut self.crashes,
         };
         *count += 1;
+    }
+}
+
+/// How the money of a run came out, the better before the worse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Outcome {
+    Right,
+    /// Something is not as it should be, and all money is where it belongs.
+    Wrong,
+    MoneyLost,
+}
+
+impl From<audit::Kind> for Outcome {
+    fn from(kind: audit::Kind) -> Self {
+        if kind.is_money_lost() {
+            Self::MoneyLost
+        } else {
+            Self::Wrong
+        }
     }
 }
 
@@ -375,7 +398,7 @@ pub(super) struct AccidentView {
     pub(super) doing: Option<String>,
     /// One sentence, when it has ended.
     pub(super) verdict: Option<String>,
-    pub(super) inconsistent: Option<bool>,
+    pub(super) outcome: Option<Outcome>,
 }
 
 #[derive(Debug, Clone, Serialize)]

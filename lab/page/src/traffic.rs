@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) use self::sending::Latencies;
 use super::lab::Lab;
-use super::snapshot::{Behaviour, Load, MoneyScope, Pattern, Plan, Run, RunState};
+use super::snapshot::{Behaviour, Load, MoneyScope, Outcome, Pattern, Plan, Run, RunState};
 
 /// How long the last payments may be on their way before the verdict says so.
 const SETTLE_WITHIN: Duration = Duration::from_secs(90);
@@ -38,8 +38,8 @@ pub(super) struct RunResult {
 }
 
 impl RunResult {
-    /// What became of so many payments, and whether money went wrong.
-    pub(super) fn verdict(&self) -> (String, bool) {
+    /// What became of so many payments, and how the money came out.
+    pub(super) fn verdict(&self) -> (String, Outcome) {
         verdict::of(&self.report, self.promised)
     }
 }
@@ -102,10 +102,10 @@ pub(super) async fn run(
         };
         match &ended {
             Ok(ended) => {
-                let (verdict, is_inconsistent) = ended.verdict();
+                let (verdict, outcome) = ended.verdict();
                 run.verdict = Some(format!("Of {verdict}"));
-                run.inconsistent = Some(is_inconsistent);
-                shown.statistics.inconsistent_runs += u64::from(is_inconsistent);
+                run.outcome = Some(outcome);
+                shown.statistics.inconsistent_runs += u64::from(outcome != Outcome::Right);
             }
             Err(error) => run.verdict = Some(format!("There is no verdict: {error:#}.")),
         }

@@ -145,6 +145,58 @@ async fn a_payment_that_is_lost_anywhere_on_its_way_is_found() {
     );
     assert_eq!(report["accepted"], 4);
     assert_eq!(report["in_flight"], 0);
+
+    // The trace says the same, and where it is missing.
+    let missing = [
+        ("wallet.events", "no event, and none waits in the outbox"),
+        ("bill-payer", "no bill: it never heard of the payment"),
+        ("bill.events", "no result, and none waits in the outbox"),
+        (
+            "ledger",
+            "no settlement and no refund, though wallet-api has read the result",
+        ),
+    ];
+    for (payment, (place, what)) in lost.iter().zip(missing) {
+        let step = json!({ "at": null, "where": place, "what": what, "detail": {} });
+        eventually(&format!("{payment} is told to be lost"), async || {
+            let output = lab(&system, &["trace", payment, "--json"]).await;
+            let trace: Value =
+                serde_json::from_slice(&output.stdout).map_err(|it| it.to_string())?;
+            let steps = trace["steps"].as_array().into_iter().flatten();
+            let is_told = trace["status"] == "LOST" && steps.into_iter().any(|it| *it == step);
+            is_told.then_some(()).ok_or_else(|| trace.to_string())
+        })
+        .await;
+    }
+    let said = lab(&system, &["trace", &lost[3]]).await;
+    let said = String::from_utf8(said.stdout).unwrap();
+    let outcome = "the wallet will not hear what became of the bill";
+    assert!(said.contains(outcome), "{said}");
+}
+
+/// The page links each of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn more_losses_than_a_terminal_has_room_for_are_named_in_the_json() {
+    let system = System::start().await;
+    let wallet = system.wallet("100").await;
+    execute(
+        &system.wallet_database,
+        "create function lose() returns trigger language plpgsql as 'begin return null; end'; \
+         create trigger lose before insert on outbox for each row execute function lose()",
+    )
+    .await;
+    let mut lost = Vec::new();
+    for _ in 0..11 {
+        lost.push(system.accepted(&wallet).await);
+    }
+    let report = found(&system, "lost", &lost[10], &NO_PATIENCE).await;
+    assert_eq!(findings(&report), [("lost".to_owned(), lost.clone())]);
+    let said = lab(&system, &["audit", "--lost-after-ms", "0"]).await;
+    let said = String::from_utf8(said.stdout).unwrap();
+    let first = format!("\nTo repair LOST: {}\n", redrive(&lost[..10]));
+    assert!(said.contains(&first), "{said}");
+    assert!(said.contains("Those are the first"), "{said}");
+    assert!(!said.contains(&lost[10]), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

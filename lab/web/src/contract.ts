@@ -110,7 +110,7 @@ export interface Run {
   p99_ms: number | null;
   /** One sentence, when the run has ended and the audit was made. */
   verdict: string | null;
-  inconsistent: boolean | null;
+  outcome: Outcome | null;
 }
 
 export type AccidentName = "kill-wallet-api" | "kill-relay" | "kafka-away" | "drop-slot";
@@ -120,7 +120,7 @@ export interface Accident {
   /** What goes on; null when it has ended. */
   doing: string | null;
   verdict: string | null;
-  inconsistent: boolean | null;
+  outcome: Outcome | null;
 }
 
 export interface Money {
@@ -145,8 +145,13 @@ export interface Money {
   took_ms: number;
 }
 
+/** How money came out: as it should, wrong without a loss, or with a loss. */
+export type Outcome = "right" | "wrong" | "money_lost";
+
 export interface Finding {
   kind: string;
+  /** What it comes to, if there is any. */
+  outcome: Outcome;
   count: number;
   examples: string[];
   /** As far as it is known. */
@@ -252,7 +257,7 @@ export interface SlowMotion {
   /** Lines about this payment in the logs of all services, after a crash. */
   log_lines: string[] | null;
   /** Titles of the audit's findings about this payment, and how the wallet says that it ended. */
-  verdict: { findings: string[]; status: string | null } | null;
+  verdict: { findings: string[]; outcome: Outcome; status: string | null } | null;
 }
 
 export interface SlowFacts {

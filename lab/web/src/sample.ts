@@ -41,7 +41,7 @@ export function quietSnapshot(change: Partial<Live> = {}): Live {
 export function audit(change: Partial<Money> = {}): Money {
   return {
     at: 1_000_000, since: 900_000, of_run: false, complete: true, accepted: 200, in_flight: 0, in_flight_where: [], paid: 190, refunded: 10, declined: 0,
-    findings: ["LOST", "PAID TWICE"].map((kind) => ({ kind, count: 0, examples: [], by_pattern: [] })), away: null, error: null, took_ms: 5,
+    findings: ["LOST", "PAID TWICE"].map((kind) => ({ kind, outcome: "money_lost", count: 0, examples: [], by_pattern: [] })), away: null, error: null, took_ms: 5,
     ...change,
   };
 }

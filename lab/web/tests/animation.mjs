@@ -41,7 +41,7 @@ test("the animation is filmed", async (t) => {
     caption: "3. Outbox, and both relays are killed (kill -9) while payments flow.",
     press: page.getByRole("button", { name: "Kill the relay" }),
     until: page.getByTestId("accident-kill-relay").locator(".verdict.good"),
-    every: 1200,
+    every: 600,
   });
   await webp.Image.save(process.env.ANIMATION, { frames: film.frames, ...SIZE, loops: 0 });
   const { size } = await stat(process.env.ANIMATION);

@@ -1,7 +1,7 @@
 // Breaking the system: what is killed or stopped is seen to be down and to come back, and nothing is lost.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { enabled, figure, LATER, onTheTerminal, openQuiet, picture, says } from "./lab-page.mjs";
+import { enabled, figure, heightsAbove, LATER, onTheTerminal, openQuiet, picture, says } from "./lab-page.mjs";
 
 /** The single faults are folded below the accidents. */
 async function unfold(page) {
@@ -27,6 +27,7 @@ test("a killed relay is seen to go and to come back, and nothing is lost", async
 
 test("a stopped broker is shown, events wait for it, and go on when it is back", async (t) => {
   const page = await openQuiet(t, { hash: "break" });
+  const heights = await heightsAbove(page);
   await unfold(page);
   await page.getByRole("button", { name: "Send through the outbox" }).click();
   await says(page.locator(".hint"), /Payments are flowing/);
@@ -42,10 +43,12 @@ test("a stopped broker is shown, events wait for it, and go on when it is back",
   await start.click();
   await says(kafka.getByTestId("state"), /ready/, LATER);
   await stopAndCount(page);
+  assert.equal((await heights()).length, 1, `${await heights()}`);
 });
 
 test("in dual-write a real kill loses payments, and the page says so", async (t) => {
-  const page = await openQuiet(t, { hash: "break" });
+  const page = await openQuiet(t, { hash: "break", width: 1200 });
+  const heights = await heightsAbove(page);
   await unfold(page);
   await page.getByRole("button", { name: "Send through dual-write" }).click();
   await says(page.locator(".hint"), /Payments are flowing/);
@@ -59,6 +62,7 @@ test("in dual-write a real kill loses payments, and the page says so", async (t)
   await enabled(stop);
   await stop.click();
   await page.getByTestId("run").locator(".verdict.bad").waitFor({ timeout: LATER });
+  assert.equal((await heights()).length, 1, `${await heights()}`);
 });
 
 test("a paused part says so, and why the other buttons wait", async (t) => {

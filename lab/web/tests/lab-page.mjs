@@ -59,6 +59,16 @@ export async function openQuiet(t, options = {}) {
   return page;
 }
 
+/** The heights that what stands above every view has had since then: whatever is said there, a button below must not move. */
+export async function heightsAbove(page) {
+  await page.evaluate(() => {
+    const above = document.querySelector(".always");
+    window.heightsAbove = new Set();
+    new ResizeObserver(() => window.heightsAbove.add(above.offsetHeight)).observe(above);
+  });
+  return () => page.evaluate(() => [...window.heightsAbove]);
+}
+
 export async function go(page, hash) {
   await page.evaluate((to) => {
     location.hash = to;

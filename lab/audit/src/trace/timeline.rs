@@ -95,26 +95,38 @@ pub(super) async fn of(sources: &Sources, id: Uuid) -> anyhow::Result<Told> {
 /// The places that do not know a pending payment; none if it waits somewhere, and so will go on.
 fn missing(steps: &[Step]) -> Vec<Step> {
     let at = |place: &'static str| steps.iter().filter(move |step| step.place == place);
-    let waits_in_kafka = at(WALLET_COMMANDS.name)
-        .chain(at(WALLET_EVENTS.name))
+    let is_at = |place| at(place).next().is_some();
+    let waits_in_kafka = [WALLET_COMMANDS, WALLET_EVENTS, BILL_EVENTS]
+        .into_iter()
+        .flat_map(|topic| at(topic.name))
         .any(|message| member(&message.detail, "consumed").as_bool() != Some(true));
-    let waits = ["wallet outbox", "dead letters", "bill-payer"]
-        .iter()
-        .any(|&place| at(place).next().is_some());
-    if waits || waits_in_kafka {
+    let waits = ["wallet outbox", "bill-payer outbox", "dead letters"];
+    if waits_in_kafka || waits.into_iter().any(is_at) {
         return Vec::new();
     }
-    let parts = [
-        (WALLET_EVENTS.name, "no event, and none waits in the outbox"),
-        ("bill-payer", "no bill: it never heard of the payment"),
-        ("provider", "no payment"),
-    ];
-    let missing = parts
+    let bill = at("bill-payer").find_map(|step| member(&step.detail, "status").as_str());
+    let missing = |place, what| step(None, place, what, json!({}));
+    match bill {
+        _ if is_at(BILL_EVENTS.name) => {
+            let what = "no settlement and no refund, though wallet-api has read the result";
+            vec![missing("ledger", what)]
+        }
+        Some("paid" | "failed") => {
+            let what = "no result, and none waits in the outbox";
+            vec![missing(BILL_EVENTS.name, what)]
+        }
+        // bill-payer is at it.
+        Some(_) => Vec::new(),
+        None => [
+            (WALLET_EVENTS.name, "no event, and none waits in the outbox"),
+            ("bill-payer", "no bill: it never heard of the payment"),
+            ("provider", "no payment"),
+        ]
         .into_iter()
-        .filter(|(place, _)| at(place).next().is_none());
-    missing
-        .map(|(place, what)| step(None, place, what, json!({})))
-        .collect()
+        .filter(|(place, _)| !is_at(place))
+        .map(|(place, what)| missing(place, what))
+        .collect(),
+    }
 }
 
 /// How long after its end a payment's messages may still come, in milliseconds: again, after a crash.
@@ -299,6 +311,9 @@ async fn dead_letters(
     }))
 }
 
+/// What the step says by which bill-payer knows a payment.
+pub(super) const BILL_TAKEN: &str = "bill taken in";
+
 async fn bill(bills: &Session, id: Uuid) -> anyhow::Result<Vec<Step>> {
     let sql = format!(
         "select jsonb_build_object('at', {}, 'status', status, 'attempts', attempts, 'receipt', receipt, \
@@ -308,7 +323,7 @@ async fn bill(bills: &Session, id: Uuid) -> anyhow::Result<Vec<Step>> {
         ms!("created_at")
     );
     Ok(timed(bills.json(&sql).await?, "bill-payer", |_| {
-        "bill taken in".to_owned()
+        BILL_TAKEN.to_owned()
     }))
 }
 

@@ -2,8 +2,10 @@
 
 use audit::Report;
 
-/// One sentence, to stand after "of", and whether money went wrong.
-pub(super) fn of(report: &Report, promised: u64) -> (String, bool) {
+use crate::snapshot::Outcome;
+
+/// One sentence, to stand after "of", and how the money came out.
+pub(super) fn of(report: &Report, promised: u64) -> (String, Outcome) {
     let Report {
         accepted,
         paid,
@@ -12,14 +14,15 @@ pub(super) fn of(report: &Report, promised: u64) -> (String, bool) {
         in_flight,
         ..
     } = report;
-    let mut damage: Vec<String> = report
-        .findings
-        .iter()
-        .filter(|finding| finding.count > 0)
-        .map(|finding| format!("{} {}", finding.count, finding.kind.title()))
-        .collect();
+    let mut damage = Vec::new();
+    let mut outcome = Outcome::Right;
+    for finding in report.findings.iter().filter(|finding| finding.count > 0) {
+        damage.push(format!("{} {}", finding.count, finding.kind.title()));
+        outcome = outcome.max(finding.kind.into());
+    }
     if promised > *accepted {
         let unknown = promised - accepted;
+        outcome = Outcome::MoneyLost;
         damage.push(format!("{unknown} were promised and are not known"));
     }
     let mut ended = format!("{paid} paid, {refunded} refunded");
@@ -37,7 +40,7 @@ pub(super) fn of(report: &Report, promised: u64) -> (String, bool) {
             damage.join(", ")
         )
     };
-    (sentence, !damage.is_empty())
+    (sentence, outcome)
 }
 
 #[cfg(test)]
@@ -45,7 +48,7 @@ mod tests {
     use super::*;
     use audit::{Finding, Kind, Scope};
 
-    fn report(lost: u64) -> Report {
+    fn report(kind: Kind, lost: u64) -> Report {
         Report {
             scope: Scope::default(),
             accepted: 10,
@@ -56,7 +59,7 @@ mod tests {
             declined: 0,
             paid_after: None,
             findings: vec![Finding {
-                kind: Kind::Lost,
+                kind,
                 by_pattern: Vec::new(),
                 differences: Vec::new(),
                 repair: None,
@@ -69,12 +72,13 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_is_one_sentence_and_tells_whether_money_went_wrong() {
+    fn a_verdict_is_one_sentence_and_tells_how_the_money_came_out() {
         insta::assert_debug_snapshot!([
-            of(&report(0), 10),
-            of(&report(2), 10),
+            of(&report(Kind::Lost, 0), 10),
+            of(&report(Kind::Lost, 2), 10),
+            of(&report(Kind::Stuck, 2), 10),
             // A customer was told "accepted", and nobody knows of it.
-            of(&report(0), 11),
+            of(&report(Kind::Lost, 0), 11),
         ]);
     }
 }

@@ -6,6 +6,7 @@ import { CommandButton, Trouble, useCommand } from "../parts/command";
 import { CopyAsCurl } from "../parts/copy";
 import { Progress, VerdictLine } from "../parts/sign";
 import { live, noTraffic, run } from "../state/store";
+import { signOf } from "../state/verdict";
 
 const ACCIDENTS: [name: AccidentName, title: string, about: string][] = [
   ["kill-wallet-api", "Kill wallet-api", "Payments are written by dual-write while wallet-api is killed eight times: some die between their two writes."],
@@ -44,9 +45,9 @@ function AccidentCard({ name, title, about }: { name: AccidentName; title: strin
       </p>
       {last?.doing != null && <Doing words={last.doing} />}
       {last?.verdict != null && (
-        <VerdictLine verdict={{ sign: last.inconsistent === null ? "open" : last.inconsistent ? "bad" : "good", text: last.verdict }} />
+        <VerdictLine verdict={{ sign: signOf(last.outcome), text: last.verdict }} />
       )}
-      {last?.inconsistent && (
+      {(last?.outcome === "wrong" || last?.outcome === "money_lost") && (
         <p>
           <a href="#money">See which, and repair them</a>
         </p>

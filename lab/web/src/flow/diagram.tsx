@@ -112,7 +112,7 @@ function NodeBox({ id, box, node }: { id: NodeId; box: Box; node: FlowNode }) {
   );
 }
 
-const MARK: Record<FlowNode["health"], string> = { up: "", partly: "!", waiting: "…", down: "✕" };
+const MARK: Record<FlowNode["health"], string> = { up: "", partly: "!", waiting: "", down: "✕" };
 
 /** What a gauge takes of a box's height. */
 const GAUGE = 7;

@@ -39,7 +39,7 @@ export interface Layout {
 }
 
 /** Below this width the boxes of a row would be too small to be read. */
-const LYING_MIN = 860;
+const LYING_MIN = 820;
 
 export function layoutFor(width: number, pattern: Pattern): Layout {
   const layout = width < LYING_MIN ? upright(pattern) : lying(pattern);
@@ -50,22 +50,22 @@ export function layoutFor(width: number, pattern: Pattern): Layout {
 
 function lying(pattern: Pattern): Layout {
   const common: Layout["nodes"] = {
-    client: box(0, 54, 64, 60),
-    "wallet-api": box(110, 24, 136, 244),
+    client: box(0, 54, 60, 60),
+    "wallet-api": box(104, 24, 142, 244),
     "wallet-events": box(670, 34, 150, 100),
     "bill-payer": box(868, 24, 118, 244),
     provider: box(1032, 54, 88, 60),
     "bill-events": box(323, 206, 150, 62),
-    "relay-bill": box(536, 206, 80, 62),
+    "relay-bill": box(526, 206, 104, 62),
     "bill-outbox": box(670, 206, 150, 62),
   };
   const arrows: Layout["arrows"] = {
-    requests: across(64, 110, 84),
+    requests: across(60, 104, 84),
     consumed: across(820, 868, 84),
     provider_calls: across(986, 1032, 84),
     bills_ended: across(868, 820, 237),
-    results_read: across(670, 616, 237),
-    results_published: across(536, 473, 237),
+    results_read: across(670, 630, 237),
+    results_published: across(526, 473, 237),
     settled: across(323, 246, 237),
   };
   const past = (y: number, n: number): Arrow => ({
@@ -77,8 +77,8 @@ function lying(pattern: Pattern): Layout {
     case "outbox":
       return {
         ...frame(1120, 280, false),
-        nodes: { ...common, database: box(312, 14, 172, 136), debit: box(324, 46, 148, 42), outbox: box(324, 94, 148, 48), relay: box(536, 44, 80, 80) },
-        arrows: { ...arrows, committed: across(246, 312, 84), read: across(484, 536, 84), relayed: across(616, 670, 84) },
+        nodes: { ...common, database: box(312, 14, 172, 136), debit: box(324, 46, 148, 42), outbox: box(324, 94, 148, 48), relay: box(526, 44, 104, 80) },
+        arrows: { ...arrows, committed: across(246, 312, 84), read: across(484, 526, 84), relayed: across(630, 670, 84) },
       };
     case "listen-to-yourself":
       return {

@@ -19,7 +19,7 @@ it("tells one relay of two missing from both missing", () => {
   expect(flowModel(both).nodes.relay).toMatchObject({ health: "waiting", word: "restarting" });
 });
 
-const run = { id: "1", state: "running", pattern: "dual-write", relay_mode: "poller", sent: 1, requests: 2, accepted: 1, declined: 0, failed: 0, crashes: 0, p50_ms: null, p99_ms: null, verdict: null, inconsistent: null } as const;
+const run = { id: "1", state: "running", pattern: "dual-write", relay_mode: "poller", sent: 1, requests: 2, accepted: 1, declined: 0, failed: 0, crashes: 0, p50_ms: null, p99_ms: null, verdict: null, outcome: null } as const;
 
 it("keeps the pattern of the run whose verdict is shown, until a reset", () => {
   expect(flowModel(quietSnapshot({ run: { ...run, state: "finished" } })).pattern).toBe("dual-write");
@@ -29,7 +29,7 @@ it("keeps the pattern of the run whose verdict is shown, until a reset", () => {
 });
 
 it("counts what was cut off between the two writes", () => {
-  const money = audit({ findings: [{ kind: "LOST", count: 9, examples: ["a"], by_pattern: [] }] });
+  const money = audit({ findings: [{ kind: "LOST", outcome: "money_lost", count: 9, examples: ["a"], by_pattern: [] }] });
   expect(flowModel(quietSnapshot({ run, money })).cut).toEqual({ count: 9, text: "9 cut off here" });
   expect(flowModel(quietSnapshot({ money })).cut.count).toBe(0);
   expect(lossesOf(money).map(({ kind }) => kind)).toEqual(["LOST"]);

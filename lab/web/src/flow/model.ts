@@ -71,7 +71,7 @@ export function flowModel(live: Live, slowMotion: Pattern | null = null): FlowMo
 
 /** What wallet-api does with a request. */
 const WRITES: Record<Pattern, string[]> = {
-  outbox: ["writes once:", "one transaction"],
+  outbox: ["writes once, in", "a transaction"],
   "dual-write": ["commits,", "then publishes"],
   "publish-first": ["publishes,", "then commits"],
   "listen-to-yourself": ["publishes, and", "debits on", "hearing it"],

@@ -48,7 +48,7 @@ function Steps({ id }: { id: string }) {
   return (
     <div data-testid="trace">
       <p class="trace-head">
-        <code>{data.payment_id}</code> <strong class={`status ${data.status}`}>{data.status ?? "unknown to the wallet"}</strong>
+        <code>{data.payment_id}</code> <strong class={`status ${data.status}`}>{data.status ?? withoutPayment(data)}</strong>
         {data.pattern && <span class="quiet"> written by {data.pattern}</span>}
       </p>
       {data.status === "LOST" && <RepairOne id={data.payment_id} />}
@@ -59,6 +59,11 @@ function Steps({ id }: { id: string }) {
       </ol>
     </div>
   );
+}
+
+/** Of a payment that the wallet database does not have. */
+function withoutPayment(trace: Trace): string {
+  return trace.steps.some((step) => step.where === "wallet.commands") ? "a command, not decided yet" : "unknown to the wallet";
 }
 
 function StepLine({ trace, index }: { trace: Trace; index: number }) {

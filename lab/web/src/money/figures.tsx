@@ -4,7 +4,7 @@ import { clock, count } from "../format";
 import { Figure } from "../flow/figures";
 import { VerdictLine } from "../parts/sign";
 import { money } from "../state/store";
-import { countOf, MEANING, signOf, verdictOf } from "../state/verdict";
+import { countOf, MEANING, verdictOf } from "../state/verdict";
 
 export function MoneyFigures() {
   const audit = money.value;
@@ -18,44 +18,43 @@ export function MoneyFigures() {
         <Wrong audit={audit} kind="LOST" />
         <Wrong audit={audit} kind="PAID TWICE" />
       </dl>
-      {audit && <MoneyBar audit={audit} />}
-      {audit && <MoneyScope audit={audit} />}
+      <MoneyBar audit={audit} />
+      {audit && (audit.away ?? audit.error) !== null ? <LastCounted audit={audit} /> : <MoneyScope audit={audit} />}
       <VerdictLine verdict={verdictOf(audit)} testId="money-verdict" />
-      <LastCounted audit={audit} />
     </>
   );
 }
 
 /** While a server is away: one quiet line, since no command failed. */
-function LastCounted({ audit }: { audit: Money | null }) {
-  if (audit === null || (audit.away === null && audit.error === null)) return null;
+function LastCounted({ audit }: { audit: Money }) {
   const last = audit.at === 0 ? "nothing was counted yet" : `last counted ${clock(audit.at)}`;
   return (
     <p class="quiet" data-testid="last-counted" title={audit.error ?? undefined}>
-      {audit.away === null ? "The money can't be counted now" : `${audit.away} is away`}: {last}.
+      {audit.away === null ? "The count fails" : `${audit.away} is away`}: {last}.
     </p>
   );
 }
 
 /** One scope for all of it: whatever was wrong before is not mixed in. */
-function MoneyScope({ audit }: { audit: Money }) {
+function MoneyScope({ audit }: { audit: Money | null }) {
   return (
     <p class="quiet" data-testid="money-scope">
-      Counted: {audit.of_run ? "this run, " : ""}payments since {clock(audit.since)}.
+      Counted: {audit === null ? "nothing yet" : `${audit.of_run ? "this run" : "payments"} since ${clock(audit.since)}`}.
     </p>
   );
 }
 
 function Wrong({ audit, kind }: { audit: Money | null; kind: string }) {
   const n = countOf(audit, kind);
-  const look = n === null ? "wrong" : { good: "wrong none", bad: "wrong found", trouble: "wrong trouble", open: "wrong" }[signOf(kind, n)];
+  const look = n === null ? "wrong" : n === 0 ? "wrong none" : "wrong found";
   return <Figure term={kind} about={MEANING[kind]} value={n === 0 ? "✓ 0" : n !== null && n > 0 ? `✕ ${count(n)}` : count(n)} look={look} />;
 }
 
 /** The accepted payments, as parts of one bar; the figures next to it say the same in numbers. */
-function MoneyBar({ audit }: { audit: Money }) {
+function MoneyBar({ audit }: { audit: Money | null }) {
   const lost = countOf(audit, "LOST") ?? 0;
-  const shares: [string, number][] = [["paid", audit.paid], ["refunded", audit.refunded], ["open", audit.in_flight], ["lost", lost]];
+  const { paid = 0, refunded = 0, in_flight = 0 } = audit ?? {};
+  const shares: [string, number][] = [["paid", paid], ["refunded", refunded], ["open", in_flight], ["lost", lost]];
   return (
     <div class="money-bar" aria-hidden="true">
       {shares.map(([name, n]) => n > 0 && <span key={name} class={name} style={{ flexGrow: n }} />)}

@@ -1,7 +1,7 @@
 // Sends lost payments on their way again, here or by the command that does the same.
 import { redrive, redriveAll } from "../commands";
 import { CommandButton, Trouble, useCommand } from "../parts/command";
-import { live } from "../state/store";
+import { live, money } from "../state/store";
 
 const OPERATOR = "-H 'x-operator: you'";
 
@@ -13,9 +13,10 @@ export function RepairOne({ id }: { id: string }) {
   );
 }
 
-/** Payments that are pending and not lost are published again, too. Each is paid only once. */
+/** Those that the money was counted of. Payments that are pending and not lost are published again, too. Each is paid only once. */
 export function RepairAll() {
-  const order = `-H 'content-type: application/json' -d '{"pending_for": "3s"}'`;
+  const body = JSON.stringify({ pending_for: "3s", after: firstIdAt(money.value?.since ?? 0) });
+  const order = `-H 'content-type: application/json' -d '${body}'`;
   return (
     <Repair act={redriveAll} curl={`curl ${OPERATOR} ${order} ${operators()}/payments/redrive`}>
       Send them on their way again
@@ -38,6 +39,12 @@ function Repair({ act, curl, children }: { act: () => Promise<unknown>; curl: st
       <Trouble command={command} />
     </div>
   );
+}
+
+/** Payments' ids begin with the time, in ms: each id of `time` or later comes after this one. */
+function firstIdAt(time: number): string {
+  const hex = time.toString(16).padStart(12, "0");
+  return `${hex.slice(0, 8)}-${hex.slice(8)}-0000-0000-000000000000`;
 }
 
 function operators(): string {

@@ -7,7 +7,7 @@ import { reset } from "../commands";
 import { traceLink } from "../state/route";
 import { wide } from "../state/screen";
 import { money } from "../state/store";
-import { MEANING, signOf } from "../state/verdict";
+import { MEANING, signOfFinding } from "../state/verdict";
 import type { Finding, Money } from "../contract";
 import { MoneyFigures } from "./figures";
 import { RepairAll } from "./repair";
@@ -74,7 +74,7 @@ function Audit({ audit }: { audit: Money }) {
 const ABOUT_WALLETS = new Set(["BALANCE DIFFERS", "UNBALANCED"]);
 
 function FindingLine({ finding }: { finding: Finding }) {
-  const sign = signOf(finding.kind, finding.count);
+  const sign = signOfFinding(finding);
   return (
     <li class={`finding ${sign}`}>
       <span class="finding-head">

@@ -2,7 +2,7 @@
 import excerpts from "virtual:excerpts";
 import { expect, test } from "vitest";
 import { cut } from "../../excerpts";
-import type { Pattern, SlowMotion, SlowStep } from "../contract";
+import type { Outcome, Pattern, SlowMotion, SlowStep } from "../contract";
 import { PATTERNS, nextLabel, planned, scene, verdictOf } from "./story";
 
 const STEPS: SlowStep[] = ["begin", "first_write", "rest", "debit", "relay", "pay", "record", "report", "settle"];
@@ -43,9 +43,11 @@ test("after a crash the scene says who died, and the next step is the restart", 
 });
 
 test("the verdict has the words of the audit", () => {
-  const of = (findings: string[], status: string | null) => verdictOf(snapshot("outbox", { verdict: { findings, status } }));
+  const of = (findings: string[], status: string | null, outcome: Outcome = findings.length > 0 ? "money_lost" : "right") =>
+    verdictOf(snapshot("outbox", { verdict: { findings, outcome, status } }));
   expect(of(["LOST"], "pending")).toMatchObject({ sign: "lost", title: "The audit: LOST", text: expect.stringContaining("nobody will ever pay") as string });
   expect(of(["AT PROVIDER, NOT HERE"], null)).toMatchObject({ sign: "lost", title: "The audit: AT PROVIDER, NOT HERE", text: expect.stringContaining("nobody was charged") as string });
+  expect(of(["STUCK"], "pending", "wrong").sign).toBe("open");
   expect(of([], "paid").sign).toBe("good");
   expect(of([], "pending").sign).toBe("open");
 });

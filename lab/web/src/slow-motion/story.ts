@@ -1,7 +1,7 @@
 // What each step is called, what it means, and which line of the source it is. Pure.
 import type { Pattern, SlowMotion, SlowStep } from "../contract";
 import type { ExcerptName } from "../../excerpts";
-import { MEANING, signOf } from "../state/verdict";
+import { MEANING } from "../state/verdict";
 
 export interface Scene {
   title: string;
@@ -199,7 +199,7 @@ function again(now: SlowMotion): string {
 
 /** The words of the audit first: they are those of the terminal. */
 export function verdictOf(now: SlowMotion): { title: string; text: string; sign: "good" | "lost" | "open" } {
-  const { findings = [], status = null } = now.verdict ?? {};
+  const { findings = [], outcome = null, status = null } = now.verdict ?? {};
   const words = findings.join(", ");
   if (findings.includes("LOST")) {
     return { sign: "lost", title: `The audit: ${words}`, text: "The wallet was debited, and nobody will ever pay the bill. No log says so, and no retry of the client helps." };
@@ -208,8 +208,7 @@ export function verdictOf(now: SlowMotion): { title: string; text: string; sign:
     return { sign: "lost", title: `The audit: ${words}`, text: "The bill is paid, and nobody was charged. wallet-api does not know the payment: its result became a dead letter." };
   }
   if (findings.length > 0) {
-    const sign = findings.some((kind) => signOf(kind, 1) === "bad") ? "lost" : "open";
-    return { sign, title: `The audit: ${words}`, text: findings.map((kind) => MEANING[kind] ?? kind).join(" ") };
+    return { sign: outcome === "money_lost" ? "lost" : "open", title: `The audit: ${words}`, text: findings.map((kind) => MEANING[kind] ?? kind).join(" ") };
   }
   if (status === "paid") return { sign: "good", title: "The audit: nothing is wrong", text: "The payment is paid, once: the wallet was debited once, and the provider has the money once." };
   return { sign: "open", title: "The audit: still on its way", text: `The payment is ${status ?? "not known yet"}.` };

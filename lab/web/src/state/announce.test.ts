@@ -20,8 +20,8 @@ it("says that a part is down and up again, but not what lies between", () => {
 
 it("says once that money is lost", () => {
   const fine = quietSnapshot({ money: audit() });
-  const one = quietSnapshot({ money: audit({ findings: [{ kind: "LOST", count: 1, examples: [], by_pattern: [] }] }) });
-  const two = quietSnapshot({ money: audit({ findings: [{ kind: "LOST", count: 2, examples: [], by_pattern: [] }] }) });
+  const one = quietSnapshot({ money: audit({ findings: [{ kind: "LOST", outcome: "money_lost", count: 1, examples: [], by_pattern: [] }] }) });
+  const two = quietSnapshot({ money: audit({ findings: [{ kind: "LOST", outcome: "money_lost", count: 2, examples: [], by_pattern: [] }] }) });
   expect(changes(fine, one)).toEqual(["Money has been lost."]);
   expect(changes(one, two)).toEqual([]);
 });

@@ -1,11 +1,12 @@
 import { expect, it } from "vitest";
 import { audit } from "../sample";
-import { countOf, verdictOf } from "./verdict";
+import type { Outcome } from "../contract";
+import { countOf, signOf, verdictOf } from "./verdict";
 
 it("is good only when everything was counted and nothing is wrong", () => {
   expect(verdictOf(audit())).toEqual({
     sign: "good",
-    text: "Each of 200 accepted payments ended: 190 paid, 10 refunded. Nothing lost, nothing paid twice.",
+    text: "200 payments ended: 190 paid, 10 refunded. Nothing lost, nothing paid twice.",
   });
 });
 
@@ -16,14 +17,16 @@ it("is open while payments are on the way, and before anything was counted", () 
 });
 
 it("says at once what is lost, also while payments are on the way", () => {
-  const lost = audit({ complete: false, in_flight: 30, findings: [{ kind: "LOST", count: 1, examples: ["a"], by_pattern: [] }] });
+  const lost = audit({ complete: false, in_flight: 30, findings: [{ kind: "LOST", outcome: "money_lost", count: 1, examples: ["a"], by_pattern: [] }] });
   expect(verdictOf(lost)).toEqual({ sign: "bad", text: "1 payment LOST: debited, and never to be paid." });
   expect(countOf(lost, "LOST")).toBe(1);
 });
 
 it("keeps the colour of lost money for lost money", () => {
-  const found = (kind: string) => ({ kind, count: 2, examples: [], by_pattern: [] });
-  expect(verdictOf(audit({ findings: [found("STUCK")] }))).toEqual({ sign: "trouble", text: "2 STUCK." });
-  expect(verdictOf(audit({ findings: [found("STUCK"), found("PAID TWICE")] })).sign).toBe("bad");
-  expect(verdictOf(audit({ findings: [found("OF A LATER VERSION")] }))).toEqual({ sign: "bad", text: "2 OF A LATER VERSION." });
+  const found = (kind: string, outcome: Outcome) => ({ kind, outcome, count: 2, examples: [], by_pattern: [] });
+  const [stuck, twice] = [found("STUCK", "wrong"), found("PAID TWICE", "money_lost")];
+  expect(verdictOf(audit({ findings: [stuck] }))).toEqual({ sign: "trouble", text: "2 STUCK." });
+  expect(verdictOf(audit({ findings: [stuck, twice] })).sign).toBe("bad");
+  expect(signOf("wrong")).toBe("trouble");
+  expect(signOf(null)).toBe("open");
 });

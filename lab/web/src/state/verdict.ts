@@ -1,5 +1,5 @@
 // What the audit says, as one sentence and one sign. Pure.
-import type { Money, Run } from "../contract";
+import type { Finding, Money, Outcome, Run } from "../contract";
 import { count, plural } from "../format";
 
 /** good: proven; bad: money is lost; trouble: wrong, but no money is lost; open: not known yet. */
@@ -12,7 +12,7 @@ export interface Verdict {
 
 /** What each finding means; kinds that are unknown here are shown by their name alone. */
 export const MEANING: Record<string, string> = {
-  LOST: "The wallet was debited, and nobody will ever pay the bill.",
+  LOST: "The wallet was debited, and the payment is on its way nowhere: nobody will pay the bill, or hear that it is paid.",
   "PAID TWICE": "The provider took the money more than once for one payment.",
   "REFUNDED THOUGH PAID": "The customer got the money back, and the provider has it too.",
   "PAID, NOT AT PROVIDER": "Paid here, but the provider's list does not have it as accepted.",
@@ -25,24 +25,28 @@ export const MEANING: Record<string, string> = {
   "BALANCE DIFFERS": "A wallet's balance is not the sum of its transfers.",
 };
 
-/** Whoever is concerned has or gets the right amount nevertheless. */
-const LOSES_NO_MONEY = new Set(["DIFFERS", "STUCK", "OUT OF ORDER"]);
+/** Of how money came out; null: not known yet. */
+export function signOf(outcome: Outcome | null): Sign {
+  return outcome === null ? "open" : SIGN[outcome];
+}
 
-export function signOf(kind: string, n: number): Sign {
-  return n === 0 ? "good" : LOSES_NO_MONEY.has(kind) ? "trouble" : "bad";
+const SIGN: Record<Outcome, Sign> = { right: "good", wrong: "trouble", money_lost: "bad" };
+
+export function signOfFinding(finding: Finding): Sign {
+  return finding.count === 0 ? "good" : signOf(finding.outcome);
 }
 
 export function verdictOf(money: Money | null): Verdict {
   if (money === null) return { sign: "open", text: "Nothing has been counted yet." };
   const wrong = money.findings.filter((finding) => finding.count > 0);
-  const sign = wrong.some((finding) => signOf(finding.kind, finding.count) === "bad") ? "bad" : "trouble";
+  const sign = wrong.some((finding) => signOfFinding(finding) === "bad") ? "bad" : "trouble";
   if (wrong.length > 0) return { sign, text: wrong.map(({ kind, count: n }) => sentence(kind, n)).join(" ") };
   if ((money.away ?? money.error) !== null && money.took_ms === 0) return { sign: "open", text: "It can't be counted now: a server is down." };
   if (money.accepted === 0) return { sign: "open", text: "No payment was accepted since then." };
   if (money.complete) {
     return {
       sign: "good",
-      text: `Each of ${plural(money.accepted, "accepted payment")} ended: ${count(money.paid)} paid, ${count(money.refunded)} refunded. Nothing lost, nothing paid twice.`,
+      text: `${plural(money.accepted, "payment")} ended: ${count(money.paid)} paid, ${count(money.refunded)} refunded. Nothing lost, nothing paid twice.`,
     };
   }
   return { sign: "open", text: `Nothing is lost so far; ${plural(money.in_flight, "payment is", "payments are")} on the way.` };
@@ -65,7 +69,7 @@ export function countOf(money: Money | null, kind: string): number | null {
 
 /** A run's own verdict: the server's sentence, or how far it is. */
 export function runVerdict(run: Run): Verdict {
-  if (run.verdict !== null) return { sign: run.inconsistent === null ? "open" : run.inconsistent ? "bad" : "good", text: run.verdict };
+  if (run.verdict !== null) return { sign: signOf(run.outcome), text: run.verdict };
   switch (run.state) {
     case "running":
       return { sign: "open", text: `Sending: ${count(run.sent)} of ${count(run.requests)}.` };
