@@ -215,3 +215,23 @@ async fn a_bench_that_is_interrupted_leaves_nothing() {
     assert_eq!(ended.code(), Some(1));
     bench.assert_nothing_is_left(lab.id()).await;
 }
+
+#[test]
+fn what_is_no_bench_is_refused_before_anything_is_built() {
+    for arguments in [["foo", "--quick"], ["--quick", "foo"]] {
+        let refused = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../dev"))
+            .arg("bench")
+            .args(arguments)
+            // No cargo is found there.
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", "/nonexistent")
+            .output()
+            .unwrap();
+        assert_eq!(refused.status.code(), Some(1));
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(
+            said.starts_with("error: ./dev bench measures pay, payer"),
+            "{said}"
+        );
+    }
+}
