@@ -126,7 +126,11 @@ export async function switchTo(page, mode) {
 export async function onTheTerminal(page, name) {
   await page.context().grantPermissions(["clipboard-read", "clipboard-write"]);
   await page.getByTitle(`${name}, for the terminal`, { exact: true }).click();
-  const line = await page.evaluate(() => navigator.clipboard.readText());
+  return shell(await page.evaluate(() => navigator.clipboard.readText()));
+}
+
+/** Runs a line that the page shows, which begins with curl; returns what it prints. */
+export async function shell(line) {
   const { stdout } = await promisify(execFile)("sh", ["-c", `${line} --silent --show-error --fail`]);
   return stdout;
 }

@@ -1,7 +1,7 @@
 // One scope for the money, named; and what is lost is repaired from the page. Compared with the wallet database.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { enabled, figure, go, LATER, openQuiet, says } from "./lab-page.mjs";
+import { enabled, figure, go, LAB_URL, LATER, openQuiet, says, shell } from "./lab-page.mjs";
 import { losePayment, moment, payAtProvider, sql } from "./wallet.mjs";
 
 test("a lost payment says by which pattern it was written, and is sent on its way again", async (t) => {
@@ -33,6 +33,21 @@ test("all that a run has lost is sent on its way again, and the money turns gree
   await says(page.getByTestId("money-verdict"), /payments ended/, LATER);
   assert.equal(await figure(page.locator(".money-figures").first(), "LOST"), 0);
   assert.equal(await sql(pending), "0");
+});
+
+test("each loss is linked, and the line for the terminal sends on its way what was counted, and nothing before", async (t) => {
+  const before = await losePayment();
+  const page = await openQuiet(t, { hash: "money" });
+  const lost = [];
+  for (let n = 0; n < 11; n += 1) lost.push(await losePayment());
+  const finding = page.locator(".finding.bad", { hasText: "LOST" });
+  await says(finding, /Written by: dual-write 11\./);
+  const links = await finding.locator(".examples a").evaluateAll((all) => all.map((one) => one.hash.split("/").at(-1)));
+  assert.deepEqual(links.sort(), lost.sort());
+  await shell(await finding.locator(".repair code").innerText());
+  await says(page.getByTestId("money-verdict"), /11 payments ended/, LATER);
+  assert.equal(await sql(`select status from payments where id = '${before}'`), "pending");
+  await fetch(new URL(`/api/redrive/${before}`, LAB_URL), { method: "POST" });
 });
 
 test("counting from now leaves out what the provider had before, whatever its id", async (t) => {

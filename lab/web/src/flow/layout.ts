@@ -51,22 +51,22 @@ export function layoutFor(width: number, pattern: Pattern): Layout {
 function lying(pattern: Pattern): Layout {
   const common: Layout["nodes"] = {
     client: box(0, 54, 60, 60),
-    "wallet-api": box(104, 24, 142, 244),
-    "wallet-events": box(670, 34, 150, 100),
+    "wallet-api": box(116, 24, 130, 244),
+    "wallet-events": box(684, 34, 136, 100),
     "bill-payer": box(868, 24, 118, 244),
     provider: box(1032, 54, 88, 60),
-    "bill-events": box(323, 206, 150, 62),
-    "relay-bill": box(526, 206, 104, 62),
-    "bill-outbox": box(670, 206, 150, 62),
+    "bill-events": box(316, 206, 150, 62),
+    "relay-bill": box(524, 206, 104, 62),
+    "bill-outbox": box(684, 206, 136, 62),
   };
   const arrows: Layout["arrows"] = {
-    requests: across(60, 104, 84),
+    requests: across(60, 116, 84),
     consumed: across(820, 868, 84),
     provider_calls: across(986, 1032, 84),
     bills_ended: across(868, 820, 237),
-    results_read: across(670, 630, 237),
-    results_published: across(526, 473, 237),
-    settled: across(323, 246, 237),
+    results_read: across(684, 628, 237),
+    results_published: across(524, 466, 237),
+    settled: across(316, 246, 237),
   };
   const past = (y: number, n: number): Arrow => ({
     path: `M246 ${y}H733Q745 ${y} 745 ${y - 12}V140`,
@@ -77,8 +77,8 @@ function lying(pattern: Pattern): Layout {
     case "outbox":
       return {
         ...frame(1120, 280, false),
-        nodes: { ...common, database: box(312, 14, 172, 136), debit: box(324, 46, 148, 42), outbox: box(324, 94, 148, 48), relay: box(526, 44, 104, 80) },
-        arrows: { ...arrows, committed: across(246, 312, 84), read: across(484, 526, 84), relayed: across(630, 670, 84) },
+        nodes: { ...common, database: box(312, 14, 156, 136), debit: box(324, 46, 132, 42), outbox: box(324, 94, 132, 48), relay: box(524, 44, 104, 80) },
+        arrows: { ...arrows, committed: across(246, 312, 84), read: across(468, 524, 84), relayed: across(628, 684, 84) },
       };
     case "listen-to-yourself":
       return {

@@ -3,7 +3,8 @@ import type { Finding, Money, Outcome, Run } from "../contract";
 import { count, plural } from "../format";
 
 /** good: proven; bad: money is lost; trouble: wrong, but no money is lost; open: not known yet. */
-export type Sign = "good" | "bad" | "trouble" | "open";
+export type Sign = (typeof SIGNS)[number];
+export const SIGNS = ["good", "bad", "trouble", "open"] as const;
 
 export interface Verdict {
   sign: Sign;

@@ -1,6 +1,6 @@
 // A run as an address that can be sent to somebody: the form, and the verdict that the sender saw. Pure.
 import type { TrafficRequest } from "../contract";
-import type { Verdict } from "../state/verdict";
+import { SIGNS, type Verdict } from "../state/verdict";
 
 export type Form = Omit<TrafficRequest, "relay_mode">;
 
@@ -19,7 +19,7 @@ export const AT_FIRST: Form = {
 const VERDICT_MAX = 400;
 
 export function queryOf(form: Form, verdict: Verdict | null): string {
-  const given = { ...form, ...(verdict && { verdict: verdict.text, wrong: verdict.sign === "bad" }) };
+  const given = { ...form, ...(verdict && { verdict: verdict.text, sign: verdict.sign }) };
   return new URLSearchParams(Object.entries(given).map(([name, value]) => [name, String(value)])).toString();
 }
 
@@ -36,5 +36,6 @@ export function formOf(query: string): Form {
 export function sentVerdict(query: string): Verdict | null {
   const given = new URLSearchParams(query);
   const text = given.get("verdict");
-  return text ? { sign: given.get("wrong") === "true" ? "bad" : "good", text: text.slice(0, VERDICT_MAX) } : null;
+  const sign = SIGNS.find((known) => known === given.get("sign")) ?? "open";
+  return text ? { sign, text: text.slice(0, VERDICT_MAX) } : null;
 }
