@@ -92,7 +92,7 @@ function NodeBox({ id, box, node }: { id: NodeId; box: Box; node: FlowNode }) {
   const words = node.word === "" ? node.lines.filter((text) => text !== "") : [node.word];
   const lines = box.width > 300 && words.length > 0 ? [words.join(" ")] : words;
   // Beside the numbers on its edge.
-  const x = box.x + box.width / 2 - (id === "wallet-api" ? 6 : 0);
+  const x = box.x + box.width / 2 - (id === "wallet-api" ? 3 : 0);
   // A box with others in it has its words above them.
   const gauge = node.waiting === null ? 0 : GAUGE;
   const top = id === "database" && box.height > 80 ? box.y + 25 : box.y + (box.height - gauge - title - lines.length * line) / 2 + title - 4;

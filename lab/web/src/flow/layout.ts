@@ -55,9 +55,9 @@ function lying(pattern: Pattern): Layout {
     "wallet-events": box(684, 34, 136, 100),
     "bill-payer": box(868, 24, 118, 244),
     provider: box(1032, 54, 88, 60),
-    "bill-events": box(316, 206, 150, 62),
-    "relay-bill": box(524, 206, 104, 62),
-    "bill-outbox": box(684, 206, 136, 62),
+    "bill-events": box(316, 202, 150, 66),
+    "relay-bill": box(524, 202, 104, 66),
+    "bill-outbox": box(684, 202, 136, 66),
   };
   const arrows: Layout["arrows"] = {
     requests: across(60, 116, 84),
@@ -77,7 +77,7 @@ function lying(pattern: Pattern): Layout {
     case "outbox":
       return {
         ...frame(1120, 280, false),
-        nodes: { ...common, database: box(312, 14, 156, 136), debit: box(324, 46, 132, 42), outbox: box(324, 94, 132, 48), relay: box(524, 44, 104, 80) },
+        nodes: { ...common, database: box(312, 8, 156, 146), debit: box(324, 40, 132, 42), outbox: box(324, 88, 132, 56), relay: box(524, 44, 104, 80) },
         arrows: { ...arrows, committed: across(246, 312, 84), read: across(468, 524, 84), relayed: across(628, 684, 84) },
       };
     case "listen-to-yourself":
