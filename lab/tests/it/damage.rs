@@ -145,8 +145,11 @@ async fn a_payment_that_is_lost_anywhere_on_its_way_is_found() {
     );
     assert_eq!(report["accepted"], 4);
     assert_eq!(report["in_flight"], 0);
+    told_by_the_trace(&system, &lost).await;
+}
 
-    // The trace says the same, and where it is missing.
+/// The trace says the same of those four, and where each is missing.
+async fn told_by_the_trace(system: &System, lost: &[String]) {
     let missing = [
         ("wallet.events", "no event, and none waits in the outbox"),
         ("bill-payer", "no bill: it never heard of the payment"),
@@ -159,7 +162,7 @@ async fn a_payment_that_is_lost_anywhere_on_its_way_is_found() {
     for (payment, (place, what)) in lost.iter().zip(missing) {
         let step = json!({ "at": null, "where": place, "what": what, "detail": {} });
         eventually(&format!("{payment} is told to be lost"), async || {
-            let output = lab(&system, &["trace", payment, "--json"]).await;
+            let output = lab(system, &["trace", payment, "--json"]).await;
             let trace: Value =
                 serde_json::from_slice(&output.stdout).map_err(|it| it.to_string())?;
             let steps = trace["steps"].as_array().into_iter().flatten();
@@ -168,7 +171,7 @@ async fn a_payment_that_is_lost_anywhere_on_its_way_is_found() {
         })
         .await;
     }
-    let said = lab(&system, &["trace", &lost[3]]).await;
+    let said = lab(system, &["trace", &lost[3]]).await;
     let said = String::from_utf8(said.stdout).unwrap();
     let outcome = "the wallet will not hear what became of the bill";
     assert!(said.contains(outcome), "{said}");
