@@ -235,6 +235,16 @@ impl Worker {
         }
     }
 
+    /// A JVM with a plugin takes its time, and gives 404 until then.
+    async fn is_ready(&self, client: &reqwest::Client) {
+        eventually("the worker answers", async || {
+            let answer = client.get(format!("{}/connectors", self.url)).send().await;
+            let answer = answer.and_then(reqwest::Response::error_for_status);
+            answer.map_err(|error| error.to_string())
+        })
+        .await;
+    }
+
     /// What everybody who reaches the worker can read of its connectors.
     async fn connectors(&self, client: &reqwest::Client) -> String {
         let url = format!("{}/connectors?expand=info", self.url);
@@ -682,6 +692,7 @@ async fn a_payment_goes_over_tls_all_the_way_in_each_mode_and_no_secret_is_shown
     let wallet_api = system.run("wallet-api", "wallet-api", &wallet, &listen);
     let bill_payer = system.run("bill-payer", "bill-payer", &bills, &[]);
     let worker = Worker::start(&system.broker, &system.files, system.folder.path()).await;
+    worker.is_ready(&system.client).await;
     for mode in ["poller", "cdc", "debezium"] {
         let relays = [("wallet", &wallet), ("bills", &bills)].map(|(of, database)| {
             let name = format!("relay-{of}-{mode}");
