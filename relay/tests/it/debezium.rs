@@ -106,6 +106,15 @@ async fn a_slot_that_was_made_anew_does_not_count_as_published() {
     let stopped = connected.ask(Method::PUT, "/stop").await;
     assert!(stopped.0 < 300, "{stopped:?}");
     let mut conn = test.database.connect().await;
+    // A task that is still at it when its stream is cut would make the slot again.
+    eventually("its stream has ended", async || {
+        let slots = slots(&mut conn).await;
+        match slots.as_slice() {
+            [(_, false)] => Ok(()),
+            _ => Err(format!("{slots:?}")),
+        }
+    })
+    .await;
     drop_slot(&mut conn).await;
     let committed = test.commit(&["a"]).await;
     looks_twice(test).await;
