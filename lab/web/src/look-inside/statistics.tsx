@@ -21,8 +21,8 @@ const TERMS: [keyof Omit<Statistics, "passed">, string, string][] = [
   ["inconsistent_runs", "inconsistent runs", "runs whose money did not come out right"],
 ];
 
-/** How a figure looks that should be 0. Red is money that is lost, and nothing else. */
-const LOOKS: Partial<Record<(typeof TERMS)[number][0], string>> = { writes_failed: "trouble", publishes_failed: "trouble", inconsistent_runs: "trouble" };
+/** Stand out when they are not 0; not in red, which is money that is lost, and nothing else. */
+const SHOULD_BE_0 = new Set<keyof Statistics>(["writes_failed", "publishes_failed", "inconsistent_runs"]);
 
 export function StatisticsPage() {
   const command = useCommand();
@@ -32,7 +32,7 @@ export function StatisticsPage() {
       {statistics && (
         <dl class="figures large" data-testid="statistics">
           {TERMS.map(([name, term, about]) => (
-            <Figure key={name} term={term} about={about} value={count(statistics[name])} look={statistics[name] > 0 ? (LOOKS[name] ?? "") : ""} />
+            <Figure key={name} term={term} about={about} value={count(statistics[name])} look={statistics[name] > 0 && SHOULD_BE_0.has(name) ? "trouble" : ""} />
           ))}
         </dl>
       )}
