@@ -1,5 +1,5 @@
 // A snapshot for tests: everything up, nothing going on.
-import type { Live, Money, Part } from "./contract";
+import type { Live, Money, Part, Run } from "./contract";
 
 export function part(name: string, state: Part["state"] = "ready"): Part {
   return { name, kind: "service", state, detail: "", address: "", pid: 1, restarts: 0, memory_bytes: null, actions: ["kill"] };
@@ -45,3 +45,8 @@ export function audit(change: Partial<Money> = {}): Money {
     ...change,
   };
 }
+
+export const run: Run = {
+  id: "1", state: "running", pattern: "dual-write", relay_mode: "poller", sent: 1, requests: 2, accepted: 1, declined: 0, failed: 0, crashes: 0,
+  p50_ms: null, p99_ms: null, verdict: null, outcome: null,
+};

@@ -69,6 +69,22 @@ export async function heightsAbove(page) {
   return () => page.evaluate(() => [...window.heightsAbove]);
 }
 
+/** Buttons and verdicts that lie on one another, and words of theirs that are cut off. */
+export function crowded(page) {
+  return page.evaluate(() => {
+    const all = [...document.querySelectorAll(".button, .verdict")].filter((one) => one.checkVisibility() && one.getBoundingClientRect().height > 0);
+    const words = (one) => one.textContent.trim().slice(0, 60);
+    const overlap = (one, other) => {
+      const [a, b] = [one.getBoundingClientRect(), other.getBoundingClientRect()];
+      return a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
+    };
+    return [
+      ...all.flatMap((one, at) => all.slice(at + 1).filter((other) => overlap(one, other)).map((other) => `${words(one)} / ${words(other)}`)),
+      ...all.flatMap((one) => [one, ...one.querySelectorAll("*")]).filter((one) => one.scrollWidth > one.clientWidth + 1 && one.clientWidth > 0).map((one) => `cut off: ${words(one)}`),
+    ];
+  });
+}
+
 export async function go(page, hash) {
   await page.evaluate((to) => {
     location.hash = to;

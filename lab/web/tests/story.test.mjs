@@ -1,7 +1,7 @@
 // The first five minutes of a stranger: dual-write loses money and the page says so, the outbox does not.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { enabled, figure, go, LATER, openQuiet, picture, says } from "./lab-page.mjs";
+import { crowded, enabled, figure, go, LATER, openQuiet, picture, says } from "./lab-page.mjs";
 
 test("dual-write with crashes loses payments, and the page says how many", async (t) => {
   const page = await openQuiet(t);
@@ -10,11 +10,16 @@ test("dual-write with crashes loses payments, and the page says how many", async
   await says(page.getByTestId("money-verdict"), /LOST/, LATER);
   const step = page.getByTestId("step-problem").filter({ visible: true });
   await step.locator(".verdict.bad").waitFor({ timeout: LATER });
-  const lost = Number(/(\d+) LOST/.exec(await step.getByTestId("step-verdict").innerText())?.[1]);
+  const lost = Number(/(\d+) LOST/.exec(await step.getByTestId("step-verdict").getAttribute("title"))?.[1]);
   assert.ok(lost > 0, `${lost} lost`);
   // The live audit may be a moment older than that of the verdict.
   await says(page.getByTestId("money-verdict"), new RegExp(`^\\D*${lost} payments? LOST`));
   await says(page.getByTestId("announcer"), /Verdict/);
+  for (const width of [360, 768, 1024, 1200, 1440]) {
+    await page.setViewportSize({ width, height: 900 });
+    assert.equal(await step.getByTestId("step-verdict").innerText(), "money lost");
+    assert.deepEqual(await crowded(page), [], `at ${width} px`);
+  }
   await go(page, "money");
   await page.locator(".finding.bad", { hasText: "LOST" }).locator(".examples a").first().waitFor();
   await picture(page, "money");

@@ -1,9 +1,9 @@
-// Each view, dark and light, small and wide: accessible by axe's rules, and nothing sticks out at the side.
+// Each view, dark and light, small and wide: accessible by axe's rules, and nothing sticks out at the side, lies on its neighbour or is cut off.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { test } from "node:test";
-import { go, LAB_URL, open, says } from "./lab-page.mjs";
+import { crowded, go, LAB_URL, open, says } from "./lab-page.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const VIEWS = [
@@ -26,6 +26,7 @@ for (const width of [360, 768, 1280]) {
           overhang: document.documentElement.scrollWidth - document.documentElement.clientWidth,
         }));
         assert.deepEqual(found, [], view);
+        assert.deepEqual(await crowded(page), [], view);
         assert.equal(overhang, 0, `${view} sticks out by ${overhang} px`);
       }
     });
@@ -95,7 +96,7 @@ test("the introduction folds to a line in another view, and unfolds again", asyn
   await story.waitFor();
   await go(page, "compare");
   await story.waitFor({ state: "hidden" });
-  const line = page.getByRole("button", { name: /One payment in slow motion/ });
+  const line = page.getByRole("button", { name: "Slow motion, and the three steps" });
   assert.ok((await page.locator(".introduction-line").boundingBox()).height < 60);
   await line.click();
   await story.waitFor();

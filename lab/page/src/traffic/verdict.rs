@@ -23,7 +23,7 @@ pub(super) fn of(report: &Report, promised: u64) -> (String, Outcome) {
     if promised > *accepted {
         let unknown = promised - accepted;
         outcome = Outcome::MoneyLost;
-        damage.push(format!("{unknown} were promised and are not known"));
+        damage.push(format!("{unknown} promised and not known here"));
     }
     let mut ended = format!("{paid} paid, {refunded} refunded");
     if *declined > 0 {
@@ -35,10 +35,7 @@ pub(super) fn of(report: &Report, promised: u64) -> (String, Outcome) {
     let sentence = if damage.is_empty() {
         format!("{accepted} payments: {ended}; nothing was lost and nothing was paid twice.")
     } else {
-        format!(
-            "{accepted} payments: {ended}, and the money does not come out right: {}.",
-            damage.join(", ")
-        )
+        format!("{accepted} payments: {}; {ended}.", damage.join(", "))
     };
     (sentence, outcome)
 }

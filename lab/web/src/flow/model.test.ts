@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { audit, part, quietSnapshot } from "../sample";
+import { audit, part, quietSnapshot, run } from "../sample";
 import { flowModel, lossesOf } from "./model";
 
 const parts = quietSnapshot().parts;
@@ -18,8 +18,6 @@ it("tells one relay of two missing from both missing", () => {
   const both = quietSnapshot({ parts: parts.map((one) => (one.name.startsWith("relay-wallet") ? part(one.name, "restarting") : one)) });
   expect(flowModel(both).nodes.relay).toMatchObject({ health: "waiting", word: "restarting" });
 });
-
-const run = { id: "1", state: "running", pattern: "dual-write", relay_mode: "poller", sent: 1, requests: 2, accepted: 1, declined: 0, failed: 0, crashes: 0, p50_ms: null, p99_ms: null, verdict: null, outcome: null } as const;
 
 it("keeps the pattern of the run whose verdict is shown, until a reset", () => {
   expect(flowModel(quietSnapshot({ run: { ...run, state: "finished" } })).pattern).toBe("dual-write");

@@ -6,7 +6,7 @@ import { isOpen } from "../slow-motion/state";
 import { type Step, startGuided } from "../state/guide";
 import { route, type View } from "../state/route";
 import { guided, noTraffic } from "../state/store";
-import { runVerdict } from "../state/verdict";
+import { runVerdict, shortVerdict } from "../state/verdict";
 import { Introduction } from "./introduction";
 
 /** The view in which it was unfolded by hand; another view folds it again. */
@@ -23,7 +23,7 @@ export function FoldingIntroduction() {
       {canFold && (
         <div class="introduction-line">
           <button type="button" class="button plain" aria-expanded={!folded} onClick={() => (unfoldedIn.value = folded ? view : null)}>
-            One payment in slow motion, and the problem in three steps
+            Slow motion, and the three steps
           </button>
           {folded && view === "flow" && (
             <>
@@ -44,16 +44,15 @@ export function FoldingIntroduction() {
 function StepOnTheLine({ step, title }: { step: Step; title: string }) {
   const command = useCommand();
   const own = guided.value[step];
-  const verdict = own && runVerdict(own);
   return (
     <div class="step-on-the-line" data-testid={`step-${step}`}>
       <CommandButton command={command} act={() => startGuided(step)} look={own === null ? "primary" : "plain"} why={noTraffic.value} icon="start">
         {title}
       </CommandButton>
-      {verdict && (
-        <span class={`verdict ${verdict.sign}`} data-testid="step-verdict" title={verdict.text}>
-          <Sign sign={verdict.sign} />
-          <span>{verdict.text}</span>
+      {own && (
+        <span class={`verdict ${runVerdict(own).sign}`} data-testid="step-verdict" title={runVerdict(own).text}>
+          <Sign sign={runVerdict(own).sign} />
+          <span>{shortVerdict(own)}</span>
         </span>
       )}
       <Trouble command={command} />

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
-import { audit } from "../sample";
-import type { Outcome } from "../contract";
-import { countOf, signOf, verdictOf } from "./verdict";
+import { audit, run } from "../sample";
+import type { Outcome, Run } from "../contract";
+import { countOf, shortVerdict, signOf, verdictOf } from "./verdict";
 
 it("is good only when everything was counted and nothing is wrong", () => {
   expect(verdictOf(audit())).toEqual({
@@ -29,4 +29,14 @@ it("keeps the colour of lost money for lost money", () => {
   expect(verdictOf(audit({ findings: [stuck, twice] })).sign).toBe("bad");
   expect(signOf("wrong")).toBe("trouble");
   expect(signOf(null)).toBe("open");
+});
+
+it("says in two words how a run came out, or how far it is", () => {
+  const short = (change: Partial<Run>) => shortVerdict({ ...run, ...change });
+  expect(short({})).toBe("sending");
+  expect(short({ state: "settling" })).toBe("counting");
+  expect(short({ state: "finished", verdict: "Of 2 payments: 1 LOST; 1 paid.", outcome: "money_lost" })).toBe("money lost");
+  expect(short({ state: "finished", verdict: "Of 2 payments: 2 STUCK; 0 paid.", outcome: "wrong" })).toBe("wrong");
+  expect(short({ state: "finished", verdict: "Of 2 payments: 2 paid.", outcome: "right" })).toBe("nothing lost");
+  expect(short({ state: "finished", verdict: "There is no verdict: a server is down." })).toBe("not known");
 });

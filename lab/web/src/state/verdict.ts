@@ -80,3 +80,13 @@ export function runVerdict(run: Run): Verdict {
       return { sign: "open", text: run.state === "stopped" ? "Stopped." : "Finished; the money is being counted." };
   }
 }
+
+/** The same where there is room for two words. */
+export function shortVerdict(run: Run): string {
+  const { sign } = runVerdict(run);
+  if (sign !== "open") return SHORT[sign];
+  return run.verdict === null ? SO_FAR[run.state] : "not known";
+}
+
+const SHORT = { good: "nothing lost", bad: "money lost", trouble: "wrong" } as const;
+const SO_FAR = { running: "sending", settling: "counting", finished: "counting", stopped: "stopped" } as const;
