@@ -55,6 +55,10 @@ const SESSION_SETTINGS: &str = "set default_transaction_isolation = 'read commit
      set tcp_keepalives_interval = 5; \
      set tcp_keepalives_count = 3;";
 
+/// Settings of each session of a pool: what a service reads, it looks up by an index, row by row. A plan that was made for a small
+/// table is kept until somebody analyses the table, and would read all of a table that has grown since.
+const POOL_SETTINGS: &str = "set enable_seqscan = off; set enable_hashjoin = off; set enable_mergejoin = off; set jit = off;";
+
 /// The errors of all requests: each of them fails while the database is away. [`check`] notices the end.
 static ERRORS: RepeatedError = RepeatedError::of("answering 503");
 
@@ -123,7 +127,10 @@ pub fn pool(config: &DatabaseConfig, application_name: &'static str) -> anyhow::
             keeps_sessions
                 .get_or_try_init(|| target.refuse_transaction_pooling())
                 .await?;
-            target.connect(application_name).await
+            let mut conn = target.connect(application_name).await?;
+            let set = conn.batch_execute(POOL_SETTINGS).await;
+            set.map_err(ConnectionError::CouldntSetupConfiguration)?;
+            Ok(conn)
         }
         .boxed()
     });

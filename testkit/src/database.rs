@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use chassis::database::Target;
+use chassis::database::{Pool, Target};
 use diesel::QueryableByName;
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{BigInt, Text};
 use diesel_async::{
     AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _,
 };
@@ -114,6 +114,74 @@ impl TestDatabase {
             .await
             .unwrap_or_else(|error| panic!("{sql}: {error}"));
         row.count
+    }
+
+    /// From now on tables are analysed by the test alone, however they grow, and plans that are kept stay kept.
+    pub async fn keep_statistics(&self) {
+        let mut conn = self.connect().await;
+        conn.batch_execute(
+            "do $$ declare name text; begin \
+                 for name in select relname from pg_stat_user_tables loop \
+                     execute format('alter table %I set (autovacuum_enabled = off)', name); \
+                 end loop; \
+             end $$",
+        )
+        .await
+        .expect("the statistics are kept");
+    }
+
+    /// Analyses all tables.
+    pub async fn analyse(&self) {
+        let mut conn = self.connect().await;
+        let analysed = conn.batch_execute("analyze").await;
+        analysed.expect("the tables are analysed");
+    }
+
+    /// Runs `grow`, which makes tables large; from then on counts what [`Self::read_from_end_to_end`] tells.
+    pub async fn grow(&self, grow: &str) {
+        let mut conn = self.connect().await;
+        // The first makes this session tell what it read itself.
+        for sql in [
+            grow,
+            "select pg_stat_force_next_flush()",
+            "select pg_stat_reset()",
+        ] {
+            conn.batch_execute(sql)
+                .await
+                .unwrap_or_else(|error| panic!("{sql}: {error}"));
+        }
+    }
+
+    /// The tables and indexes of which at least `rows` rows were read since [`Self::grow`], by the sessions of the service
+    /// whose pool this is; of a table, without an index. Closes the pool: a session tells what it did when it ends.
+    pub async fn read_from_end_to_end(&self, pool: &Pool, rows: u32) -> Vec<String> {
+        #[derive(QueryableByName)]
+        struct Table {
+            #[diesel(sql_type = Text)]
+            name: String,
+        }
+        pool.close();
+        super::eventually("no session but this one is left", async || {
+            let others = "select count(*) from pg_stat_activity where datname = current_database() \
+                 and backend_type = 'client backend' and pid <> pg_backend_pid()";
+            match self.count(others).await {
+                0 => Ok(()),
+                open => Err(format!("{open} sessions")),
+            }
+        })
+        .await;
+        let tables = format!(
+            "select format('%s: %s rows', relname, seq_tup_read) as name \
+                 from pg_stat_user_tables where seq_tup_read >= {rows} \
+             union all select format('%s: %s entries', indexrelname, idx_tup_read) \
+                 from pg_stat_user_indexes where idx_tup_read >= {rows}"
+        );
+        let mut conn = self.connect().await;
+        let tables: Vec<Table> = diesel::sql_query(tables)
+            .load(&mut conn)
+            .await
+            .expect("the counters are read");
+        tables.into_iter().map(|table| table.name).collect()
     }
 
     /// Opens a transaction and runs `sql` in it, to be in the way of others until

@@ -22,6 +22,7 @@ mod openapi;
 mod outage;
 mod parked;
 mod paying;
+mod plans;
 mod process;
 mod provider;
 mod reads;

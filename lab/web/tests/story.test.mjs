@@ -15,14 +15,15 @@ test("dual-write with crashes loses payments, and the page says how many", async
   // The live audit may be a moment older than that of the verdict.
   await says(page.getByTestId("money-verdict"), new RegExp(`^\\D*${lost} payments? LOST`));
   await says(page.getByTestId("announcer"), /Verdict/);
+  await go(page, "money");
+  await page.locator(".finding.bad", { hasText: "LOST" }).locator(".examples a").first().waitFor();
+  await picture(page, "money");
+  await go(page, "flow");
   for (const width of [360, 768, 1024, 1200, 1440]) {
     await page.setViewportSize({ width, height: 900 });
     assert.equal(await step.getByTestId("step-verdict").innerText(), "money lost");
     assert.deepEqual(await crowded(page), [], `at ${width} px`);
   }
-  await go(page, "money");
-  await page.locator(".finding.bad", { hasText: "LOST" }).locator(".examples a").first().waitFor();
-  await picture(page, "money");
 });
 
 test("the same payments and crashes through the outbox lose nothing", async (t) => {
