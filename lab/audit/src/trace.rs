@@ -180,4 +180,16 @@ mod tests {
              42 ms  wallet database      paid
         ");
     }
+
+    #[test]
+    fn what_is_no_id_is_refused_in_plain_words() {
+        #[derive(clap::Parser, Debug)]
+        struct Cli {
+            #[command(flatten)]
+            _trace: TraceArgs,
+        }
+        let refused = <Cli as clap::Parser>::try_parse_from(["trace", "nonsense"]).unwrap_err();
+        let refused = refused.to_string();
+        assert!(refused.contains("must be a payment's id"), "{refused}");
+    }
 }
