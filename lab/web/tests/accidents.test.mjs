@@ -9,7 +9,7 @@ test("wallet-api is killed in dual-write, and the verdict counts the payments th
   const { card, verdict, since } = await cause(page, "kill-wallet-api", "Kill wallet-api");
   const [, accepted] = /^wallet-api was killed [1-8] times.*; of (\d+) payments: /.exec(verdict) ?? assert.fail(verdict);
   // A machine at rest may be between the two writes of no payment at all.
-  const lost = /(\d+) LOST/.exec(verdict)?.[1] ?? "0";
+  const lost = / payments: (\d+) LOST[,;] /.exec(verdict)?.[1] ?? "0";
   const payments = `select count(*) from payments where created_at >= ${since} and pattern = 'dual-write'`;
   assert.equal(accepted, await sql(payments));
   assert.equal(lost, await sql(`${payments} and status = 'pending'`));

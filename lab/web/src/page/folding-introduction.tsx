@@ -6,7 +6,7 @@ import { isOpen } from "../slow-motion/state";
 import { type Step, startGuided } from "../state/guide";
 import { route, type View } from "../state/route";
 import { guided, noTraffic } from "../state/store";
-import { runVerdict, shortVerdict } from "../state/verdict";
+import { runVerdict } from "../state/verdict";
 import { Introduction } from "./introduction";
 
 /** The view in which it was unfolded by hand; another view folds it again. */
@@ -44,15 +44,16 @@ export function FoldingIntroduction() {
 function StepOnTheLine({ step, title }: { step: Step; title: string }) {
   const command = useCommand();
   const own = guided.value[step];
+  const verdict = own && runVerdict(own);
   return (
     <div class="step-on-the-line" data-testid={`step-${step}`}>
       <CommandButton command={command} act={() => startGuided(step)} look={own === null ? "primary" : "plain"} why={noTraffic.value} icon="start">
         {title}
       </CommandButton>
-      {own && (
-        <span class={`verdict ${runVerdict(own).sign}`} data-testid="step-verdict" title={runVerdict(own).text}>
-          <Sign sign={runVerdict(own).sign} />
-          <span>{shortVerdict(own)}</span>
+      {verdict && (
+        <span class={`verdict ${verdict.sign}`} data-testid="step-verdict" title={verdict.text}>
+          <Sign sign={verdict.sign} />
+          <span>{verdict.short}</span>
         </span>
       )}
       <Trouble command={command} />

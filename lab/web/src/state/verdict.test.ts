@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { audit, run } from "../sample";
 import type { Outcome, Run } from "../contract";
-import { countOf, shortVerdict, signOf, verdictOf } from "./verdict";
+import { countOf, runVerdict, signOf, verdictOf } from "./verdict";
 
 it("is good only when everything was counted and nothing is wrong", () => {
   expect(verdictOf(audit())).toEqual({
@@ -32,7 +32,7 @@ it("keeps the colour of lost money for lost money", () => {
 });
 
 it("says in two words how a run came out, or how far it is", () => {
-  const short = (change: Partial<Run>) => shortVerdict({ ...run, ...change });
+  const short = (change: Partial<Run>) => runVerdict({ ...run, ...change }).short;
   expect(short({})).toBe("sending");
   expect(short({ state: "settling" })).toBe("counting");
   expect(short({ state: "finished", verdict: "Of 2 payments: 1 LOST; 1 paid.", outcome: "money_lost" })).toBe("money lost");

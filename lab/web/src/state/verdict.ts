@@ -68,25 +68,27 @@ export function countOf(money: Money | null, kind: string): number | null {
   return money === null ? null : (money.findings.find((finding) => finding.kind === kind)?.count ?? 0);
 }
 
+export interface RunVerdict extends Verdict {
+  /** The same where there is room for two words. */
+  short: string;
+}
+
+const SHORT: Record<Sign, string> = { good: "nothing lost", bad: "money lost", trouble: "wrong", open: "not known" };
+
 /** A run's own verdict: the server's sentence, or how far it is. */
-export function runVerdict(run: Run): Verdict {
-  if (run.verdict !== null) return { sign: signOf(run.outcome), text: run.verdict };
+export function runVerdict(run: Run): RunVerdict {
+  if (run.verdict !== null) {
+    const sign = signOf(run.outcome);
+    return { sign, text: run.verdict, short: SHORT[sign] };
+  }
   switch (run.state) {
     case "running":
-      return { sign: "open", text: `Sending: ${count(run.sent)} of ${count(run.requests)}.` };
+      return { sign: "open", text: `Sending: ${count(run.sent)} of ${count(run.requests)}.`, short: "sending" };
     case "settling":
-      return { sign: "open", text: "All sent. Waiting until each payment has ended, then the money is counted." };
-    default:
-      return { sign: "open", text: run.state === "stopped" ? "Stopped." : "Finished; the money is being counted." };
+      return { sign: "open", text: "All sent. Waiting until each payment has ended, then the money is counted.", short: "counting" };
+    case "stopped":
+      return { sign: "open", text: "Stopped.", short: "stopped" };
+    case "finished":
+      return { sign: "open", text: "Finished; the money is being counted.", short: "counting" };
   }
 }
-
-/** The same where there is room for two words. */
-export function shortVerdict(run: Run): string {
-  const { sign } = runVerdict(run);
-  if (sign !== "open") return SHORT[sign];
-  return run.verdict === null ? SO_FAR[run.state] : "not known";
-}
-
-const SHORT = { good: "nothing lost", bad: "money lost", trouble: "wrong" } as const;
-const SO_FAR = { running: "sending", settling: "counting", finished: "counting", stopped: "stopped" } as const;
