@@ -108,6 +108,23 @@ export async function says(locator, pattern, timeout = SOON) {
   });
 }
 
+/**
+ * Waits until the element stands as `fits` wants it, given its top and bottom on the screen and the bottom of what hides it above.
+ * The page scrolls to a view only after its first snapshot, which may come after all that the view shows.
+ */
+export async function stands(locator, fits) {
+  const end = Date.now() + SOON;
+  for (;;) {
+    const found = await locator.evaluate(async (one) => {
+      await new Promise(requestAnimationFrame);
+      const { top, bottom } = one.getBoundingClientRect();
+      return { top, bottom, above: document.querySelector(".always").getBoundingClientRect().bottom };
+    });
+    if (fits(found)) return;
+    assert.ok(Date.now() < end, `still at ${JSON.stringify(found)} of ${JSON.stringify(locator.page().viewportSize())}`);
+  }
+}
+
 /** A figure of a `dl` by its term, as a number. */
 export async function figure(list, term) {
   const text = await list.locator("div", { has: list.page().getByText(term, { exact: true }) }).locator("dd").innerText();

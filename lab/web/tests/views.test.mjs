@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { test } from "node:test";
-import { crowded, go, LAB_URL, open, says } from "./lab-page.mjs";
+import { crowded, go, LAB_URL, open, says, stands } from "./lab-page.mjs";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const VIEWS = [
@@ -40,14 +40,8 @@ for (const [hash, heading, content] of [
   test(`an address such as #${hash.split("/").slice(0, 2).join("/")} is scrolled to when the page is loaded`, async (t) => {
     for (const [width, height] of [[1280, 720], [1440, 900], [375, 812]]) {
       const page = await open(t, { hash, width, height, expected: [/status of 404/] });
-      await page.getByRole("heading", { level: 2, name: heading }).waitFor();
-      await page.locator(content).first().waitFor();
-      await page.waitForFunction((to) => {
-        const seen = (one) => one && one.getBoundingClientRect().top >= 0 && one.getBoundingClientRect().bottom <= innerHeight;
-        return seen([...document.querySelectorAll("h2")].find((one) => one.textContent === to));
-      }, heading);
-      const top = await page.locator(content).first().evaluate((one) => one.getBoundingClientRect().top);
-      assert.ok(top < height * 0.9, `the content begins at ${top} of ${height}`);
+      await stands(page.getByRole("heading", { level: 2, name: heading }), ({ top, bottom }) => top >= 0 && bottom <= height);
+      await stands(page.locator(content).first(), ({ top }) => top < height * 0.9);
     }
   });
 }
@@ -80,13 +74,7 @@ test("on a phone each view is told from the others at a glance", async (t) => {
     await page.goto("about:blank");
     await page.goto(new URL(`/#${view}`, LAB_URL).href);
     await says(page.getByTestId("system-state"), /relay mode/);
-    const heading = page.getByRole("heading", { level: 2, name });
-    await heading.waitFor();
-    const { bottom, covered } = await heading.evaluate((one) => ({
-      bottom: one.getBoundingClientRect().bottom,
-      covered: one.getBoundingClientRect().top < document.querySelector(".always").getBoundingClientRect().bottom,
-    }));
-    assert.ok(bottom < 812 / 2 && !covered, `${name} at ${bottom}`);
+    await stands(page.getByRole("heading", { level: 2, name }), ({ top, bottom, above }) => bottom < 812 / 2 && top >= above);
   }
 });
 
