@@ -184,9 +184,10 @@ impl Mode for Cdc {
         self.publish_and_delete(batch, publisher, stop).await
     }
 
-    /// A sweep before a stream that can't be opened is no success: it would open one again and again.
+    /// A sweep that has more to do works, however long it takes. Its end is no success while the stream can't be opened:
+    /// that would be tried again and again.
     fn health(&self, stats: BatchStats) -> Health {
-        if self.stream.is_some() {
+        if self.stream.is_some() || self.swept.is_none() {
             stats.health()
         } else {
             Health::Unknown

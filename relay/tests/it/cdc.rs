@@ -116,6 +116,28 @@ async fn a_second_relay_stands_by_and_takes_over_when_the_first_is_killed() {
     test.pending_is(&[]).await;
 }
 
+/// A sweep may last for minutes, and the stream opens after it. Here a transaction keeps it from ending.
+#[tokio::test]
+async fn a_relay_is_ready_while_its_first_sweep_lasts() {
+    let test = TestOutbox::new().await;
+    // Making the slot would wait for the transaction.
+    let first = test.cdc();
+    streams(&test).await;
+    first.process.kill_9();
+    test.sessions_are_gone().await;
+    let running = test
+        .database
+        .in_the_way("select pg_current_xact_id()")
+        .await;
+    let committed = test.commit(&["a"]).await;
+    let relay = test.cdc();
+    assert_eq!(id(&test.topic.next().await), committed[0]);
+    relay.is_ready().await;
+    assert_eq!(stream_of(&test).await, None, "it sweeps");
+    running.clear().await;
+    streams(&test).await;
+}
+
 /// The process that reads the slot.
 async fn stream_of(test: &TestOutbox) -> Option<i32> {
     let mut conn = test.database.connect().await;
