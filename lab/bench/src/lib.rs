@@ -180,6 +180,11 @@ pub async fn run(home: &Home, bench: Bench) -> anyhow::Result<bool> {
     if bench.what.is_none() {
         let table = targets::table("All ratios", &targets).to_terminal();
         terminal::line(format_args!("\n{}", table.trim_end()));
+        if !bench.quick {
+            terminal::line(format_args!(
+                "  Why a goal is missed: {RESULTS}/performance.md"
+            ));
+        }
     }
     Ok(true)
 }
