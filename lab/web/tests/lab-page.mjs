@@ -113,6 +113,8 @@ export async function says(locator, pattern, timeout = SOON) {
  * The page scrolls to a view only after its first snapshot, which may come after all that the view shows.
  */
 export async function stands(locator, fits) {
+  // What is not shown stands at 0.
+  await locator.waitFor();
   const end = Date.now() + SOON;
   for (;;) {
     const found = await locator.evaluate(async (one) => {
