@@ -88,6 +88,8 @@ async fn drain_to(
     conn: &mut AsyncPgConnection,
     out: &mut impl Write,
 ) -> Result<Vec<Event>, Box<dyn Error + Send + Sync>> {
+    // See `drain::DELETE`.
+    conn.batch_execute("set enable_sort = off").await?;
     let mut published = Vec::new();
     loop {
         let page = drain::next(conn, &[], 100, 1_000_000).await?;

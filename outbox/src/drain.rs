@@ -13,7 +13,6 @@ use std::collections::HashSet;
 use std::pin::pin;
 
 use diesel::QueryableByName;
-use diesel::prelude::*;
 use diesel::result::QueryResult;
 use diesel::sql_types::{Array, BigInt, Integer, Text};
 use diesel_async::methods::LoadQuery;
@@ -21,7 +20,6 @@ use diesel_async::{AsyncPgConnection, RunQueryDsl};
 use futures_util::TryStreamExt as _;
 
 use crate::event::Event;
-use crate::schema::outbox;
 use crate::statement;
 
 /// Events in the order in which they are to be published.
@@ -115,7 +113,16 @@ async fn read<'query>(
     Ok(page)
 }
 
-/// Deletes the rows with the numbers `seqs` and returns how many there were.
+/// Deletes the rows with the numbers `$1`.
+///
+/// An outbox is mostly empty, and is analysed while it is. PostgreSQL then believes that it has one row, and would look up
+/// each number by reading all of `outbox_next_of_shard`. In the order of `seq` it can only read the primary key, as long as
+/// it does not sort: so the session should have `enable_sort` off.
+pub const DELETE: &str = "delete from outbox where ctid = any(array( \
+         select ctid from outbox where seq = any($1) order by seq))";
+
+/// Deletes the rows with the numbers `seqs` and returns how many there were. In a session without `enable_sort = off` it can
+/// be very slow after a time in which the table was empty ([`DELETE`]).
 ///
 /// # Errors
 /// The database fails.
@@ -123,9 +130,24 @@ pub async fn delete(conn: &mut AsyncPgConnection, seqs: &[i64]) -> QueryResult<u
     if seqs.is_empty() {
         return Ok(0);
     }
-    let rows = outbox::table.filter(outbox::seq.eq_any(seqs.iter().copied()));
-    diesel::delete(rows).execute(conn).await
+    let delete = statement(DELETE).bind::<Array<BigInt>, _>(seqs.to_vec());
+    delete.execute(conn).await
 }
+
+/// Parks the events with the numbers `$1` for the reasons `$2`, at most `$3` keys. Each is the first one from its number on:
+/// in the order of `seq`, for the reason that [`DELETE`] has.
+pub const PARK: &str = "insert into parked_events (aggregateid, seq, reason) \
+         select aggregateid, event.seq, refused.reason \
+         from unnest($1, $2) as refused (seq, reason) cross join lateral ( \
+             select seq, aggregateid from outbox where outbox.seq >= refused.seq order by outbox.seq limit 1 \
+         ) as event \
+         where event.seq = refused.seq and ((select count(*) from parked_events) < $3 \
+             or aggregateid in (select known.aggregateid from parked_events as known)) \
+         on conflict (aggregateid) do update set \
+             tries = case when parked_events.seq = excluded.seq then parked_events.tries + 1 else 1 end, \
+             parked_at = case when parked_events.seq = excluded.seq then parked_events.parked_at else now() end, \
+             seq = excluded.seq, reason = excluded.reason, replay_requested_at = null \
+         returning seq";
 
 /// Parks the events with these numbers, for these reasons, and returns the numbers of those that are parked now.
 ///
@@ -147,22 +169,11 @@ pub async fn park(
     if refused.is_empty() {
         return Ok(HashSet::new());
     }
-    let parked: Vec<Seq> = statement(
-        "insert into parked_events (aggregateid, seq, reason) \
-         select aggregateid, seq, refused.reason \
-         from unnest($1, $2) as refused (seq, reason) join outbox using (seq) \
-         where (select count(*) from parked_events) < $3 \
-             or aggregateid in (select known.aggregateid from parked_events as known) \
-         on conflict (aggregateid) do update set \
-             tries = case when parked_events.seq = excluded.seq then parked_events.tries + 1 else 1 end, \
-             parked_at = case when parked_events.seq = excluded.seq then parked_events.parked_at else now() end, \
-             seq = excluded.seq, reason = excluded.reason, replay_requested_at = null \
-         returning seq",
-    )
-    .column::<BigInt, _, _>(refused, |(seq, _)| *seq)
-    .column::<Text, _, _>(refused, |(_, reason)| *reason)
-    .bind::<BigInt, _>(keys_max)
-    .load(conn)
-    .await?;
+    let parked: Vec<Seq> = statement(PARK)
+        .column::<BigInt, _, _>(refused, |(seq, _)| *seq)
+        .column::<Text, _, _>(refused, |(_, reason)| *reason)
+        .bind::<BigInt, _>(keys_max)
+        .load(conn)
+        .await?;
     Ok(parked.into_iter().map(|row| row.seq).collect())
 }

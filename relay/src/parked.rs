@@ -83,14 +83,13 @@ fn log_parked(refused: &[Refusal<'_>], parked: &HashSet<i64>) {
 }
 
 /// Removes the parkings of events that are gone: published after a replay, or given up.
+///
+/// Not an anti join: that one may read all of the outbox. In the order of `seq`, for the reason that [`drain::DELETE`] has.
+pub const TIDY: &str = "delete from parked_events where seq <> all(array( \
+         select seq from outbox where seq = any(array(select seq from parked_events)) order by seq))";
+
 pub(crate) async fn tidy(conn: &mut AsyncPgConnection) -> QueryResult<usize> {
-    // Not an anti join: that one may read all of the outbox.
-    statement(
-        "delete from parked_events \
-         where (select seq from outbox where outbox.seq = parked_events.seq) is null",
-    )
-    .execute(conn)
-    .await
+    statement(TIDY).execute(conn).await
 }
 
 pub(crate) async fn keys(conn: &mut AsyncPgConnection) -> QueryResult<HashSet<String>> {

@@ -30,7 +30,7 @@ async fn an_event_that_is_published_before_sql_sees_it_is_deleted_and_then_confi
     streams(&test).await;
     let commit = Unseen::commit(&test, "a").await;
     test.topic.next().await;
-    relay_has_said(&test, &["DELETE %"]).await;
+    relay_has_said(&test, &["delete from outbox %"]).await;
     assert_eq!(test.pending().await, [""; 0]);
 
     commit.appears(&test).await;

@@ -2,8 +2,9 @@
 
 use diesel::QueryableByName;
 use diesel::sql_types::Text;
-use diesel_async::{RunQueryDsl as _, SimpleAsyncConnection as _};
-use outbox::drain::NEXT_OF_SHARDS;
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
+use outbox::drain::{DELETE, NEXT_OF_SHARDS, PARK};
+use relay::parked::TIDY;
 use relay::session::SETTINGS;
 
 use crate::test_outbox::TestOutbox;
@@ -42,10 +43,7 @@ async fn the_poller_reads_ranges_of_its_index_whatever_the_statistics_say() {
                 .await
                 .unwrap();
         }
-        let explain = "explain (costs off) execute read ('{1,2,3}', '{a,b}', 128)";
-        let plan: Vec<Line> = diesel::sql_query(explain).load(&mut conn).await.unwrap();
-        let plan: Vec<&str> = plan.iter().map(|line| line.line.as_str()).collect();
-        let plan = plan.join("\n");
+        let plan = plan(&mut conn, "execute read ('{1,2,3}', '{a,b}', 128)").await;
         for step in [
             "using outbox_next_of_shard",
             "Index Cond: ((ROW(shard, seq) >=",
@@ -55,6 +53,47 @@ async fn the_poller_reads_ranges_of_its_index_whatever_the_statistics_say() {
         }
         assert!(!plan.contains("Sort"), "{what}: {plan}");
     }
+}
+
+/// An outbox is mostly empty, and is analysed while it is. PostgreSQL then believes that it has one row until it analyses it again,
+/// whatever comes.
+#[tokio::test]
+async fn rows_are_found_by_their_numbers_whatever_the_statistics_say() {
+    let test = TestOutbox::new().await;
+    test.database.keep_statistics().await;
+    let mut conn = test.database.connect().await;
+    conn.batch_execute(SETTINGS).await.unwrap();
+    conn.batch_execute(&format!(
+        "prepare remove (bigint[]) as {DELETE}; prepare tidy as {TIDY}; \
+         prepare park (bigint[], text[], bigint) as {PARK}"
+    ))
+    .await
+    .unwrap();
+    for (what, change) in [
+        ("never analysed", "select"),
+        ("empty", "analyze outbox"),
+        ("full", &format!("{}; analyze outbox", rows("number"))),
+        ("emptied", "delete from outbox; analyze outbox"),
+        ("full again, not analysed", &rows("number")),
+    ] {
+        conn.batch_execute(change).await.unwrap();
+        for statement in [
+            "execute remove ('{1,2,3}')",
+            "execute tidy",
+            "execute park ('{1,2,3}', '{too large,too large,too large}', 10)",
+        ] {
+            let plan = plan(&mut conn, statement).await;
+            assert!(plan.contains("using outbox_pkey"), "{what}: {plan}");
+            assert!(!plan.contains("outbox_next_of_shard"), "{what}: {plan}");
+        }
+    }
+}
+
+async fn plan(conn: &mut AsyncPgConnection, statement: &str) -> String {
+    let explain = format!("explain (costs off) {statement}");
+    let plan: Vec<Line> = diesel::sql_query(explain).load(conn).await.unwrap();
+    let plan: Vec<&str> = plan.iter().map(|line| line.line.as_str()).collect();
+    plan.join("\n")
 }
 
 /// Appends 20,000 events of the keys `key`.
