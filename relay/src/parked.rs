@@ -15,7 +15,7 @@ use std::collections::HashSet;
 use diesel::QueryableByName;
 use diesel::result::QueryResult;
 use diesel::sql_types::{BigInt, Integer, Nullable, Text, Uuid as SqlUuid};
-use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, RunQueryDsl as _};
 use outbox::{drain, statement};
 use serde::Serialize;
 use tracing::{error, warn};
@@ -200,13 +200,20 @@ pub(crate) async fn request_replay(
     conn: &mut AsyncPgConnection,
     key: Option<&str>,
 ) -> QueryResult<usize> {
-    statement(
-        "update parked_events set replay_requested_at = coalesce(replay_requested_at, now()) \
-         where ($1 is null or aggregateid = $2) \
-             and exists (select from outbox where outbox.seq = parked_events.seq)",
-    )
-    .bind::<Nullable<Text>, _>(key)
-    .bind::<Nullable<Text>, _>(key)
-    .execute(conn)
+    conn.transaction(async |conn| {
+        // What `tidy` needs, and the session of a command line does not have.
+        statement("set local enable_sort = off")
+            .execute(conn)
+            .await?;
+        tidy(conn).await?;
+        statement(
+            "update parked_events set replay_requested_at = coalesce(replay_requested_at, now()) \
+             where $1 is null or aggregateid = $2",
+        )
+        .bind::<Nullable<Text>, _>(key)
+        .bind::<Nullable<Text>, _>(key)
+        .execute(conn)
+        .await
+    })
     .await
 }

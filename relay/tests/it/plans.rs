@@ -84,6 +84,35 @@ async fn rows_are_found_by_their_numbers_whatever_the_statistics_say() {
     }
 }
 
+/// As [`rows_are_found_by_their_numbers_whatever_the_statistics_say`], in the session of the command line.
+#[tokio::test]
+async fn a_replay_reads_the_parked_events_and_no_others() {
+    let test = TestOutbox::new().await;
+    test.database.keep_statistics().await;
+    let mut conn = test.database.connect().await;
+    let appended = rows("number");
+    let parked = "insert into parked_events (aggregateid, seq, reason) select aggregateid, seq, '' from outbox limit 100";
+    let emptied = "delete from outbox; analyze outbox";
+    conn.batch_execute(&format!(
+        "{appended}; analyze outbox; {emptied}; {appended}; {parked}"
+    ))
+    .await
+    .unwrap();
+    let replayed = test.relay_parked(&["replay", "--all"]).await;
+    let replayed = String::from_utf8(replayed.stdout).unwrap();
+    assert!(replayed.starts_with("100 to be retried"), "{replayed}");
+
+    let read = "select sum(idx_tup_read)::bigint as count from pg_stat_user_indexes where relname = 'outbox'";
+    let read = testkit::eventually("what the command read is counted", async || {
+        match test.database.count(read).await {
+            0 => Err("nothing".to_owned()),
+            read => Ok(read),
+        }
+    })
+    .await;
+    assert_eq!(read, 100);
+}
+
 async fn plan(conn: &mut AsyncPgConnection, statement: &str) -> String {
     let explain = format!("explain (costs off) {statement}");
     let plan: Vec<Line> = diesel::sql_query(explain).load(conn).await.unwrap();
