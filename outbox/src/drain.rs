@@ -134,6 +134,20 @@ pub async fn delete(conn: &mut AsyncPgConnection, seqs: &[i64]) -> QueryResult<u
     delete.execute(conn).await
 }
 
+/// Parks the rows with the numbers `$1`, for the reasons `$2`, while fewer than `$3` keys are parked. In the order of
+/// `seq`, for the reason that [`DELETE`] has.
+pub const PARK: &str = "insert into parked_events (aggregateid, seq, reason) \
+     select aggregateid, seq, reasons[array_position(seqs, seq)] \
+     from (select $1 as seqs, $2 as reasons) as refused, outbox \
+     where seq = any(seqs) and ((select count(*) from parked_events) < $3 \
+         or aggregateid in (select known.aggregateid from parked_events as known)) \
+     order by seq \
+     on conflict (aggregateid) do update set \
+         tries = case when parked_events.seq = excluded.seq then parked_events.tries + 1 else 1 end, \
+         parked_at = case when parked_events.seq = excluded.seq then parked_events.parked_at else now() end, \
+         seq = excluded.seq, reason = excluded.reason, replay_requested_at = null \
+     returning seq";
+
 /// Parks the events with these numbers, for these reasons, and returns the numbers of those that are parked now.
 ///
 /// An event is not parked if its row is gone, or if `keys_max` keys are parked already (about: a batch may go beyond). An
@@ -154,22 +168,11 @@ pub async fn park(
     if refused.is_empty() {
         return Ok(HashSet::new());
     }
-    let parked: Vec<Seq> = statement(
-        "insert into parked_events (aggregateid, seq, reason) \
-         select aggregateid, seq, refused.reason \
-         from unnest($1, $2) as refused (seq, reason) join outbox using (seq) \
-         where (select count(*) from parked_events) < $3 \
-             or aggregateid in (select known.aggregateid from parked_events as known) \
-         on conflict (aggregateid) do update set \
-             tries = case when parked_events.seq = excluded.seq then parked_events.tries + 1 else 1 end, \
-             parked_at = case when parked_events.seq = excluded.seq then parked_events.parked_at else now() end, \
-             seq = excluded.seq, reason = excluded.reason, replay_requested_at = null \
-         returning seq",
-    )
-    .column::<BigInt, _, _>(refused, |(seq, _)| *seq)
-    .column::<Text, _, _>(refused, |(_, reason)| *reason)
-    .bind::<BigInt, _>(keys_max)
-    .load(conn)
-    .await?;
+    let parked: Vec<Seq> = statement(PARK)
+        .column::<BigInt, _, _>(refused, |(seq, _)| *seq)
+        .column::<Text, _, _>(refused, |(_, reason)| *reason)
+        .bind::<BigInt, _>(keys_max)
+        .load(conn)
+        .await?;
     Ok(parked.into_iter().map(|row| row.seq).collect())
 }

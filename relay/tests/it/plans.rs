@@ -3,7 +3,7 @@
 use diesel::QueryableByName;
 use diesel::sql_types::Text;
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
-use outbox::drain::{DELETE, NEXT_OF_SHARDS};
+use outbox::drain::{DELETE, NEXT_OF_SHARDS, PARK};
 use relay::parked::TIDY;
 use relay::session::SETTINGS;
 
@@ -64,7 +64,8 @@ async fn rows_are_found_by_their_numbers_whatever_the_statistics_say() {
     let mut conn = test.database.connect().await;
     conn.batch_execute(SETTINGS).await.unwrap();
     conn.batch_execute(&format!(
-        "prepare remove (bigint[]) as {DELETE}; prepare tidy as {TIDY}"
+        "prepare remove (bigint[]) as {DELETE}; prepare tidy as {TIDY}; \
+         prepare park (bigint[], text[], bigint) as {PARK}"
     ))
     .await
     .unwrap();
@@ -76,9 +77,18 @@ async fn rows_are_found_by_their_numbers_whatever_the_statistics_say() {
         ("full again, not analysed", &rows("number")),
     ] {
         conn.batch_execute(change).await.unwrap();
-        for statement in ["execute remove ('{1,2,3}')", "execute tidy"] {
+        for statement in [
+            "execute remove ('{1,2,3}')",
+            "execute tidy",
+            "execute park ('{1,2,3}', '{a,b,c}', 9)",
+        ] {
             let plan = plan(&mut conn, statement).await;
-            assert!(plan.contains("using outbox_pkey"), "{what}: {plan}");
+            let (_, condition) = plan.split_once("using outbox_pkey").unwrap_or_default();
+            let condition = condition.lines().nth(1).unwrap_or_default().trim_start();
+            assert!(
+                condition.starts_with("Index Cond: (seq = ANY"),
+                "{what}: {plan}"
+            );
             assert!(!plan.contains("outbox_next_of_shard"), "{what}: {plan}");
         }
     }
